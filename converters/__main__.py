@@ -1,0 +1,221 @@
+"""Converts a checkpoint to a network file: `python -m converters CHECKPOINT --out DIR`.
+
+The kind is recognised from the keys. The network file gets its name only after it has been read
+again and compared with the checkpoint, so DIR never holds a half-written or unverified network.
+"""
+
+import argparse
+import json
+import os
+import pathlib
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+from safetensors import safe_open
+from tqdm import tqdm
+
+from converters import interfacegan
+from converters.arrays_report import digest, table
+from converters.check import check_keys
+from converters.errors import CheckpointError
+from converters.kinds import KINDS, load_kind, recognise
+from converters.torch_reader import read_checkpoint
+from sdflow_jax import networks
+from sdflow_jax.baselines.interfacegan import load_boundary, save_boundary
+
+# What each network's file is called unless --name says otherwise; the names are those of
+# `config.networks`.
+FILE_NAMES = {
+    "Generator": "generator",
+    "InversionEncoder": "inversion_encoder",
+    "AttributeClassifier": "classifier",
+    "SemanticEncoder": "semantic_encoder",
+    "IdentityEncoder": "identity_encoder",
+    "IResNet": "identity_encoder",
+    "ConditionalFlow": "flow",
+    "LatentTransformer": "latent_transformer",
+    "LatentClassifier": "latent_classifier",
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit status, 1 if the checkpoint cannot be converted."""
+    arguments = _parser().parse_args(argv)
+    try:
+        if arguments.kind == "interfacegan" or _is_numpy_file(arguments.checkpoint):
+            path = convert_boundary(arguments.checkpoint, arguments.out, name=arguments.name)
+        else:
+            path = convert_network(
+                arguments.checkpoint,
+                arguments.out,
+                kind=arguments.kind,
+                name=arguments.name,
+                dtype=arguments.dtype,
+            )
+    except (CheckpointError, networks.NetworkFileError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    print(f"wrote {path}")
+    return 0
+
+
+def convert_network(
+    checkpoint: str | os.PathLike[str],
+    out: str | os.PathLike[str],
+    *,
+    kind: str = "auto",
+    name: str | None = None,
+    dtype: str = "float32",
+    report: Callable[[str], None] = print,
+) -> pathlib.Path:
+    """Convert one checkpoint; returns the network file.
+
+    Args:
+      checkpoint: a PyTorch checkpoint or an NVIDIA pickle.
+      out: the directory to write to.
+      kind: one of `KINDS`, or "auto".
+      name: the file's name without its extension.
+      dtype: storage type of the floating-point arrays; "float16" halves the file.
+      report: called with lines of text as the work goes on.
+
+    Raises:
+      CheckpointError: if the checkpoint cannot be read, is not of this kind, does not fit its
+        network, or is not the same after writing and loading.
+    """
+    report(f"reading {checkpoint}")
+    with tqdm(unit="B", unit_scale=True, desc="checksums", disable=None, leave=False) as bar:
+        tree = read_checkpoint(checkpoint, progress=lambda done, total: _show(bar, done, total))
+    try:
+        kind = recognise(tree) if kind == "auto" else kind
+        converter = load_kind(kind)
+        report(f"converting {converter.KIND}")
+        network, arguments, arrays = _convert(converter, tree)
+        check_keys(
+            arrays, networks.expected_shapes(network, arguments), source=f"converted {network}"
+        )
+        arrays = {key: _stored(key, array, np.dtype(dtype)) for key, array in arrays.items()}
+    except CheckpointError as error:
+        raise CheckpointError(f"{checkpoint}: {error}") from error
+    path = pathlib.Path(out) / f"{name or FILE_NAMES.get(network, network.lower())}.safetensors"
+    report(f"writing {network}({', '.join(f'{key}={value}' for key, value in arguments.items())})")
+    unverified = path.with_name(f".{path.name}.unverified")
+    try:
+        notes = {"source": pathlib.Path(checkpoint).name, "kind": kind, "digest": digest(arrays)}
+        networks.save_arrays(unverified, network, arguments, arrays, notes=notes)
+        report("verifying")
+        verify(unverified, network, arguments, arrays)
+        unverified.replace(path)
+    finally:
+        unverified.unlink(missing_ok=True)
+        unverified.with_name(unverified.name + ".partial").unlink(missing_ok=True)
+    report(table(arrays))
+    report(f"digest sha256:{notes['digest']}")
+    return path
+
+
+def _convert(converter: ModuleType, tree: Any) -> tuple[str, dict[str, Any], dict[str, np.ndarray]]:
+    """Convert; a checkpoint whose keys promise what its content does not hold is an error, too."""
+    try:
+        return converter.convert(tree)
+    except CheckpointError:
+        raise
+    except (ArithmeticError, AttributeError, LookupError, MemoryError, TypeError, ValueError) as e:
+        raise CheckpointError(
+            f"expected the checkpoint of a {converter.KIND},"
+            f" got content that does not fit ({type(e).__name__}: {str(e)[:100]})"
+        ) from e
+
+
+def verify(
+    path: pathlib.Path,
+    network: str,
+    arguments: Mapping[str, Any],
+    arrays: Mapping[str, np.ndarray],
+) -> None:
+    """Read the network file again, an array at a time, and compare it with what was converted.
+
+    Raises:
+      CheckpointError: if anything differs.
+    """
+    metadata = networks.read_metadata(path)
+    if metadata["network"] != network or metadata["arguments"] != json.loads(json.dumps(arguments)):
+        raise CheckpointError(f"{path}: the description is not the same after writing")
+    with safe_open(path, framework="numpy") as file:
+        names = set(file.keys())
+        if names != set(arrays):
+            raise CheckpointError(f"{path}: not all arrays are there after writing")
+        for name in sorted(names):
+            loaded = file.get_tensor(name)
+            if loaded.dtype != arrays[name].dtype or not np.array_equal(loaded, arrays[name]):
+                raise CheckpointError(
+                    f"{path}: {name} is not the same after writing; is the disk full or failing?"
+                )
+
+
+def convert_boundary(
+    checkpoint: str | os.PathLike[str],
+    out: str | os.PathLike[str],
+    *,
+    name: str | None = None,
+    report: Callable[[str], None] = print,
+) -> pathlib.Path:
+    """Convert an InterFaceGAN `.npy` boundary; returns the boundary file, named like the source."""
+    report(f"reading {checkpoint}")
+    boundary = interfacegan.read_boundary(checkpoint)
+    path = pathlib.Path(out) / f"{name or pathlib.Path(checkpoint).stem}.safetensors"
+    report(f"writing {interfacegan.KIND} of length {len(boundary.normal)}")
+    save_boundary(path, boundary)
+    if not np.array_equal(load_boundary(path).normal, boundary.normal):
+        raise CheckpointError(f"{path}: the normal is not the same after writing and loading")
+    arrays = {"normal": boundary.normal, "offset": np.asarray(boundary.offset)}
+    report(table(arrays))
+    report(f"digest sha256:{digest(arrays)}")
+    return path
+
+
+def _stored(key: str, array: np.ndarray, dtype: np.dtype) -> np.ndarray:
+    """`array` as it goes to the file: floating-point values in `dtype`, and finite."""
+    if array.dtype.kind not in "fV":  # bfloat16 is of kind V
+        return array
+    stored = array.astype(dtype, copy=False)
+    if not np.isfinite(stored).all():
+        raise CheckpointError(
+            f"{key} holds NaN or infinity in {dtype}; is the checkpoint of a run that diverged?"
+        )
+    return stored
+
+
+def _is_numpy_file(path: pathlib.Path) -> bool:
+    try:
+        with path.open("rb") as file:
+            return file.read(len(interfacegan.MAGIC)) == interfacegan.MAGIC
+    except OSError:
+        return False  # the reader gives the message
+
+
+def _show(bar: tqdm, done: int, total: int) -> None:
+    bar.total = total
+    bar.update(done - bar.n)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m converters", description=__doc__.partition("\n")[0]
+    )
+    parser.add_argument(
+        "checkpoint", type=pathlib.Path, help="a .pt, .pth, .tar, .pkl or (InterFaceGAN) .npy file"
+    )
+    parser.add_argument("--out", type=pathlib.Path, required=True, help="the directory to write to")
+    parser.add_argument("--kind", choices=("auto", *KINDS, "interfacegan"), default="auto")
+    parser.add_argument(
+        "--name", help="file name without extension; by default what the network is for"
+    )
+    parser.add_argument("--dtype", choices=("float32", "float16"), default="float32")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

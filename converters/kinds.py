@@ -1,0 +1,41 @@
+"""The kinds of checkpoint that can be converted, and how to tell them apart by their keys."""
+
+import importlib
+from types import ModuleType
+from typing import Any
+
+from converters.errors import CheckpointError
+
+# Names on the command line. Each is a module of this package with KIND, matches, convert and
+# restore.
+KINDS = ("stylegan2", "e4e", "resnet", "arcface", "flow", "latent_transformer")
+
+
+def load_kind(name: str) -> ModuleType:
+    """The converter module of a kind."""
+    return importlib.import_module(f"converters.{name}")
+
+
+def recognise(tree: Any) -> str:
+    """The one kind whose keys `tree` has.
+
+    Raises:
+      CheckpointError: if no kind or several kinds match.
+    """
+    matching = [name for name in KINDS if load_kind(name).matches(tree)]
+    if len(matching) == 1:
+        return matching[0]
+    known = ", ".join(KINDS)
+    if matching:
+        raise CheckpointError(
+            f"the keys fit several kinds ({', '.join(matching)}); choose one with --kind"
+        )
+    raise CheckpointError(f"expected the keys of one of {known}; got {describe(tree)}")
+
+
+def describe(tree: Any) -> str:
+    """A short description of what a checkpoint holds, for messages."""
+    if not isinstance(tree, dict):
+        return f"a {type(tree).__name__}"
+    keys = [str(key)[:40] for key in list(tree)[:4]]
+    return f"a dictionary of {len(tree)}: {', '.join(keys)}{', ...' if len(tree) > 4 else ''}"
