@@ -1,0 +1,153 @@
+"""The inversion encoder: the W+ code of an image.
+
+e4e: Tov et al., "Designing an encoder for StyleGAN image manipulation" (2021); upstream
+`models/e4e/psp_encoders.py`. A face recognition body with a feature pyramid; one small network per
+style reads the coarse, middle or fine level. The first style is a base code for all, the other
+styles are offsets from it.
+"""
+
+from collections.abc import Sequence
+
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Float
+
+from sdflow_jax.models.conv_norm import conv
+from sdflow_jax.models.identity_encoder import FACE_WIDTHS, IR50_UNITS
+from sdflow_jax.models.interpolation import resize_aligned
+from sdflow_jax.models.irse import FaceBody, check_image_size
+
+NUM_COARSE_STYLES = 3
+NUM_MIDDLE_STYLES = 4
+HEAD_SLOPE = 0.01
+
+
+def pyramid_level(style: int) -> int:
+    """0, 1 or 2: the pyramid level, coarse to fine, that a style is read from."""
+    return int(style >= NUM_COARSE_STYLES) + int(style >= NUM_COARSE_STYLES + NUM_MIDDLE_STYLES)
+
+
+class LatentAverage(nnx.Variable):
+    """The mean W+ code, a constant that the encoder's output is measured from."""
+
+
+class StyleHead(nnx.Module):
+    """Strided convolutions with leaky ReLU down to a single pixel, then a linear layer.
+
+    Args:
+      map_size: side of the feature map, a power of two.
+      features_in: channels of the feature map.
+      width: channels of the convolutions.
+      style_dim: length of the style.
+    """
+
+    def __init__(
+        self, map_size: int, features_in: int, width: int, style_dim: int, *, rngs: nnx.Rngs
+    ):
+        num_halvings = map_size.bit_length() - 1
+        self.convs = nnx.List(
+            [
+                conv(width if i else features_in, width, 3, stride=2, use_bias=True, rngs=rngs)
+                for i in range(num_halvings)
+            ]
+        )
+        self.linear = nnx.Linear(width, style_dim, rngs=rngs)
+
+    def __call__(self, x: Float[Array, "b p p c"]) -> Float[Array, "b d"]:
+        for layer in self.convs:
+            x = nnx.leaky_relu(layer(x), HEAD_SLOPE)
+        return self.linear(x[:, 0, 0, :])
+
+
+class InversionEncoder(nnx.Module):
+    """W+ codes of images: the average code, plus a base code, plus an offset per later style.
+
+    Args:
+      image_size: side of the input in pixels, a power of two, at least 32 (256 for the published
+        network, 64 for the pocket one).
+      num_styles: styles of the generator, 18 at 1024 pixels.
+      style_dim: length of a style.
+      widths: channels of the body's stem and four stages.
+      units: residual units per stage of the body.
+      head_width: channels of the style heads, `None` for `style_dim`.
+      offset_scale: factor on the offsets; below 1 it holds the styles of a fresh encoder closer
+        together (1 upstream).
+
+    Raises:
+      ValueError: if the image size is not a power of two of at least 32.
+    """
+
+    def __init__(
+        self,
+        image_size: int = 256,
+        num_styles: int = 18,
+        style_dim: int = 512,
+        widths: Sequence[int] = FACE_WIDTHS,
+        units: Sequence[int] = IR50_UNITS,
+        head_width: int | None = None,
+        offset_scale: float = 1.0,
+        *,
+        rngs: nnx.Rngs,
+    ):
+        if image_size < 32 or image_size & (image_size - 1):
+            raise ValueError(f"image_size must be a power of two and at least 32, got {image_size}")
+        head_width = style_dim if head_width is None else head_width
+        self.image_size = image_size
+        self.num_styles = num_styles
+        self.style_dim = style_dim
+        self.offset_scale = offset_scale
+        self.body = FaceBody(widths, units, squeeze_excitation=True, rngs=rngs)
+        self.middle_lateral = conv(widths[3], widths[4], 1, use_bias=True, rngs=rngs)
+        self.fine_lateral = conv(widths[2], widths[4], 1, use_bias=True, rngs=rngs)
+        self.heads = nnx.List(
+            [
+                StyleHead(
+                    image_size // 16 * 2 ** pyramid_level(i),
+                    widths[4],
+                    head_width,
+                    style_dim,
+                    rngs=rngs,
+                )
+                for i in range(num_styles)
+            ]
+        )
+        self.latent_average = LatentAverage(jnp.zeros((num_styles, style_dim)))
+
+    def codes(
+        self, images: Float[Array, "b h w 3"], *, stage: int | None = None
+    ) -> Float[Array, "b n d"]:
+        """W+ codes relative to the average code.
+
+        Args:
+          images: pixels in [-1, 1], `image_size` square.
+          stage: how many styles after the first have an offset, for progressive training; `None`
+            for all.
+
+        Raises:
+          ValueError: if the images have another size.
+        """
+        check_image_size(images, self.image_size, type(self).__name__)
+        num_offsets = self.num_styles - 1 if stage is None else min(stage, self.num_styles - 1)
+        _, fine, middle, coarse = self.body(images)
+        pyramid = [coarse]
+        if pyramid_level(num_offsets) >= 1:
+            pyramid.append(_upsample_add(coarse, self.middle_lateral(middle)))
+        if pyramid_level(num_offsets) >= 2:
+            pyramid.append(_upsample_add(pyramid[1], self.fine_lateral(fine)))
+        base = self.heads[0](coarse)
+        offsets = [jnp.zeros_like(base)] * self.num_styles
+        for i in range(1, num_offsets + 1):
+            offsets[i] = self.heads[i](pyramid[pyramid_level(i)])
+        return base[:, None, :] + self.offset_scale * jnp.stack(offsets, axis=1)
+
+    def __call__(
+        self, images: Float[Array, "b h w 3"], *, stage: int | None = None
+    ) -> Float[Array, "b n d"]:
+        """W+ codes of images, the average code included (arguments as for `codes`)."""
+        return self.codes(images, stage=stage) + self.latent_average[...][None]
+
+
+def _upsample_add(
+    small: Float[Array, "b p p c"], large: Float[Array, "b q q c"]
+) -> Float[Array, "b q q c"]:
+    return resize_aligned(small, large.shape[1], large.shape[2]) + large
