@@ -1,0 +1,28 @@
+"""Print a table of ratios: `python -m benchmarks [--large]`."""
+
+import argparse
+import platform
+
+import jax
+
+from benchmarks import flow, generator
+from benchmarks.timing import HEADER
+
+
+def main() -> None:
+    """Run every comparison and print it as a row."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--large", action="store_true", help="the paper's sizes, not the pocket's")
+    is_large = parser.parse_args().large
+    device = jax.devices()[0]
+    print(
+        f"{platform.machine()}, {len(jax.devices())} x {device.device_kind}, jax {jax.__version__}\n"
+    )
+    print(HEADER)
+    for module in (flow, generator):
+        for comparison in module.comparisons(is_large=is_large):
+            print(comparison.row(), flush=True)
+
+
+if __name__ == "__main__":
+    main()
