@@ -1,0 +1,50 @@
+"""Arrays of any length through a function compiled for one batch size."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+
+
+def pad_batch(tree: Any, batch_size: int) -> Any:
+    """Repeat the last row of every array [k, ...] until it has `batch_size` rows; k is at least 1."""
+
+    def pad(array):
+        missing = batch_size - len(array)
+        if missing == 0:
+            return array
+        return np.concatenate([array, np.repeat(array[-1:], missing, axis=0)])
+
+    return jax.tree.map(pad, tree)
+
+
+def map_batches(function: Callable[..., Any], batch_size: int, *trees: Any) -> Any:
+    """Call `function` on slices of `batch_size` rows and join the results, as numpy arrays.
+
+    The last slice is padded by repeating its last row, so that `function` is compiled once; the
+    results of the padding are dropped. Only right for functions that treat the rows of a batch
+    independently.
+
+    Args:
+      function: takes as many pytrees of arrays as given here, with `batch_size` rows, and returns a
+        pytree of arrays with `batch_size` rows.
+      batch_size: rows per call.
+      *trees: pytrees of arrays, all of one nonzero length.
+
+    Raises:
+      ValueError: if there is no row, or the arrays' lengths differ.
+    """
+    trees = jax.tree.map(np.asarray, trees)
+    lengths = {len(array) for array in jax.tree.leaves(trees)}
+    if len(lengths) != 1 or lengths == {0}:
+        raise ValueError(f"expected arrays of one nonzero length, got lengths {sorted(lengths)}")
+    (length,) = lengths
+    pieces = []
+    for start in range(0, length, batch_size):
+        rows = slice(start, min(start + batch_size, length))
+        batch = pad_batch(jax.tree.map(lambda x, rows=rows: x[rows], trees), batch_size)
+        result = jax.device_get(function(*batch))
+        kept = rows.stop - rows.start
+        pieces.append(jax.tree.map(lambda x, kept=kept: x[:kept], result))
+    return jax.tree.map(lambda *parts: np.concatenate(parts), *pieces)

@@ -1,0 +1,38 @@
+"""Measuring edits: preservation against editing accuracy, by judges unknown to training."""
+
+from sdflow_jax.evaluation.curves import (
+    Band,
+    EditOutcomes,
+    preservation_at,
+    preservation_band,
+)
+from sdflow_jax.evaluation.judges import FFHQ_FACE_CROP, Judges, Verdict, load_judges
+from sdflow_jax.evaluation.protocol import EditingMethod, EvaluationError
+from sdflow_jax.evaluation.requests import Request, requests_for, target_variables
+from sdflow_jax.evaluation.run import STRENGTHS, EvaluationSettings, evaluate
+from sdflow_jax.evaluation.source_faces import ShownFaces, SourceFaces, observe_faces
+from sdflow_jax.evaluation.strength_sweep import World, sweep
+
+__all__ = [
+    "FFHQ_FACE_CROP",
+    "STRENGTHS",
+    "Band",
+    "EditOutcomes",
+    "EditingMethod",
+    "EvaluationError",
+    "EvaluationSettings",
+    "Judges",
+    "Request",
+    "ShownFaces",
+    "SourceFaces",
+    "Verdict",
+    "World",
+    "evaluate",
+    "load_judges",
+    "observe_faces",
+    "preservation_at",
+    "preservation_band",
+    "requests_for",
+    "sweep",
+    "target_variables",
+]

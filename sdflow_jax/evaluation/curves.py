@@ -1,0 +1,113 @@
+"""Preservation as a function of editing accuracy, with bootstrap bands over the faces."""
+
+import dataclasses
+
+import numpy as np
+from jaxtyping import Float
+
+
+@dataclasses.dataclass(frozen=True)
+class EditOutcomes:
+    """What the judges said about one request: faces in rows, strengths in columns.
+
+    Attributes:
+      strengths: rising, [s].
+      success: 1 where every requested attribute was turned to its opposite, else 0, [f, s].
+      identity: cosine of the identity embeddings of the edited and the reconstructed face, [f, s].
+      identity_original: the same against the original image, [f, s].
+      attributes: share of the judge's other attributes whose decision stayed the same, [f, s].
+      num_excluded: faces left out, because the two classifiers disagreed about them beforehand.
+      was_on: for an edit of one attribute, whether the face had it, [f]; None for several.
+    """
+
+    strengths: np.ndarray
+    success: np.ndarray
+    identity: np.ndarray
+    identity_original: np.ndarray
+    attributes: np.ndarray
+    num_excluded: int
+    was_on: np.ndarray | None = None
+
+    @property
+    def num_faces(self) -> int:
+        return len(self.success)
+
+
+def preservation_at(
+    accuracy: Float[np.ndarray, " s"],
+    preservation: Float[np.ndarray, " s"],
+    levels: Float[np.ndarray, " l"],
+) -> Float[np.ndarray, " l"]:
+    """Preservation where the accuracy first reaches each level, by linear interpolation.
+
+    The points are taken in the order of rising strength, and the accuracy may fall again: what
+    counts is the weakest edit that is accurate enough. A level below the first point's accuracy
+    takes the first point.
+
+    Returns:
+      [l]; NaN for levels that the curve never reaches.
+    """
+    highest = np.maximum.accumulate(accuracy)
+    # First index whose running maximum reaches the level: there the accuracy itself reaches it.
+    after = np.searchsorted(highest, levels, side="left")
+    reached = after < len(accuracy)
+    after = np.minimum(after, len(accuracy) - 1)
+    before = np.maximum(after - 1, 0)
+    rise = accuracy[after] - accuracy[before]
+    share = np.where(rise > 0, (levels - accuracy[before]) / np.where(rise > 0, rise, 1.0), 1.0)
+    value = preservation[before] + share * (preservation[after] - preservation[before])
+    return np.where(reached, value, np.nan)
+
+
+@dataclasses.dataclass(frozen=True)
+class Band:
+    """A curve over accuracy levels with its bootstrap interval; NaN where it is not reached.
+
+    Attributes:
+      levels: accuracies in [0, 1], [l].
+      value, low, high: preservation, [l].
+    """
+
+    levels: np.ndarray
+    value: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+
+
+def bootstrap_weights(num_faces: int, num_resamples: int, *, seed: int) -> np.ndarray:
+    """How often each resample of the faces draws each face, divided by their number, [r, f]."""
+    generator = np.random.default_rng(seed)
+    counts = generator.multinomial(num_faces, np.full(num_faces, 1 / num_faces), size=num_resamples)
+    return counts / num_faces
+
+
+def preservation_band(
+    success: Float[np.ndarray, "f s"],
+    preservation: Float[np.ndarray, "f s"],
+    levels: Float[np.ndarray, " l"],
+    *,
+    num_resamples: int = 500,
+    confidence: float = 0.95,
+    seed: int = 0,
+) -> Band:
+    """Preservation at accuracy levels, with a percentile bootstrap interval over the faces.
+
+    A resample draws faces with all their strengths, so the interval accounts for accuracy and
+    preservation moving together. It says how much the curve owes to the choice of faces, and
+    nothing about retraining. Where fewer than 90% of the resamples reach a level, the interval is
+    NaN.
+    """
+    value = preservation_at(success.mean(0), preservation.mean(0), levels)
+    weights = bootstrap_weights(len(success), num_resamples, seed=seed)
+    accuracies, preservations = weights @ success, weights @ preservation  # [r, s]
+    resampled = np.stack(
+        [preservation_at(a, p, levels) for a, p in zip(accuracies, preservations, strict=True)]
+    )
+    is_supported = np.isfinite(resampled).mean(0) >= 0.9
+    tails = (0.5 - confidence / 2, 0.5 + confidence / 2)
+    low, high = np.full_like(value, np.nan), np.full_like(value, np.nan)
+    if is_supported.any():
+        low[is_supported], high[is_supported] = np.nanquantile(
+            resampled[:, is_supported], tails, axis=0
+        )
+    return Band(levels, value, low, high)

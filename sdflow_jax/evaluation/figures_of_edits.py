@@ -1,0 +1,105 @@
+"""Pictures of edits: a table of all requests, and rows of faces along one semantic variable."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import numpy as np
+from matplotlib.figure import Figure
+
+from sdflow_jax.evaluation.plots import edit_grid_figure, readable
+from sdflow_jax.evaluation.protocol import EditingMethod
+from sdflow_jax.evaluation.requests import Request, target_variables
+from sdflow_jax.evaluation.source_faces import ShownFaces, SourceFaces
+from sdflow_jax.evaluation.strength_sweep import World, edited_images, judge_columns
+
+SLIDER_VALUES = (-0.2, 0.0, 0.25, 0.5, 0.75, 1.0, 1.2)
+
+
+def requests_figure(
+    world: World,
+    method: EditingMethod,
+    faces: SourceFaces,
+    shown: ShownFaces,
+    requests: Sequence[Request],
+    *,
+    batch_size: int,
+) -> Figure:
+    """The first faces, unselected: original, reconstruction, and every request at strength 1.
+
+    Below an edit stand its direction, whether the judge found it done, and the identity cosine.
+    """
+    count = len(shown.originals)
+    faces = jax.tree.map(lambda x: x[:count], faces)
+    columns, images = ["original", "reconstruction"], [shown.originals, shown.reconstructions]
+    identity = np.sum(faces.original.embeddings * faces.reconstruction.embeddings, axis=1)
+    notes = [[""] * count, [f"identity {x:.2f}" for x in identity]]
+    before = faces.reconstruction.probabilities > 0.5
+    for request in requests:
+        indices = [method.attributes.index(name) for name in request.attributes]
+        is_edited = np.isin(np.arange(len(method.attributes)), indices)
+        targets = target_variables(faces.semantic_variables, faces.is_on, 1.0, is_edited)
+        edited = edited_images(world, method, faces.code, targets, batch_size=batch_size)
+        judged = judge_columns(world.judges, request)
+        is_done = np.all(
+            (edited.verdict.probabilities > 0.5)[:, judged] != before[:, judged], axis=1
+        )
+        identity = np.sum(edited.verdict.embeddings * faces.reconstruction.embeddings, axis=1)
+        if len(indices) == 1:
+            directions = ["remove" if is_on else "add" for is_on in faces.is_on[:, indices[0]]]
+            columns.append(readable(request.name))
+        else:
+            directions = ["all"] * count
+            columns.append("all at once")
+        images.append(edited.images)
+        notes.append(
+            [
+                f"{direction} {'✓' if done else '✗'}  {cosine:.2f}"
+                for direction, done, cosine in zip(directions, is_done, identity, strict=True)
+            ]
+        )
+    return edit_grid_figure(
+        [[column[i] for column in images] for i in range(count)],
+        columns,
+        [[column[i] for column in notes] for i in range(count)],
+        caption=(
+            f"The first {count} test faces, not selected; edits at strength 1."
+            "\n✓ the judge sees the edit. Number: identity cosine, reconstructions to the original,"
+            " edits to the reconstruction."
+        ),
+    )
+
+
+def sliders_figure(
+    world: World,
+    method: EditingMethod,
+    faces: SourceFaces,
+    shown: ShownFaces,
+    *,
+    batch_size: int,
+    faces_per_attribute: int = 2,
+) -> Figure:
+    """One semantic variable at a time, set to `SLIDER_VALUES`, on the first faces."""
+    count = min(faces_per_attribute, len(shown.originals))
+    rows = [(a, i) for a in range(len(method.attributes)) for i in range(count)]
+    of_row: Any = np.repeat([i for _, i in rows], len(SLIDER_VALUES))
+    targets = faces.semantic_variables[of_row]
+    edited_column = np.repeat([a for a, _ in rows], len(SLIDER_VALUES))
+    targets[np.arange(len(targets)), edited_column] = np.tile(SLIDER_VALUES, len(rows))
+    code = jax.tree.map(lambda x: x[of_row], faces.code)
+    images = edited_images(world, method, code, targets, batch_size=batch_size).images
+    images = images.reshape(len(rows), len(SLIDER_VALUES), *images.shape[1:])
+    table, notes = [], []
+    for (attribute, face), strip in zip(rows, images, strict=True):
+        table.append([shown.reconstructions[face], *strip])
+        read = faces.semantic_variables[face, attribute]
+        notes.append([f"{readable(method.attributes[attribute])}: {read:.2f}", *[""] * len(strip)])
+    return edit_grid_figure(
+        table,
+        ["reconstruction", *(f"{value:g}" for value in SLIDER_VALUES)],
+        notes,
+        caption=(
+            "One semantic variable set to the value above, the others as read; its own value"
+            " stands below the reconstruction.\nValues outside 0 to 1 extrapolate."
+        ),
+    )

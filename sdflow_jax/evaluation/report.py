@@ -1,0 +1,166 @@
+"""The numbers of an evaluation as files: raw points, and a summary."""
+
+import csv
+import io
+import json
+import os
+import pathlib
+from collections.abc import Callable, Mapping
+from typing import IO, Any
+
+import numpy as np
+
+from sdflow_jax.evaluation.curves import EditOutcomes, preservation_at, preservation_band
+from sdflow_jax.evaluation.source_faces import SourceFaces
+
+ACCURACY_LEVELS = (0.5, 0.8, 0.9, 0.95, 0.99)
+
+POINT_COLUMNS = (
+    *(
+        "request",
+        "strength",
+        "num_faces",
+        "editing_accuracy",
+        "accuracy_adding",
+        "accuracy_removing",
+    ),
+    *("identity_preservation", "identity_to_original", "attribute_preservation"),
+)
+
+
+def write_whole(path: str | os.PathLike[str], write: Callable[[IO[bytes]], Any]) -> None:
+    """Write a file under another name and then give it its own, so that it is never half there."""
+    path = pathlib.Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(path.name + ".partial")
+    with partial.open("wb") as stream:
+        write(stream)
+    partial.replace(path)
+
+
+def points_csv(outcomes: Mapping[str, EditOutcomes]) -> str:
+    """Every measured point, a line each, with the columns `POINT_COLUMNS`.
+
+    `accuracy_adding` counts only faces that lacked the attribute, `accuracy_removing` those that
+    had it; an edit of several attributes leaves both empty.
+    """
+    stream = io.StringIO()
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow(POINT_COLUMNS)
+    for name, outcome in outcomes.items():
+        adding, removing = _by_direction(outcome)
+        columns = (
+            *(outcome.success.mean(0), adding, removing),
+            *(
+                outcome.identity.mean(0),
+                outcome.identity_original.mean(0),
+                outcome.attributes.mean(0),
+            ),
+        )
+        for strength, *values in zip(outcome.strengths, *columns, strict=True):
+            numbers = ["" if np.isnan(value) else f"{value:.6f}" for value in values]
+            writer.writerow([name, f"{strength:g}", outcome.num_faces, *numbers])
+    return stream.getvalue()
+
+
+def summarize(
+    outcomes: Mapping[str, EditOutcomes],
+    faces: SourceFaces,
+    *,
+    attributes: tuple[str, ...],
+    judged_attributes: tuple[str, ...],
+    num_resamples: int = 500,
+) -> dict[str, Any]:
+    """The evaluation in numbers, as JSON values; what a curve never reaches is None.
+
+    `reconstruction` tells how much of a face the generator keeps before any edit: identity cosine
+    to the original, and for each attribute the share of faces on which the judge decides the same.
+    No edit can be expected to do better.
+    """
+    is_same = (faces.original.probabilities > 0.5) == (faces.reconstruction.probabilities > 0.5)
+    identity = np.sum(faces.original.embeddings * faces.reconstruction.embeddings, axis=1)
+    return {
+        "num_faces": len(faces.predictions),
+        "edited_attributes": list(attributes),
+        "judged_attributes": list(judged_attributes),
+        "reconstruction": {
+            "identity": _number(identity.mean()),
+            "attribute_agreement": {
+                name: _number(share)
+                for name, share in zip(judged_attributes, is_same.mean(0), strict=True)
+            },
+        },
+        "requests": {name: _summarize_one(x, num_resamples) for name, x in outcomes.items()},
+    }
+
+
+def _summarize_one(outcome: EditOutcomes, num_resamples: int) -> dict[str, Any]:
+    levels = np.asarray(ACCURACY_LEVELS)
+    accuracy = outcome.success.mean(0)
+    strengths = preservation_at(accuracy, outcome.strengths, levels)
+    bands = {
+        "identity_preservation": preservation_band(
+            outcome.success, outcome.identity, levels, num_resamples=num_resamples
+        ),
+        "attribute_preservation": preservation_band(
+            outcome.success, outcome.attributes, levels, num_resamples=num_resamples
+        ),
+    }
+    at_accuracy = {}
+    for i, level in enumerate(ACCURACY_LEVELS):
+        entry: dict[str, Any] = {"strength": _number(strengths[i])}
+        for name, band in bands.items():
+            entry[name] = _number(band.value[i])
+            entry[f"{name}_95%"] = [_number(band.low[i]), _number(band.high[i])]
+        at_accuracy[f"{level:.0%}"] = entry
+    return {
+        "num_faces": outcome.num_faces,
+        "num_excluded": outcome.num_excluded,
+        "highest_accuracy": _number(accuracy.max()),
+        "strongest_edit": float(outcome.strengths[-1]),
+        "at_accuracy": at_accuracy,
+    }
+
+
+def write_summary(path: str | os.PathLike[str], summary: Mapping[str, Any]) -> None:
+    """Write JSON that is strict: no NaN."""
+    text = json.dumps(summary, indent=2, allow_nan=False) + "\n"
+    write_whole(path, lambda stream: stream.write(text.encode()))
+
+
+def _by_direction(outcome: EditOutcomes) -> tuple[np.ndarray, np.ndarray]:
+    none = np.full(len(outcome.strengths), np.nan)
+    if outcome.was_on is None:
+        return none, none
+    halves = outcome.success[~outcome.was_on], outcome.success[outcome.was_on]
+    adding, removing = (half.mean(0) if len(half) else none for half in halves)
+    return adding, removing
+
+
+def _number(value: float) -> float | None:
+    return round(float(value), 4) if np.isfinite(value) else None
+
+
+def table(summary: Mapping[str, Any]) -> str:
+    """The summary for a terminal: a line per request, preservation at each accuracy level."""
+    width = max(len("request"), *(len(name) for name in summary["requests"]))
+    heads = [f"{level:.0%}" for level in ACCURACY_LEVELS]
+    lines = [
+        f"Identity / attribute preservation at editing accuracy ({summary['num_faces']} faces)",
+        f"{'request':{width}}  faces  highest  " + "  ".join(f"{head:>13}" for head in heads),
+    ]
+    for name, request in summary["requests"].items():
+        cells = [_cell(request["at_accuracy"][head]) for head in heads]
+        lines.append(
+            f"{name:{width}}  {request['num_faces']:5d}  {request['highest_accuracy']:7.1%}  "
+            + "  ".join(cells)
+        )
+    return "\n".join(lines)
+
+
+def _cell(entry: Mapping[str, Any]) -> str:
+    identity, attributes = entry["identity_preservation"], entry["attribute_preservation"]
+    if identity is None:
+        return f"{'not reached':>13}"
+    kept = "-" if attributes is None else f"{attributes:.1%}"
+    return f"{identity:.3f} / {kept:>5}"

@@ -1,0 +1,133 @@
+"""A whole evaluation: observe the faces, sweep every request, write numbers and figures."""
+
+import dataclasses
+import os
+import pathlib
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from absl import logging
+from matplotlib.figure import Figure
+
+from sdflow_jax.evaluation import report
+from sdflow_jax.evaluation.figures_of_edits import requests_figure, sliders_figure
+from sdflow_jax.evaluation.plots import preservation_figure, semantic_variables_figure
+from sdflow_jax.evaluation.protocol import EditingMethod
+from sdflow_jax.evaluation.requests import requests_for
+from sdflow_jax.evaluation.source_faces import observe_faces
+from sdflow_jax.evaluation.strength_sweep import World, judge_columns, sweep
+
+STRENGTHS = (0.0, 0.2, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.2, 1.5)
+
+
+@dataclasses.dataclass(frozen=True)
+class EvaluationSettings:
+    """How much is evaluated.
+
+    Attributes:
+      num_faces: faces, from the first of the split.
+      strengths: rising strengths to try; 0 shows what the way there and back costs without an edit.
+      stop_at: editing accuracy at which the strength rises no further.
+      batch_size: faces per compiled call.
+      num_shown: faces in the figures of edits.
+      num_resamples: of the bootstrap.
+    """
+
+    num_faces: int = 500
+    strengths: tuple[float, ...] = STRENGTHS
+    stop_at: float = 0.99
+    batch_size: int = 32
+    num_shown: int = 8
+    num_resamples: int = 500
+
+    def __post_init__(self):
+        strengths = tuple(self.strengths)
+        object.__setattr__(self, "strengths", strengths)
+        if not strengths or min(strengths) < 0 or list(strengths) != sorted(set(strengths)):
+            raise ValueError(f"strengths must rise and not be negative, got {strengths}")
+        for name in ("num_faces", "batch_size", "num_shown", "num_resamples"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+
+
+def evaluate(
+    world: World,
+    method: EditingMethod,
+    faces: Sequence[Mapping[str, Any]],
+    directory: str | os.PathLike[str],
+    *,
+    prediction_columns: Sequence[int],
+    settings: EvaluationSettings,
+) -> dict[str, Any]:
+    """Evaluate an editing method and write the results.
+
+    `directory` gets `points.csv` (every measured point), `summary.json`, `preservation.png` (the
+    curves), `semantic_variables.png` (their histograms), `edits.png` and `sliders.png` (faces).
+    Each file is replaced whole, and only after everything has been computed.
+
+    Args:
+      world: generator and judges.
+      method: the editing method.
+      faces: items with `image` (uint8), `w_plus` and `predictions`.
+      directory: of the results.
+      prediction_columns: the columns of `predictions` that are the method's attributes.
+      settings: how much is evaluated.
+
+    Returns:
+      The summary, as in `summary.json`.
+    """
+    start = time.monotonic()
+    requests = requests_for(method.attributes)
+    for request in requests:
+        judge_columns(world.judges, request)  # an attribute that cannot be judged is found out now
+    batch_size = settings.batch_size
+    observed, shown = observe_faces(
+        world,
+        method,
+        faces,
+        num_faces=settings.num_faces,
+        num_shown=settings.num_shown,
+        prediction_columns=prediction_columns,
+        batch_size=batch_size,
+    )
+    logging.info("observed %d faces in %.0f s", len(observed.predictions), time.monotonic() - start)
+    outcomes = {
+        request.name: sweep(
+            world,
+            method,
+            observed,
+            request,
+            strengths=settings.strengths,
+            batch_size=batch_size,
+            stop_at=settings.stop_at,
+        )
+        for request in requests
+    }
+    figures: dict[str, Figure] = {
+        "preservation": preservation_figure(outcomes, num_resamples=settings.num_resamples),
+        "semantic_variables": semantic_variables_figure(
+            observed.semantic_variables, observed.predictions, method.attributes
+        ),
+        "edits": requests_figure(world, method, observed, shown, requests, batch_size=batch_size),
+        "sliders": sliders_figure(world, method, observed, shown, batch_size=batch_size),
+    }
+    summary = report.summarize(
+        outcomes,
+        observed,
+        attributes=method.attributes,
+        judged_attributes=world.judges.attributes,
+        num_resamples=settings.num_resamples,
+    )
+    summary["seconds"] = round(time.monotonic() - start, 1)
+
+    directory = pathlib.Path(directory)
+    points = report.points_csv(outcomes)
+    report.write_whole(directory / "points.csv", lambda stream: stream.write(points.encode()))
+    for name, figure in figures.items():
+        report.write_whole(
+            directory / f"{name}.png",
+            lambda stream, figure=figure: figure.savefig(stream, format="png", dpi=150),
+        )
+    report.write_summary(directory / "summary.json", summary)
+    return summary

@@ -1,0 +1,204 @@
+"""Editing faces harder and harder, and asking the judges each time."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from absl import logging
+from flax import nnx
+from jaxtyping import Array, Bool, Float
+
+from sdflow_jax.batching import map_batches
+from sdflow_jax.evaluation.curves import EditOutcomes
+from sdflow_jax.evaluation.judges import Judges, Verdict
+from sdflow_jax.evaluation.protocol import EditingMethod, EvaluationError
+from sdflow_jax.evaluation.requests import Request, target_variables
+from sdflow_jax.evaluation.source_faces import SourceFaces
+
+
+class World(nnx.Module):
+    """The generator that turns latents into faces, and the judges that look at them."""
+
+    def __init__(self, generator: nnx.Module, judges: Judges):
+        self.generator = generator
+        self.judges = judges
+
+    def synthesize(self, w_plus: Float[Array, "b n d"]) -> Float[Array, "b r r 3"]:
+        """Faces in [-1, 1], with the generator's fixed noise; surplus styles are left out."""
+        images = self.generator.synthesize(w_plus[:, : self.generator.num_styles])
+        return jnp.clip(images, -1.0, 1.0)
+
+
+class EditedFaces(NamedTuple):
+    """Edited faces and the judges' verdict; `is_finite` is false where the edit failed."""
+
+    images: jax.Array
+    verdict: Verdict
+    is_finite: jax.Array
+
+
+@jax.jit
+def edit_and_judge(
+    world: World, method: EditingMethod, code: Any, targets: Float[Array, "b a"]
+) -> EditedFaces:
+    """Set semantic variables, synthesize the faces, and judge them: all that an edit takes."""
+    edited = method.decode(code, targets)
+    images = world.synthesize(edited)
+    return EditedFaces(images, world.judges(images), jnp.all(jnp.isfinite(edited), axis=(1, 2)))
+
+
+def judge_columns(judges: Judges, request: Request) -> list[int]:
+    """Where the judges' classifier has the attributes of a request.
+
+    Raises:
+      EvaluationError: if it lacks one.
+    """
+    missing = [name for name in request.attributes if name not in judges.attributes]
+    if missing:
+        raise EvaluationError(
+            f"the evaluation classifier judges {', '.join(judges.attributes)}, so it cannot judge"
+            f" an edit of {', '.join(missing)}"
+        )
+    return [judges.attributes.index(name) for name in request.attributes]
+
+
+def counted_faces(
+    faces: SourceFaces, columns: Sequence[int], judged: Sequence[int]
+) -> Bool[np.ndarray, " f"]:
+    """Which faces a request counts: those on whose attributes both classifiers agree beforehand.
+
+    The training classifier decides which way to edit. Where the judge sees the reconstruction on
+    the other side from the start, it could see nothing change, and the face would count as a
+    success for free.
+    """
+    is_judged_on = faces.reconstruction.probabilities[:, list(judged)] > 0.5
+    return np.all(faces.is_on[:, list(columns)] == is_judged_on, axis=1)
+
+
+def sweep(
+    world: World,
+    method: EditingMethod,
+    faces: SourceFaces,
+    request: Request,
+    *,
+    strengths: Sequence[float],
+    batch_size: int,
+    stop_at: float = 0.99,
+) -> EditOutcomes:
+    """Raise the strength of one request until the editing accuracy is high enough, or strengths run
+    out.
+
+    For each face, an edit is a *success* if the judge's decision on the edited image is the
+    opposite of its decision on the reconstruction, for every attribute of the request; *identity
+    preservation* is the cosine between the identity embeddings of the edited image and of the
+    reconstruction; *attribute preservation* is the share of the judge's other attributes whose
+    decision is the same on both.
+
+    The reconstruction is the reference because the edit starts from it: what lies between original
+    and reconstruction is the inversion's loss, the same for every method (`identity_original`
+    includes it).
+
+    Args:
+      world: generator and judges.
+      method: the editing method.
+      faces: as returned by `observe_faces`.
+      request: the attributes to drive to their opposite.
+      strengths: rising; see `target_variables` for what a strength means.
+      batch_size: faces per compiled call.
+      stop_at: editing accuracy at which to stop.
+
+    Raises:
+      EvaluationError: if an attribute is unknown to the judges, or no face is left to count.
+      FloatingPointError: if an edit could not be computed.
+    """
+    judged = judge_columns(world.judges, request)
+    columns = [method.attributes.index(name) for name in request.attributes]
+    others = np.setdiff1d(np.arange(len(world.judges.attributes)), judged)
+    is_counted = counted_faces(faces, columns, judged)
+    if not is_counted.any():
+        raise EvaluationError(
+            f"{request.name}: the training and the evaluation classifier disagree on all"
+            f" {len(is_counted)} faces; are their attributes in the order that their files say?"
+        )
+    faces = jax.tree.map(lambda x: x[is_counted], faces)
+    is_edited = np.isin(np.arange(len(method.attributes)), columns)
+    before = faces.reconstruction.probabilities > 0.5
+
+    measured = []
+    for strength in strengths:
+        targets = target_variables(faces.semantic_variables, faces.is_on, strength, is_edited)
+        verdict = judge_targets(
+            world, method, faces.code, targets, batch_size=batch_size, what=request.name
+        )
+        is_same = (verdict.probabilities > 0.5) == before
+        success = np.all(~is_same[:, judged], axis=1).astype(np.float64)
+        identity = np.sum(verdict.embeddings * faces.reconstruction.embeddings, axis=1)
+        identity_original = np.sum(verdict.embeddings * faces.original.embeddings, axis=1)
+        preserved = is_same[:, others].mean(1) if len(others) else np.full(len(success), np.nan)
+        measured.append((success, identity, identity_original, preserved))
+        logging.info(
+            "%s, strength %.2f: accuracy %.1f%%, identity %.3f, other attributes %.1f%%",
+            *(
+                request.name,
+                strength,
+                100 * success.mean(),
+                identity.mean(),
+                100 * preserved.mean(),
+            ),
+        )
+        if success.mean() >= stop_at:
+            break
+    success, identity, identity_original, preserved = (
+        np.stack(columns, axis=1) for columns in zip(*measured, strict=True)
+    )
+    return EditOutcomes(
+        strengths=np.asarray(strengths[: len(measured)], np.float64),
+        success=success,
+        identity=identity,
+        identity_original=identity_original,
+        attributes=preserved,
+        num_excluded=int(np.sum(~is_counted)),
+        was_on=faces.is_on[:, columns[0]] if len(columns) == 1 else None,
+    )
+
+
+def judge_targets(
+    world: World,
+    method: EditingMethod,
+    code: Any,
+    targets: Float[np.ndarray, "f a"],
+    *,
+    batch_size: int,
+    what: str,
+) -> Verdict:
+    """The judges' verdict on all faces edited to `targets`, as numpy arrays.
+
+    Raises:
+      FloatingPointError: if an edit could not be computed; `what` says which.
+    """
+
+    def judge(code, targets):
+        edited = edit_and_judge(world, method, code, targets)
+        return edited.verdict, edited.is_finite  # the images stay where they are
+
+    verdict, is_finite = map_batches(judge, batch_size, code, targets)
+    if not is_finite.all():
+        raise FloatingPointError(
+            f"{what}: {np.sum(~is_finite)} of {len(is_finite)} edits could not be computed;"
+            " give the solver more steps or looser tolerances"
+        )
+    return verdict
+
+
+def edited_images(
+    world: World,
+    method: EditingMethod,
+    code: Any,
+    targets: Float[np.ndarray, "f a"],
+    *,
+    batch_size: int,
+) -> EditedFaces:
+    """The faces edited to `targets`, with their images: few enough to keep, as for figures."""
+    return map_batches(lambda *x: edit_and_judge(world, method, *x), batch_size, code, targets)

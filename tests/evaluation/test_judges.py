@@ -1,0 +1,73 @@
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from sdflow_jax import networks
+from sdflow_jax.evaluation import FFHQ_FACE_CROP, Judges, load_judges
+from tests.filled_networks import filled_arrays
+
+CLASSIFIER = {
+    "depth": 18,
+    "num_attributes": 2,
+    "num_age_thresholds": 3,
+    "width": 2,
+    "stem_pool": False,
+    "head_sizes": [],
+}
+
+
+class Brightness(nnx.Module):
+    """Mean and side of what it is shown."""
+
+    def __call__(self, images):
+        mean = images.mean((1, 2, 3))
+        return jnp.stack([mean, jnp.full_like(mean, images.shape[1])], 1)
+
+
+def test_each_judge_sees_its_own_part_and_size():
+    images = np.full((1, 256, 256, 3), -1.0, np.float32)
+    images[:, 35:223, 32:220] = 0.5
+    judges = Judges(
+        Brightness(),
+        Brightness(),
+        attributes=("A",),
+        classifier_size=64,
+        identity_size=112,
+        identity_crop=FFHQ_FACE_CROP,
+    )
+    verdict = judges(images)
+    assert verdict.probabilities.shape == (1, 1)  # columns beyond the named attributes are left out
+    np.testing.assert_allclose(verdict.probabilities[0, 0], images.mean(), atol=0.01)
+    np.testing.assert_allclose(verdict.embeddings[0], [0.5, 112], atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("size", "notes", "crop"),
+    [
+        (112, {}, FFHQ_FACE_CROP),
+        (32, {}, None),
+        (112, {"crop": "0.25,0.25,0.5"}, (0.25, 0.25, 0.5)),
+    ],
+)
+def test_crop_comes_from_the_file_or_the_input_size(tmp_path, size, notes, crop):
+    arguments = {"image_size": size, "embedding_dim": 2, "widths": [2] * 5, "units": [1] * 4}
+    files = tmp_path / "classifier.safetensors", tmp_path / "identity.safetensors"
+    kind = "AttributeClassifier"
+    named = {"attributes": "A,B"}
+    networks.save_arrays(files[0], kind, CLASSIFIER, filled_arrays(kind, CLASSIFIER), notes=named)
+    kind = "IdentityEncoder"
+    networks.save_arrays(files[1], kind, arguments, filled_arrays(kind, arguments), notes=notes)
+    judges = load_judges(*files, image_size=64)
+    assert judges.attributes == ("A", "B")
+    assert (judges.classifier_size, judges.identity_size) == (64, size)
+    assert judges.identity_crop == crop
+
+
+def test_identity_encoder_of_another_kind_is_refused(tmp_path):
+    file = tmp_path / "classifier.safetensors"
+    kind = "AttributeClassifier"
+    arrays = filled_arrays(kind, CLASSIFIER)
+    networks.save_arrays(file, kind, CLASSIFIER, arrays, notes={"attributes": "A,B"})
+    with pytest.raises(networks.NetworkFileError, match="expected an IdentityEncoder"):
+        load_judges(file, file, image_size=64)

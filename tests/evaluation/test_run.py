@@ -1,0 +1,97 @@
+import csv
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from sdflow_jax.evaluation import EvaluationSettings, evaluate
+from sdflow_jax.evaluation.report import table
+from tests.evaluation.plain_world import COLUMNS, TurningEditor, plain_faces, plain_world
+
+SETTINGS = EvaluationSettings(
+    num_faces=30, strengths=(0.0, 0.3, 0.6, 1.0), batch_size=8, num_shown=3, num_resamples=50
+)
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory):
+    directory = tmp_path_factory.mktemp("run") / "evaluation"
+    faces = plain_faces(np.random.default_rng(0).uniform(0, 1, (40, 3)))
+    summary = evaluate(
+        plain_world(),
+        TurningEditor(),
+        faces,
+        directory,
+        prediction_columns=COLUMNS,
+        settings=SETTINGS,
+    )
+    return directory, summary
+
+
+def test_every_file_is_there_and_whole(results):
+    directory, summary = results
+    pictures = ["edits.png", "preservation.png", "semantic_variables.png", "sliders.png"]
+    names = sorted(path.name for path in directory.iterdir())
+    assert names == sorted([*pictures, "points.csv", "summary.json"])
+    for name in pictures:
+        with Image.open(directory / name) as image:
+            image.load()
+    assert json.loads((directory / "summary.json").read_text()) == summary
+
+
+def test_points_hold_every_strength_that_was_measured(results):
+    with (results[0] / "points.csv").open() as stream:
+        rows = [row for row in csv.DictReader(stream) if row["request"] == "Young"]
+    assert [float(row["strength"]) for row in rows] == [0.0, 0.3, 0.6]  # all have turned by 0.6
+    assert float(rows[0]["editing_accuracy"]) == 0 and float(rows[-1]["editing_accuracy"]) == 1
+    assert float(rows[0]["identity_preservation"]) == pytest.approx(1, abs=1e-5)
+    assert rows[0]["num_faces"] == "30"
+
+
+def test_summary_interpolates_the_points(results):
+    directory, summary = results
+    with (directory / "points.csv").open() as stream:
+        rows = [row for row in csv.DictReader(stream) if row["request"] == "Young"]
+    accuracy, identity = (
+        [float(row[name]) for row in rows] for name in ("editing_accuracy", "identity_preservation")
+    )
+    found = summary["requests"]["Young"]["at_accuracy"]["80%"]
+    expected = np.interp(0.8, accuracy, identity)
+    assert found["identity_preservation"] == pytest.approx(expected, abs=1e-4)
+    low, high = found["identity_preservation_95%"]
+    assert low < expected < high
+
+
+def test_nothing_else_to_preserve_is_null_and_never_nan(results):
+    # A judge that knows only the edited attribute sees no other that could be preserved.
+    world = plain_world()
+    world.judges.attributes = ("Eyeglasses",)
+
+    class GlassesEditor(TurningEditor):
+        attributes = ("Eyeglasses",)
+
+        def encode(self, w_plus, images):
+            return w_plus, (w_plus[:, 0, :1] + 1) / 2
+
+        def decode(self, code, semantic_variables):
+            return code.at[:, 0, :1].set(2 * semantic_variables - 1)
+
+    faces = plain_faces(np.random.default_rng(0).uniform(0, 1, (8, 3)))
+    directory = results[0].parent / "alone"
+    evaluate(world, GlassesEditor(), faces, directory, prediction_columns=(0,), settings=SETTINGS)
+    text = (directory / "summary.json").read_text()
+    found = json.loads(text, parse_constant=lambda name: pytest.fail(f"{name} in the summary"))
+    at = found["requests"]["Eyeglasses"]["at_accuracy"]["99%"]
+    assert at["attribute_preservation"] is None and at["identity_preservation"] == pytest.approx(1)
+
+
+def test_table_has_a_line_per_request(results):
+    lines = table(results[1]).splitlines()
+    assert [line.split()[0] for line in lines[2:]] == ["Young", "Eyeglasses", "Young+Eyeglasses"]
+
+
+@pytest.mark.parametrize("strengths", [(), (0.5, 0.4), (-0.1, 1.0), (0.5, 0.5)])
+def test_strengths_must_rise_from_zero(strengths):
+    with pytest.raises(ValueError, match="strengths must rise"):
+        EvaluationSettings(strengths=strengths)

@@ -1,0 +1,184 @@
+import jax
+import numpy as np
+import pytest
+
+from sdflow_jax import config as config_file
+from sdflow_jax import editor as editor_module
+from sdflow_jax import networks
+from sdflow_jax.editor import Editor, FlowEditing
+from tests.filled_networks import filled_arrays
+from tests.tiny_world import tiny_config
+
+ATTRIBUTES = ("Young", "Eyeglasses")
+STYLES, DIM, SIZE = 8, 6, 32
+SOLVER = {"rtol": 1e-5, "atol": 1e-5, "first_step": 0.1}
+WIDTHS, UNITS = (4, 4, 8, 8, 8), (1, 1, 1, 1)
+NETWORKS = {
+    "generator": (
+        "Generator",
+        {
+            "resolution": SIZE,
+            "style_dim": DIM,
+            "channels": {"4": 8, "8": 8, "16": 8, "32": 4},
+            "num_mapping_layers": 1,
+        },
+    ),
+    "inversion_encoder": (
+        "InversionEncoder",
+        {
+            "image_size": SIZE,
+            "num_styles": STYLES,
+            "style_dim": DIM,
+            "widths": WIDTHS,
+            "units": UNITS,
+            "head_width": 4,
+        },
+    ),
+    "flow": (
+        "ConditionalFlow",
+        {"dim": DIM, "num_conditions": 2, "hidden_sizes": [8], "solver": SOLVER},
+    ),
+    "semantic_encoder": (
+        "SemanticEncoder",
+        {"num_attributes": 2, "depth": 18, "width": 4, "stem_pool": False, "hidden_sizes": []},
+    ),
+}
+
+
+@pytest.fixture(scope="module")
+def workdir(tmp_path_factory):
+    """What training leaves: a config and the exported networks."""
+    directory = tmp_path_factory.mktemp("run")
+    config = tiny_config(directory)
+    notes = {"attributes": ",".join(ATTRIBUTES), "image_size": str(SIZE)}
+    for name, (kind, arguments) in NETWORKS.items():
+        folder = "networks" if name in config.networks else "sdflow"
+        path = directory / folder / f"{name}.safetensors"
+        arrays = filled_arrays(kind, arguments)
+        for key in arrays:
+            if key.endswith(("/variance", "/sqrt_end_time")):
+                arrays[key] = np.ones_like(arrays[key])
+        networks.save_arrays(path, kind, arguments, arrays, notes=notes)
+    config_file.save_config(directory, config)
+    return directory
+
+
+@pytest.fixture(scope="module")
+def editor(workdir):
+    return Editor.from_workdir(workdir, batch_size=2)
+
+
+@pytest.fixture(scope="module")
+def images():
+    return np.random.default_rng(0).integers(0, 256, (3, SIZE, SIZE, 3), dtype=np.uint8)
+
+
+@pytest.fixture(scope="module")
+def w_plus(editor, images):
+    return editor.invert(images)
+
+
+def test_shapes_and_ranges(editor, images, w_plus):
+    assert w_plus.shape == (3, STYLES, DIM)
+    faces = editor.synthesize(w_plus)
+    assert faces.shape == (3, SIZE, SIZE, 3) and np.abs(faces).max() <= 1
+    read = editor.read(images)
+    assert read.shape == (3, 2) and (read > 0).all() and (read < 1).all()
+
+
+def test_setting_what_was_read_changes_nothing(editor, images, w_plus):
+    read = editor.read(images)
+    targets = {name: read[:, i] for i, name in enumerate(ATTRIBUTES)}
+    # Out and back at tolerance 1e-5: an error of a few 1e-5, see also the flow's own tests.
+    np.testing.assert_allclose(editor.edit(w_plus, images, targets), w_plus, atol=1e-3)
+    np.testing.assert_allclose(editor.edit(w_plus, images, {}), w_plus, atol=1e-3)
+
+
+def test_edit_goes_out_under_what_was_read_and_back_under_the_target(editor, images, w_plus):
+    read = editor.read(images)
+    wanted = read.copy()
+    wanted[:, 1] = 1.2
+    flow = editor.method.flow
+    z = flow.forward(w_plus, read).latents
+    expected = flow.inverse(z, wanted).latents
+    edited = editor.edit(w_plus, images, {"Eyeglasses": 1.2})
+    assert np.abs(edited - w_plus).max() > 0.05
+    np.testing.assert_allclose(edited, expected, atol=1e-3)
+
+
+def test_targets_may_differ_from_face_to_face(editor, images, w_plus):
+    target = np.array([0.0, 0.5, 1.0], np.float32)
+    together = editor.edit(w_plus, images, {"Young": target})
+    alone = [
+        editor.edit(w_plus[i : i + 1], images[i : i + 1], {"Young": target[i]}) for i in range(3)
+    ]
+    # Faces of a batch share the solver's steps, so they agree to its tolerance.
+    np.testing.assert_allclose(together, np.concatenate(alone), atol=1e-3)
+
+
+def test_without_images_the_synthesis_is_read(editor, w_plus):
+    faces = editor.synthesize(w_plus)
+    np.testing.assert_array_equal(
+        editor.edit(w_plus, None, {"Young": 1.0}), editor.edit(w_plus, faces, {"Young": 1.0})
+    )
+
+
+def test_every_number_of_faces_runs_the_same_compiled_code(editor, images, w_plus):
+    editor.edit(w_plus, images, {"Young": 1.0})
+    count = editor_module._edit._cache_size()
+    editor.edit(w_plus[:1], images[:1], {"Eyeglasses": 0.0})
+    editor.edit(np.tile(w_plus, (2, 1, 1)), np.tile(images, (2, 1, 1, 1)), {})
+    assert editor_module._edit._cache_size() == count
+
+
+def test_eight_bit_and_float_images_are_the_same_faces(editor, images):
+    floats = images.astype(np.float32) / 127.5 - 1
+    np.testing.assert_allclose(editor.read(images), editor.read(floats), atol=1e-5)
+
+
+def test_sample_is_decided_by_its_key(editor):
+    wanted = np.array([[0.1, 0.9], [0.9, 0.1], [0.5, 0.5]])
+    first, again, other = (editor.sample(wanted, jax.random.key(seed)) for seed in (0, 0, 1))
+    assert first.shape == (3, SIZE, SIZE, 3)
+    np.testing.assert_array_equal(first, again)
+    assert np.abs(first - other).max() > 1e-3
+
+
+def test_unknown_attribute_is_named(editor, images, w_plus):
+    with pytest.raises(ValueError, match=r"unknown attribute 'Glasses'.*Young, Eyeglasses"):
+        editor.edit(w_plus, images, {"Glasses": 1.0})
+
+
+def test_target_that_is_no_number_is_refused(editor, images, w_plus):
+    with pytest.raises(ValueError, match="target of Young must be finite"):
+        editor.edit(w_plus, images, {"Young": float("nan")})
+
+
+def test_pixels_in_the_wrong_range_are_refused(editor, images):
+    with pytest.raises(ValueError, match=r"8-bit images or floats in \[-1, 1\]"):
+        editor.invert(images.astype(np.float32))
+    with pytest.raises(ValueError, match="square RGB images"):
+        editor.invert(images[0])
+
+
+def test_failed_solve_is_an_error_and_never_a_face(workdir, editor, images, w_plus):
+    method = FlowEditing.from_workdir(workdir, solver={"max_steps": 1})
+    failing = Editor(method, editor.generator, editor.inversion_encoder, batch_size=2)
+    with pytest.raises(FloatingPointError, match="could not be solved"):
+        failing.edit(w_plus, images, {"Young": 1.0})
+
+
+def test_run_without_exported_networks_says_so(workdir, tmp_path):
+    (tmp_path / "config.json").write_text((workdir / "config.json").read_text())
+    with pytest.raises(networks.NetworkFileError, match=r"has the training in .* finished"):
+        Editor.from_workdir(tmp_path)
+    with pytest.raises(FileNotFoundError, match=r"config\.json"):
+        Editor.from_workdir(tmp_path / "elsewhere")
+
+
+def test_semantic_encoder_must_name_its_attributes(workdir, tmp_path):
+    kind, arguments = NETWORKS["semantic_encoder"]
+    path = tmp_path / "encoder.safetensors"
+    networks.save_arrays(path, kind, arguments, filled_arrays(kind, arguments))
+    with pytest.raises(networks.NetworkFileError, match="lacks the note 'attributes'"):
+        FlowEditing.load(workdir / "sdflow" / "flow.safetensors", path)

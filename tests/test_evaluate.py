@@ -1,0 +1,62 @@
+"""`evaluate.py` from the config of a run to its files, with random networks."""
+
+import csv
+import json
+import shutil
+
+import numpy as np
+import pytest
+
+import evaluate
+from sdflow_jax import networks
+from sdflow_jax.config import ConfigError, load_config, save_config
+from sdflow_jax.evaluation import EvaluationSettings
+from sdflow_jax.training import build
+from tests.filled_networks import filled_arrays
+from tests.tiny_world import EDITED_ATTRIBUTES, IMAGE_SIZE, STYLE_DIM, build_tiny_world, tiny_config
+
+SETTINGS = EvaluationSettings(
+    num_faces=9, strengths=(0.0, 0.5, 1.0), batch_size=4, num_shown=2, num_resamples=20
+)
+
+
+@pytest.fixture(scope="module")
+def workdir(tmp_path_factory):
+    directory = build_tiny_world(tmp_path_factory.mktemp("world"))
+    files = directory / "networks"
+    # The same network as teacher and judge: two random ones would agree on hardly any face.
+    shutil.copy(files / "classifier.safetensors", files / "evaluation_classifier.safetensors")
+    config = tiny_config(directory)
+    save_config(directory, config)
+    arguments = build.network_arguments(config.to_dict(), STYLE_DIM)
+    notes = {"attributes": ",".join(EDITED_ATTRIBUTES), "image_size": str(IMAGE_SIZE)}
+    for name, kind in (("flow", "ConditionalFlow"), ("semantic_encoder", "SemanticEncoder")):
+        arrays = filled_arrays(kind, arguments[name])
+        for key in arrays:
+            if key.endswith(("/variance", "/sqrt_end_time")):
+                arrays[key] = np.ones_like(arrays[key])
+        path = directory / "sdflow" / f"{name}.safetensors"
+        networks.save_arrays(path, kind, arguments[name], arrays, notes=notes)
+    return directory
+
+
+def test_a_run_is_evaluated_on_its_test_faces(workdir):
+    summary = evaluate.run(load_config(workdir), workdir, SETTINGS, "test")
+    results = workdir / "evaluation"
+    assert json.loads((results / "summary.json").read_text()) == summary
+    assert summary["num_faces"] == 9
+    assert list(summary["requests"]) == ["Young", "Eyeglasses", "Young+Eyeglasses"]
+    with (results / "points.csv").open() as stream:
+        first = next(csv.DictReader(stream))
+    # Strength 0 goes out and back and arrives at the reconstruction.
+    assert float(first["editing_accuracy"]) == 0
+    assert float(first["identity_preservation"]) == pytest.approx(1, abs=1e-3)
+    for name in ("preservation", "semantic_variables", "edits", "sliders"):
+        assert (results / f"{name}.png").stat().st_size > 10_000
+
+
+def test_evaluation_without_a_judge_is_refused(workdir):
+    config = load_config(workdir)
+    config["networks"]["identity_encoder"] = ""
+    with pytest.raises(ConfigError, match="identity_encoder must be a network file"):
+        evaluate.run(config, workdir, SETTINGS, "test")
