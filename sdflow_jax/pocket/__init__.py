@@ -1,0 +1,1 @@
+"""The pocket world: a small complete face world inside the package."""

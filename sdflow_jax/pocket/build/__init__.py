@@ -1,0 +1,1 @@
+"""How the pocket world was built; see `__main__`."""

@@ -1,0 +1,53 @@
+"""Build the pocket world: `python -m sdflow_jax.pocket.build --cache DIR [--stages faces,labels,...]`.
+
+Every stage keeps checkpoints in the cache; a build that was killed goes on where it was.
+"""
+
+import argparse
+import pathlib
+
+from sdflow_jax.pocket.build import stages
+from sdflow_jax.pocket.faces import WEIGHTS
+
+STAGES = {
+    "faces": stages.build_faces,
+    "labels": stages.build_labels,
+    "critic": stages.build_critic,
+    "pretraining": stages.build_pretraining,
+    "autoencoder": stages.build_autoencoder,
+    "reconstructions": stages.build_reconstructions,
+    "mapping": stages.build_mapping,
+    "identity": stages.build_identity,
+    "classifiers": stages.build_classifiers,
+    "sdflow": stages.build_sdflow,
+}
+
+
+def main() -> None:
+    """Run the asked stages in their order."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--cache", type=pathlib.Path, required=True, help="working folder, about 2 GB"
+    )
+    parser.add_argument(
+        "--weights", type=pathlib.Path, default=WEIGHTS, help="where the networks go"
+    )
+    parser.add_argument(
+        "--stages", default=",".join(STAGES), help="comma-separated; all by default"
+    )
+    arguments = parser.parse_args()
+    asked = arguments.stages.split(",")
+    unknown = set(asked) - set(STAGES)
+    if unknown:
+        parser.error(f"unknown stage {', '.join(sorted(unknown))}; stages are {', '.join(STAGES)}")
+    cache = stages.Cache(arguments.cache)
+    arguments.weights.mkdir(parents=True, exist_ok=True)
+    for name, build in STAGES.items():
+        if name in asked:
+            build(cache, arguments.weights)
+
+
+if __name__ == "__main__":
+    main()

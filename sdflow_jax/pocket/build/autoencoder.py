@@ -1,0 +1,234 @@
+"""Train the inversion encoder and the generator together, as an autoencoder with an adversary.
+
+The generator is StyleGAN2's synthesis network; it never sees a random w, only the encoder's codes and mixtures of two
+codes. Reconstruction: L1 over an average-pooling pyramid, distances between features and decisions of the critic
+classifier. Regularisation as e4e's: codes near the origin, styles near one another. The discriminator judges
+reconstructions and decoded mixtures (non-saturating loss, R1 as in StyleGAN2), so that the space between faces holds
+faces too.
+"""
+
+import dataclasses
+import functools
+import pathlib
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from flax import nnx
+from jaxtyping import Array, Float
+from numpy.typing import NDArray
+from PIL import Image
+
+from sdflow_jax import networks
+from sdflow_jax.models.discriminator import r1_penalty
+from sdflow_jax.pocket.build import trainer
+from sdflow_jax.pocket.build.augmentation import mirror
+
+
+@dataclasses.dataclass(frozen=True)
+class AutoencoderSettings:
+    """Training of encoder and generator."""
+
+    num_steps: int
+    adversarial_from: int  # step at which the discriminator joins
+    batch_size: int = 16
+    seed: int = 5
+    generator_rate: float = 2.5e-3
+    encoder_rate: float = 1e-3
+    discriminator_rate: float = 2e-3
+    final_fraction: float = 0.1  # of the rates, reached by a cosine
+    average_decay: float = 0.998
+    pixels: float = 10.0
+    features: float = 0.5
+    decisions: float = 0.5
+    code_size: float = 1e-3
+    offset_variance: float = 0.02
+    adversary: float = 0.5
+    r1: float = 1.0
+    r1_every: int = 16
+    pyramid_levels: int = 4
+
+
+def pyramid_distance(
+    a: Float[Array, "b h w c"], b: Float[Array, "b h w c"], levels: int
+) -> Float[Array, ""]:
+    """Mean absolute difference, averaged over `levels` halvings of the resolution."""
+    total = jnp.abs(a - b).mean()
+    difference = a - b
+    for _ in range(levels - 1):
+        difference = nnx.avg_pool(difference, (2, 2), strides=(2, 2))
+        total += jnp.abs(difference).mean()
+    return total / levels
+
+
+def _critic_distances(critic, faces, decoded):
+    """Relative L1 distance of feature maps, and cross-entropy of the decisions on the faces against the decoded."""
+    wanted = [jax.lax.stop_gradient(m) for m in critic.stages(faces)]
+    found = critic.stages(decoded)
+    features = sum(
+        jnp.abs(w - f).mean() / (jnp.abs(w).mean() + 1e-3)
+        for w, f in zip(wanted[:3], found[:3], strict=True)
+    )
+    target = nnx.sigmoid(critic.heads(wanted[3].mean((1, 2))))
+    decisions = optax.sigmoid_binary_cross_entropy(critic.heads(found[3].mean((1, 2))), target)
+    return features / 3.0, decisions.mean(0).at[0].multiply(
+        3.0
+    ).mean()  # Eyeglasses are the hardest to keep
+
+
+def train_autoencoder(
+    faces: NDArray[np.uint8],
+    preview_faces: NDArray[np.uint8],
+    critic: nnx.Module,
+    arguments: dict[str, dict],
+    settings: AutoencoderSettings,
+    folder: pathlib.Path,
+) -> tuple[nnx.Module, nnx.Module]:
+    """Train on uint8 faces; returns the averaged encoder and generator in eval mode.
+
+    Args:
+      faces: [n, 64, 64, 3].
+      preview_faces: faces drawn with their reconstructions into `folder/previews` now and then.
+      critic: a frozen attribute classifier.
+      arguments: constructor arguments of InversionEncoder, Generator and Discriminator by name.
+      settings: the training.
+      folder: for checkpoints, logs and previews.
+    """
+    nets = {
+        name: networks.build(name, a, seed=settings.seed + i)
+        for i, (name, a) in enumerate(arguments.items())
+    }
+
+    def optimizer(net, rate, b1):
+        schedule = optax.cosine_decay_schedule(rate, settings.num_steps, settings.final_fraction)
+        return nnx.Optimizer(net, optax.adam(schedule, b1=b1, b2=0.99), wrt=nnx.Param)
+
+    auto = nnx.Dict(encoder=nets["InversionEncoder"], generator=nets["Generator"])
+    discriminator = nets["Discriminator"]
+    everything = {
+        "auto": auto,
+        "encoder_optimizer": optimizer(auto.encoder, settings.encoder_rate, 0.5),
+        "generator_optimizer": optimizer(auto.generator, settings.generator_rate, 0.5),
+        "discriminator": discriminator,
+        "discriminator_optimizer": optimizer(discriminator, settings.discriminator_rate, 0.0),
+    }
+    graph, state = nnx.split(everything)
+    state = nnx.to_pure_dict(state)
+    state = jax.tree.map(jnp.array, {**state, "average": state["auto"]})
+    average_graph = nnx.graphdef(nnx.view(auto, use_running_average=True))
+    critic_graph, critic_state = nnx.split(critic)
+    num_judged = settings.batch_size // 4  # reconstructions, and as many mixtures
+
+    @functools.partial(jax.jit, donate_argnums=0, static_argnums=4)
+    def update(state, critic_state, batch, key, is_adversarial):
+        keys = jax.random.split(key, 3)
+        images = mirror(keys[0], batch.astype(jnp.float32) / 127.5 - 1.0)
+        learner = nnx.merge(graph, {k: v for k, v in state.items() if k != "average"}, copy=True)
+        critic = nnx.merge(critic_graph, critic_state)
+        judge_graph, judge_state = nnx.split(learner["discriminator"])
+
+        def loss_fn(auto):
+            codes = auto.encoder(images)
+            if is_adversarial:
+                share = jax.random.uniform(keys[1], (num_judged, 1, 1))
+                mixed = codes[:num_judged] + share * (codes[-num_judged:] - codes[:num_judged])
+                decoded = auto.generator.synthesize(
+                    jnp.concatenate([codes, mixed]), use_noise=False
+                )
+            else:
+                decoded = auto.generator.synthesize(codes, use_noise=False)
+            rebuilt = decoded[: len(images)]
+            pixels = pyramid_distance(images, rebuilt, settings.pyramid_levels)
+            features, decisions = _critic_distances(critic, images, rebuilt)
+            loss = (
+                settings.pixels * pixels
+                + settings.features * features
+                + settings.decisions * decisions
+            )
+            loss += settings.code_size * jnp.square(codes).mean()
+            loss += settings.offset_variance * codes.var(axis=1).mean()
+            measured = {"pixels": pixels, "features": features, "decisions": decisions}
+            judged = None
+            if is_adversarial:
+                judged = jnp.concatenate([rebuilt[:num_judged], decoded[len(images) :]])
+                fooled = nnx.softplus(
+                    -nnx.merge(judge_graph, judge_state, copy=True)(judged)
+                ).mean()
+                loss += settings.adversary * fooled
+                measured["fooled"] = fooled
+            return loss, (measured, judged)
+
+        (_, (measured, judged)), grads = nnx.value_and_grad(loss_fn, has_aux=True)(learner["auto"])
+        learner["encoder_optimizer"].update(learner["auto"].encoder, grads["encoder"])
+        learner["generator_optimizer"].update(learner["auto"].generator, grads["generator"])
+        if is_adversarial:
+
+            def judge_loss(discriminator):
+                real = discriminator(images[-2 * num_judged :])
+                fake = discriminator(jax.lax.stop_gradient(judged))
+                return nnx.softplus(-real).mean() + nnx.softplus(fake).mean()
+
+            loss, grads = nnx.value_and_grad(judge_loss)(learner["discriminator"])
+            learner["discriminator_optimizer"].update(learner["discriminator"], grads)
+            measured["judge"] = loss
+        new = nnx.to_pure_dict(nnx.state(learner))
+        new["average"] = optax.incremental_update(
+            new["auto"], state["average"], 1.0 - settings.average_decay
+        )
+        return new, measured
+
+    @functools.partial(jax.jit, donate_argnums=0)
+    def regularise(state, batch):
+        images = batch.astype(jnp.float32) / 127.5 - 1.0
+        learner = nnx.merge(graph, {k: v for k, v in state.items() if k != "average"}, copy=True)
+
+        def penalty(discriminator):
+            return 0.5 * settings.r1 * settings.r1_every * r1_penalty(discriminator, images).mean()
+
+        grads = nnx.grad(penalty)(learner["discriminator"])
+        learner["discriminator_optimizer"].update(learner["discriminator"], grads)
+        return {**nnx.to_pure_dict(nnx.state(learner)), "average": state["average"]}
+
+    def step(state, index):
+        rows = np.random.default_rng((settings.seed, index)).integers(
+            len(faces), size=settings.batch_size
+        )
+        key = jax.random.fold_in(jax.random.key(settings.seed), index)
+        is_adversarial = index >= settings.adversarial_from
+        if is_adversarial and index % settings.r1_every == 0:
+            state = regularise(state, faces[rows])
+        return update(state, critic_state, faces[rows], key, is_adversarial)
+
+    def preview(state, index):
+        auto = nnx.merge(average_graph, state["average"], copy=True)
+        draw_preview(
+            auto.encoder, auto.generator, preview_faces, folder / "previews" / f"{index:06d}.png"
+        )
+
+    state = trainer.train(
+        "autoencoder", state, step, settings.num_steps, folder, preview=preview, preview_every=500
+    )
+    auto = nnx.merge(average_graph, state["average"], copy=True)
+    auto.eval()
+    return auto.encoder, auto.generator
+
+
+def draw_preview(encoder, generator, faces: NDArray[np.uint8], file: pathlib.Path) -> None:
+    """A sheet of faces, their reconstructions and mixtures with the next face, twelve a row, at double size."""
+    images = jnp.asarray(faces, jnp.float32) / 127.5 - 1.0
+    codes = encoder(images)
+    rebuilt = generator.synthesize(codes, use_noise=False)
+    mixed = generator.synthesize(0.5 * (codes + jnp.roll(codes, 1, axis=0)), use_noise=False)
+    print(f"\nmean pyramid distance of previewed faces: {pyramid_distance(images, rebuilt, 4):.4f}")
+    rows = []
+    for start in range(0, len(faces), 12):
+        rows += [
+            np.concatenate(list(np.asarray(kind)[start : start + 12]), 1)
+            for kind in (images, rebuilt)
+        ]
+    rows += [np.concatenate(list(np.asarray(mixed)[:12]), 1)]
+    sheet = np.clip((np.concatenate(rows) + 1.0) * 127.5, 0, 255).astype(np.uint8)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    large = (2 * sheet.shape[1], 2 * sheet.shape[0])
+    Image.fromarray(sheet).resize(large, Image.Resampling.BICUBIC).save(file)

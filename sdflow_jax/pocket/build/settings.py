@@ -1,0 +1,63 @@
+"""Every number of the pocket build in one place."""
+
+import dataclasses
+
+from sdflow_jax.pocket.build.autoencoder import AutoencoderSettings
+from sdflow_jax.pocket.build.classifiers import ClassifierSettings
+from sdflow_jax.pocket.build.identity import IdentitySettings
+from sdflow_jax.pocket.build.mapping import MappingSettings
+
+STYLE_DIM = 128
+NUM_STYLES = 10
+
+GENERATOR = {
+    "resolution": 64,
+    "style_dim": STYLE_DIM,
+    "channels": {"4": 128, "8": 128, "16": 96, "32": 48, "64": 24},
+    "num_mapping_layers": 4,
+}
+DISCRIMINATOR = {"resolution": 64, "channels": {"4": 128, "8": 128, "16": 96, "32": 48, "64": 24}}
+INVERSION_ENCODER = {
+    "image_size": 64,
+    "num_styles": NUM_STYLES,
+    "style_dim": STYLE_DIM,
+    "widths": [24, 24, 48, 96, 128],
+    "units": [2, 2, 2, 2],
+    "head_width": 48,
+    "offset_scale": 0.3,
+}
+CLASSIFIER = {
+    "depth": 34,
+    "num_attributes": 6,
+    "num_age_thresholds": 0,
+    "width": 16,
+    "head_sizes": [],
+}
+EVALUATION_CLASSIFIER = {**CLASSIFIER, "depth": 50}
+IDENTITY_ENCODER = {
+    "image_size": 64,
+    "embedding_dim": 128,
+    "widths": [16, 16, 32, 64, 96],
+    "units": [2, 2, 2, 2],
+}
+
+# The teacher's seeds that are rendered and searched for faces. Annotated seeds outside are added.
+SEED_RANGES = ((0, 27_000), (56_000, 58_000), (60_000, 63_000))
+
+# What the autoencoder's reconstructions should keep, before C exists.
+CRITIC = ClassifierSettings(CLASSIFIER, parity=0, seed=1, num_steps=1000)
+# C and its judge: first on faces, while the autoencoder trains, then on faces and reconstructions.
+PRETRAINING = {
+    "classifier": ClassifierSettings(CLASSIFIER, parity=0, seed=2, num_steps=2000),
+    "evaluation_classifier": ClassifierSettings(
+        EVALUATION_CLASSIFIER, parity=1, seed=3, num_steps=2000
+    ),
+}
+TUNING = {
+    name: dataclasses.replace(first, num_steps=500, learning_rate=5e-4)
+    for name, first in PRETRAINING.items()
+}
+
+AUTOENCODER = AutoencoderSettings(num_steps=3500, adversarial_from=1200)
+MAPPING = MappingSettings(num_steps=2000)
+IDENTITY = IdentitySettings(IDENTITY_ENCODER, num_faces=5000, num_steps=1500)
