@@ -3,7 +3,7 @@
 Both store unscaled weights, as ours do, so conversion moves axes and changes no value. The two
 differ in names, and in a constant factor between kernel and demodulation that cancels up to its
 epsilon of 1e-8. The clamp that NVIDIA's half-precision layers put on features (at 256) is left
-out: it guards against overflow, and trained generators stay far below it.
+out: it guards half precision against overflow, and features beyond it are not to be expected.
 """
 
 from collections.abc import Mapping

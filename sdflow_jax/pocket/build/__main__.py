@@ -18,7 +18,8 @@ STAGES = {
     "reconstructions": stages.build_reconstructions,
     "mapping": stages.build_mapping,
     "identity": stages.build_identity,
-    "classifiers": stages.build_classifiers,
+    "classifier": stages.build_classifier,
+    "evaluation_classifier": stages.build_evaluation_classifier,
     "sdflow": stages.build_sdflow,
 }
 

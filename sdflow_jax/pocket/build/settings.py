@@ -54,10 +54,10 @@ PRETRAINING = {
     ),
 }
 TUNING = {
-    name: dataclasses.replace(first, num_steps=500, learning_rate=5e-4)
+    name: dataclasses.replace(first, num_steps=600, learning_rate=1e-3)
     for name, first in PRETRAINING.items()
 }
 
-AUTOENCODER = AutoencoderSettings(num_steps=3500, adversarial_from=1200)
-MAPPING = MappingSettings(num_steps=2000)
-IDENTITY = IdentitySettings(IDENTITY_ENCODER, num_faces=5000, num_steps=1500)
+AUTOENCODER = AutoencoderSettings(num_steps=5200, adversarial_from=1200)
+MAPPING = MappingSettings(num_steps=1000)
+IDENTITY = IdentitySettings(IDENTITY_ENCODER, num_faces=4000, num_steps=1200)

@@ -216,11 +216,19 @@ def build_mapping(cache: Cache, weights: pathlib.Path) -> None:
     networks.save_network(file, generator, settings.GENERATOR, dtype=np.float16)
 
 
-def build_classifiers(cache: Cache, weights: pathlib.Path) -> None:
-    """C and the evaluation classifier, tuned on faces and reconstructions."""
-    for name in ("classifier", "evaluation_classifier"):
-        initial = networks.load_network(cache.folder / f"{name}_on_faces.safetensors")
-        _build_classifier(cache, name, settings.TUNING[name], weights, initial=initial)
+def build_classifier(cache: Cache, weights: pathlib.Path) -> None:
+    """C, tuned on faces and reconstructions."""
+    _tune_classifier(cache, "classifier", weights)
+
+
+def build_evaluation_classifier(cache: Cache, weights: pathlib.Path) -> None:
+    """The evaluation classifier, tuned on faces and reconstructions."""
+    _tune_classifier(cache, "evaluation_classifier", weights)
+
+
+def _tune_classifier(cache, name, weights):
+    initial = networks.load_network(cache.folder / f"{name}_on_faces.safetensors")
+    _build_classifier(cache, name, settings.TUNING[name], weights, initial=initial)
 
 
 def _build_classifier(cache, name, classifier_settings, folder, *, initial=None):
