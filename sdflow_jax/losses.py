@@ -1,0 +1,266 @@
+"""The losses of SDFlow (Li et al. 2024, method section; upstream `training/train_sdflow.py`).
+
+The face I has latents w and semantic variables s = E_s(I). The flow carries w to z under s, and z
+back to w_e under edited variables s_hat; G(w_e) is the edited face. Four terms:
+
+  nll  negative log-likelihood of w given s
+  kd   || C(I) - E_s(I) ||^2, C a frozen attribute classifier (knowledge distillation)
+  mi   || E_s(G(w_e)) - s_hat ||^2, a bound on the mutual information of s_hat and the edited face
+  reg  || w - w_e ||^2
+"""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any, Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float
+
+from sdflow_jax.flow.conditional_flow import ConditionalFlow, standard_normal_log_prob
+from sdflow_jax.flow.trace import NoiseKind, draw_noise
+
+TERMS = ("nll", "kd", "mi", "reg")
+
+
+@dataclasses.dataclass(frozen=True)
+class LossSettings:
+    """Choices in the losses that change what is computed; weights belong to the training step.
+
+    Attributes:
+      terms: the terms to compute; what only the others need is not computed.
+      resample: "one" edits one random attribute per example (upstream), "subset" each one with
+        probability 1/2.
+      noise: distribution of Hutchinson's probe.
+      resize: how an edited face larger than the encoder's input is reduced: "antialias", or
+        "nearest", which picks every k-th pixel (upstream).
+      clamp: limit the edited face to [-1, 1], with no gradient beyond.
+      statistics_between_passes: give the inverse pass the norm statistics that the forward pass has
+        just moved (upstream). The passes are then not quite each other's inverse, and reg is not
+        zero even where nothing is edited.
+      reference_nll_constant: add upstream's surplus 0.5 (d - 1) log(2 pi) to nll: it subtracts the
+        normalizing constant of all d dimensions at every one of them. No gradient.
+      generator_dtype: "bfloat16" to synthesize in reduced precision; None for float32.
+    """
+
+    terms: tuple[str, ...] = TERMS
+    resample: Literal["one", "subset"] = "one"
+    noise: NoiseKind = "rademacher"
+    resize: Literal["antialias", "nearest"] = "antialias"
+    clamp: bool = True
+    statistics_between_passes: bool = False
+    reference_nll_constant: bool = False
+    generator_dtype: str | None = None
+
+    def __post_init__(self):
+        object.__setattr__(self, "terms", tuple(self.terms))
+        if not self.terms or (unknown := set(self.terms) - set(TERMS)):
+            raise ValueError(
+                f"loss terms must be some of {', '.join(TERMS)}, got {self.terms!r}"
+                + (f"; unknown: {', '.join(sorted(unknown))}" if self.terms else "")
+            )
+        for name, choices in (
+            ("resample", ("one", "subset")),
+            ("noise", ("rademacher", "gaussian")),
+            ("resize", ("antialias", "nearest")),
+            ("generator_dtype", (None, "float32", "bfloat16")),
+        ):
+            if getattr(self, name) not in choices:
+                raise ValueError(
+                    f"loss setting {name} must be one of {choices}, got {getattr(self, name)!r}"
+                )
+
+
+class Draws(NamedTuple):
+    """The randomness of one evaluation of the losses.
+
+    Attributes:
+      noise: Hutchinson's probe for nll.
+      edited: which semantic variables are edited.
+      values: their edited values in [0, 1]; ignored elsewhere.
+    """
+
+    noise: Float[Array, "b n d"]
+    edited: Bool[Array, "b a"]
+    values: Float[Array, "b a"]
+
+
+def draw(
+    key: Array, w_plus: Float[Array, "b n d"], num_attributes: int, settings: LossSettings
+) -> Draws:
+    """Draw noise and edits for a batch of latents."""
+    noise_key, edited_key, values_key = jax.random.split(key, 3)
+    shape = (w_plus.shape[0], num_attributes)
+    if settings.resample == "one":
+        chosen = jax.random.randint(edited_key, shape[:1], 0, num_attributes)
+        edited = jax.nn.one_hot(chosen, num_attributes, dtype=bool)
+    else:
+        edited = jax.random.bernoulli(edited_key, 0.5, shape)
+    return Draws(
+        draw_noise(noise_key, w_plus.shape, settings.noise, w_plus.dtype),
+        edited,
+        jax.random.uniform(values_key, shape, w_plus.dtype),
+    )
+
+
+def negative_log_likelihood(
+    z: Float[Array, "b n d"], delta_logp: Float[Array, "b n"], *, reference_constant: bool = False
+) -> Float[Array, " b"]:
+    """Negative log-likelihood -(log N(z; 0, I) - delta_logp) of each example, in nats per latent
+    dimension.
+
+    Args:
+      z: latents carried to the base distribution.
+      delta_logp: change of log-density on the way, per latent.
+      reference_constant: add upstream's surplus constant, see
+        `LossSettings.reference_nll_constant`.
+
+    Returns:
+      The sum over the n d dimensions divided by n d, for each example. Upstream divides by 18 *
+      512, whatever the size.
+
+    Raises:
+      ValueError: if the leading shapes differ.
+    """
+    if delta_logp.shape != z.shape[:-1]:
+        raise ValueError(
+            f"delta_logp must hold one number per latent, {z.shape[:-1]}, got {delta_logp.shape}"
+        )
+    per_latent = -(standard_normal_log_prob(z) - delta_logp)
+    nll = jnp.mean(per_latent, axis=-1) / z.shape[-1]
+    if reference_constant:
+        nll = nll + 0.5 * (z.shape[-1] - 1) * jnp.log(2 * jnp.pi).astype(z.dtype)
+    return nll
+
+
+def mean_squared_error(
+    a: Float[Array, "b *rest"], b: Float[Array, "b *rest"]
+) -> Float[Array, " b"]:
+    """Squared difference of each example, averaged over everything but the batch: kd, mi and reg.
+
+    Raises:
+      ValueError: if the shapes differ, which broadcasting might hide.
+    """
+    if a.shape != b.shape:
+        raise ValueError(f"squared error needs equal shapes, got {a.shape} and {b.shape}")
+    return jnp.mean((a - b) ** 2, axis=tuple(range(1, a.ndim)))
+
+
+def resize(
+    images: Float[Array, "b h w c"], size: int, method: Literal["antialias", "nearest"]
+) -> Float[Array, "b size size c"]:
+    """Bring square images to `size` pixels; the identity where they have them already.
+
+    "antialias" is a triangle filter as wide as the reduction asks. "nearest" takes pixel floor(i h
+    / size), as PyTorch does (`jax.image.resize` would take the pixel nearest to the centre).
+    """
+    batch, height, width, channels = images.shape
+    if (height, width) == (size, size):
+        return images
+    if method == "nearest":
+        rows = jnp.arange(size) * height // size
+        columns = jnp.arange(size) * width // size
+        return images[:, rows][:, :, columns]
+    return jax.image.resize(images, (batch, size, size, channels), "linear", antialias=True)
+
+
+def sdflow_losses(
+    flow: ConditionalFlow,
+    semantic_encoder: Callable[[Array], Array],
+    generator: Any,
+    batch: Mapping[str, Array],
+    key: Array,
+    *,
+    settings: LossSettings,
+) -> tuple[dict[str, Float[Array, ""]], dict[str, Any]]:
+    """Compute the losses of one batch, with randomness drawn from `key`; see `losses_of_draws`."""
+    num_attributes = batch["predictions"].shape[-1]
+    draws = draw(key, batch["w_plus"], num_attributes, settings)
+    return losses_of_draws(flow, semantic_encoder, generator, batch, draws, settings=settings)
+
+
+def losses_of_draws(
+    flow: ConditionalFlow,
+    semantic_encoder: Callable[[Array], Array],
+    generator: Any,
+    batch: Mapping[str, Array],
+    draws: Draws,
+    *,
+    settings: LossSettings,
+) -> tuple[dict[str, Float[Array, ""]], dict[str, Any]]:
+    """Compute the losses of one batch: a function of its arguments without any randomness.
+
+    Args:
+      flow: the conditional flow.
+      semantic_encoder: images [b, h, w, 3] in [-1, 1] to semantic variables [b, a] in [0, 1].
+        Called on the faces and then on the edited faces; in training mode its batch statistics move
+        at both calls, in this order (as upstream).
+      generator: has `synthesize(w_plus, dtype=...)`; unused without mi.
+      batch: `image` [b, h, w, 3] in [-1, 1], `w_plus` [b, n, d], `predictions` [b, a] of the frozen
+        classifier.
+      draws: noise and edits.
+      settings: what to compute, and how.
+
+    Returns:
+      The asked terms, unweighted scalars (means over the batch), and a dictionary of by-products:
+      `semantic_variables` [b, a]; `success`, false if a solve failed (the terms then mean nothing);
+      `batch_statistics` for `flow.update_statistics`, None if the flow was not run; and `num_steps`
+      and `num_evaluations` of the `forward` and `inverse` solve, as far as they were run.
+
+    Gradients flow through everything, except that s_hat is a constant: none reaches the encoder
+    through the edited condition or through the target of mi.
+    """
+    image, w_plus = batch["image"], batch["w_plus"]
+    s = semantic_encoder(image)
+    terms: dict[str, Array] = {}
+    aux: dict[str, Any] = {
+        "semantic_variables": jax.lax.stop_gradient(s),
+        "success": jnp.asarray(True),
+        "batch_statistics": None,
+        "num_steps": {},
+        "num_evaluations": {},
+    }
+
+    def record(name: str, solution) -> None:
+        aux["success"] &= solution.success
+        aux["num_steps"][name] = solution.num_steps
+        aux["num_evaluations"][name] = solution.num_evaluations
+
+    if "kd" in settings.terms:
+        terms["kd"] = jnp.mean(mean_squared_error(s, batch["predictions"]))
+    if not {"nll", "mi", "reg"} & set(settings.terms):
+        return terms, aux
+
+    # Only nll needs the log-density: without it the forward pass computes no divergence either.
+    forward = flow.forward(w_plus, s, noise=draws.noise if "nll" in settings.terms else None)
+    aux["batch_statistics"] = forward.batch_statistics
+    record("forward", forward)
+    if "nll" in settings.terms:
+        nll = negative_log_likelihood(
+            forward.latents, forward.delta_logp, reference_constant=settings.reference_nll_constant
+        )
+        terms["nll"] = jnp.mean(nll)
+    if not {"mi", "reg"} & set(settings.terms):
+        return terms, aux
+
+    s_hat = jax.lax.stop_gradient(jnp.where(draws.edited, draws.values, s))
+    statistics = None
+    if settings.statistics_between_passes:
+        statistics = flow.moved_statistics(forward.batch_statistics)
+    inverse = flow.inverse(forward.latents, s_hat, statistics=statistics)
+    record("inverse", inverse)
+    if "reg" in settings.terms:
+        terms["reg"] = jnp.mean(mean_squared_error(w_plus, inverse.latents))
+    if "mi" in settings.terms:
+        edited = generator.synthesize(inverse.latents, **_precision(settings)).astype(image.dtype)
+        if settings.clamp:
+            edited = jnp.clip(edited, -1, 1)
+        edited = resize(edited, image.shape[1], settings.resize)
+        terms["mi"] = jnp.mean(mean_squared_error(semantic_encoder(edited), s_hat))
+    return terms, aux
+
+
+def _precision(settings: LossSettings) -> dict[str, Any]:
+    return (
+        {} if settings.generator_dtype is None else {"dtype": jnp.dtype(settings.generator_dtype)}
+    )
