@@ -59,5 +59,5 @@ TUNING = {
 }
 
 AUTOENCODER = AutoencoderSettings(num_steps=5200, adversarial_from=1200)
-MAPPING = MappingSettings(num_steps=1000)
-IDENTITY = IdentitySettings(IDENTITY_ENCODER, num_faces=4000, num_steps=1200)
+MAPPING = MappingSettings(num_steps=1500)
+IDENTITY = IdentitySettings(IDENTITY_ENCODER, num_faces=2000, num_steps=1000)

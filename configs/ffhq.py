@@ -1,0 +1,75 @@
+"""SDFlow on FFHQ at 1024 pixels, with the paper's networks converted from their PyTorch
+checkpoints.
+
+    python -m converters --help     # makes the network files
+    python train.py --config=configs/ffhq.py --workdir=runs/ffhq --config.data.folder=FFHQ \
+        --config.networks.generator=generator.safetensors \
+        --config.networks.inversion_encoder=e4e.safetensors \
+        --config.networks.classifier=classifier.safetensors
+
+`data.folder` holds the 70,000 aligned images, in the order of their names. They are kept at the
+size that the inversion encoder takes, 256 pixels. The judges, `networks.evaluation_classifier` and
+`networks.identity_encoder`, are only needed by evaluate.py.
+"""
+
+import importlib.util
+import pathlib
+
+import ml_collections
+from ml_collections import config_dict
+
+
+def get_config() -> ml_collections.ConfigDict:
+    """The pocket config with the paper's sizes."""
+    config = _pocket_config()
+    for role in config.networks:
+        config.networks[role] = config_dict.placeholder(str)
+
+    config.data.update(
+        {
+            "source": "folder",
+            "folder": config_dict.placeholder(str),
+            # The paper trains on 69,000 faces and edits the last 1,000; some of the former are held
+            # out here to draw the pictures during training.
+            "splits": {
+                "train": (0, 68_500),
+                "validation": (68_500, 69_000),
+                "test": (69_000, 70_000),
+            },
+            "annotation_batch_size": 32,
+            "num_threads": 8,
+        }
+    )
+    config.data.limits = ml_collections.ConfigDict()
+    config.flow.update({"hidden_sizes": (512,) * 5, "num_blocks": 1})
+    config.semantic_encoder.update(
+        {"depth": 34, "width": 64, "stem_pool": True, "hidden_sizes": (512, 512)}
+    )
+    config.initial_backbone = ""
+    config.losses.mi = 1.0
+    config.solver.update({"rtol": 1e-5, "atol": 1e-5, "first_step": 0.05, "max_steps": 64})
+    config.optimizer.update(
+        {"learning_rate": 1e-4, "schedule": "constant", "warmup_steps": 0, "gradient_clip": 0.0}
+    )
+    config.training.update(
+        {
+            "num_steps": 10_000,
+            "batch_size": 16,
+            "generator_dtype": "bfloat16",
+            "log_every": 20,
+            "sample_every": 500,
+            "num_sample_faces": 4,
+            "checkpoint_every": 500,
+        }
+    )
+    return config
+
+
+def _pocket_config() -> ml_collections.ConfigDict:
+    # By path: configs are files given on the command line, not a package.
+    spec = importlib.util.spec_from_file_location(
+        "pocket_config", pathlib.Path(__file__).with_name("pocket.py")
+    )
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.get_config()

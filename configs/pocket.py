@@ -1,0 +1,87 @@
+"""SDFlow in the pocket world: 64-pixel faces, small networks, everything in the package.
+
+python train.py --config=configs/pocket.py --workdir=runs/pocket
+"""
+
+import ml_collections
+
+
+def get_config() -> ml_collections.ConfigDict:
+    """The config; any value can be set on the command line: `--config.training.num_steps=500`."""
+    config = ml_collections.ConfigDict()
+    config.seed = 0
+    config.attributes = ("Eyeglasses", "Male", "Young")
+
+    config.networks = {
+        "generator": "pocket:generator",
+        "inversion_encoder": "pocket:inversion_encoder",
+        "classifier": "pocket:classifier",
+        # Judges: only the evaluation reads them.
+        "evaluation_classifier": "pocket:evaluation_classifier",
+        "identity_encoder": "pocket:identity_encoder",
+    }
+    config.data = {
+        "source": "pocket",
+        "limits": {"train": 8000, "validation": 500, "test": 500},
+        "folder": "",
+        "splits": ml_collections.ConfigDict(),
+        "directory": "",  # of the built data set; empty for workdir/data
+        "annotation_batch_size": 64,
+        "num_threads": 2,
+        "prefetch": 4,
+    }
+
+    config.flow = {"hidden_sizes": (256, 256, 256), "num_blocks": 1}
+    config.semantic_encoder = {
+        "depth": 34,
+        "width": 16,
+        "stem_pool": True,
+        "hidden_sizes": (128, 128),
+    }
+    # Attribute classifier whose residual network the semantic encoder's starts from; "" for random weights.
+    config.initial_backbone = "pocket:classifier"
+    config.solver = {
+        "method": "dopri5",
+        "rtol": 1e-4,
+        "atol": 1e-4,
+        "first_step": 0.1,
+        "max_steps": 32,
+        "adjoint": "recursive_checkpoint",
+        "error_norm": "max_rms",
+    }
+
+    config.losses = {
+        "nll": 1.0,
+        "kd": 1.0,
+        "mi": 2.0,
+        "reg": 1.0,
+        "resample": "one",
+        "noise": "rademacher",
+        "resize": "antialias",
+        "clamp": True,
+        "statistics_between_passes": False,
+        "reference_nll_constant": False,
+    }
+    config.optimizer = {
+        "learning_rate": 1e-3,
+        "b1": 0.9,
+        "b2": 0.99,
+        "schedule": "cosine",
+        "warmup_steps": 50,
+        "decay_steps": 1500,
+        "gradient_clip": 1.0,
+        "ema_decay": 0.0,
+    }
+    config.training = {
+        "num_steps": 1500,
+        "batch_size": 16,
+        "generator_dtype": "float32",
+        "matmul_precision": "float32",  # "default" lets a GPU round the factors of float32 products
+        "log_every": 10,
+        "sample_every": 250,
+        "num_sample_faces": 8,
+        "checkpoint_every": 250,
+        "keep_checkpoints": 2,
+        "compilation_cache": "",
+    }
+    return config

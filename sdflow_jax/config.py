@@ -1,0 +1,228 @@
+"""What a run's config must satisfy, and its copy in the run's directory.
+
+Only the entry points and the `build_*` functions see configs; the rest of the package takes plain
+arguments.
+"""
+
+import json
+import os
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sdflow_jax import networks
+from sdflow_jax.data.attribute_names import attribute_columns, attribute_names
+from sdflow_jax.flow.solve import SolverSettings
+from sdflow_jax.losses import TERMS, LossSettings
+
+CONFIG_FILE = "config.json"
+
+# Role in config.networks -> the registry names that can fill it.
+ROLES = {
+    "generator": ("Generator",),
+    "inversion_encoder": ("InversionEncoder",),
+    "classifier": ("AttributeClassifier",),
+    "evaluation_classifier": ("AttributeClassifier",),
+    "identity_encoder": ("IdentityEncoder", "IResNet"),
+}
+TRAINING_ROLES = ("generator", "inversion_encoder", "classifier")
+
+# What a run may change between being stopped and being resumed: nothing that the course of training
+# depends on.
+_FREE = {
+    "training": {
+        *("num_steps", "log_every", "sample_every", "num_sample_faces", "checkpoint_every"),
+        *("keep_checkpoints", "compilation_cache"),
+    },
+    "data": {"directory", "num_threads", "prefetch", "annotation_batch_size", "folder"},
+    "networks": set(ROLES) - set(TRAINING_ROLES),
+}
+
+
+class ConfigError(ValueError):
+    """A config asks for something impossible; every line of the message names one mistake."""
+
+
+def check_config(config: Mapping[str, Any]) -> None:
+    """Find the mistakes of a config before anything slow begins.
+
+    Raises:
+      ConfigError: with one line for every mistake that was found.
+    """
+    complaints = [*_check_values(config), *_check_networks(config)]
+    if complaints:
+        raise ConfigError("\n".join(complaints))
+
+
+def _check_values(config: Mapping[str, Any]) -> list[str]:
+    complaints = []
+
+    def require(holds: bool, name: str, expected: str) -> None:
+        if not holds:
+            group, _, key = name.partition(".")
+            value = config[group][key] if key else config[group]
+            complaints.append(f"config.{name} must be {expected}, got {value!r}")
+
+    data, optimizer, training = config["data"], config["optimizer"], config["training"]
+    require(len(config["attributes"]) > 0, "attributes", "a tuple of at least one attribute's name")
+    require(data["source"] in ("pocket", "folder"), "data.source", "'pocket' or 'folder'")
+    if data["source"] == "folder":
+        require(bool(data["folder"]), "data.folder", "the directory of the face images")
+        require("train" in data["splits"], "data.splits", "a mapping that has the split train")
+    for name in ("annotation_batch_size", "num_threads", "prefetch"):
+        require(data[name] >= 1, f"data.{name}", "at least 1")
+    for name in TERMS:
+        require(config["losses"][name] >= 0, f"losses.{name}", "a weight of at least 0")
+    if all(config["losses"][name] == 0 for name in TERMS):
+        complaints.append(f"one of config.losses.{', '.join(TERMS)} must be above 0, all are 0")
+    require(optimizer["learning_rate"] > 0, "optimizer.learning_rate", "above 0")
+    require(
+        optimizer["schedule"] in ("constant", "cosine"),
+        "optimizer.schedule",
+        "'constant' or 'cosine'",
+    )
+    require(optimizer["warmup_steps"] >= 0, "optimizer.warmup_steps", "at least 0")
+    require(
+        optimizer["gradient_clip"] >= 0, "optimizer.gradient_clip", "at least 0 (0 clips nothing)"
+    )
+    require(
+        0 <= optimizer["ema_decay"] < 1, "optimizer.ema_decay", "in [0, 1) (0 averages nothing)"
+    )
+    for name in ("num_steps", "batch_size", "log_every", "checkpoint_every", "keep_checkpoints"):
+        require(training[name] >= 1, f"training.{name}", "at least 1")
+    require(training["sample_every"] >= 0, "training.sample_every", "at least 0 (0 draws none)")
+    precisions = ("default", "float32")
+    require(
+        training["matmul_precision"] in precisions,
+        "training.matmul_precision",
+        "'default' or 'float32'",
+    )
+    dtypes = ("float32", "bfloat16")
+    require(
+        training["generator_dtype"] in dtypes, "training.generator_dtype", "'float32' or 'bfloat16'"
+    )
+    require(
+        optimizer["schedule"] != "cosine" or optimizer["decay_steps"] > optimizer["warmup_steps"],
+        "optimizer.decay_steps",
+        "more than optimizer.warmup_steps",
+    )
+    for group, check in (("solver", SolverSettings.create), ("losses", _check_losses)):
+        try:
+            check(config[group])
+        except ValueError as error:
+            complaints.append(f"config.{group}: {error}")
+    return complaints
+
+
+def _check_losses(losses: Mapping[str, Any]) -> None:
+    LossSettings(**{name: value for name, value in losses.items() if name not in TERMS})
+
+
+def _check_networks(config: Mapping[str, Any]) -> list[str]:
+    complaints = []
+    for role, path in config["networks"].items():
+        if role not in ROLES:
+            complaints.append(
+                f"config.networks.{role} is no role; the roles are {', '.join(ROLES)}"
+            )
+        elif not path:
+            if role in TRAINING_ROLES:
+                complaints.append(
+                    f"config.networks.{role} must be a network file; make one from your PyTorch"
+                    " checkpoint with `python -m converters`"
+                )
+        else:
+            complaints += _check_network(role, path, config["attributes"])
+    return complaints
+
+
+def _check_network(role: str, path: str, attributes: Sequence[str]) -> list[str]:
+    try:
+        metadata = networks.read_metadata(path)
+        if metadata["network"] not in ROLES[role]:
+            expected = " or ".join(ROLES[role])
+            found = metadata["network"]
+            return [f"config.networks.{role}: expected a {expected}, {path} holds a {found}"]
+        if role == "classifier":
+            attribute_columns(attribute_names(metadata), attributes)
+    except networks.NetworkFileError as error:
+        return [
+            f"config.networks.{role}: {error}; network files are made by `python -m converters`"
+        ]
+    except ValueError as error:
+        return [f"config.attributes: {error}"]
+    return []
+
+
+def to_json(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The config as plain JSON values, with the paths of its files made absolute."""
+    plain = json.loads(json.dumps(config, default=dict))
+    for role, path in plain["networks"].items():
+        if path and pathlib.Path(path).exists():
+            plain["networks"][role] = str(pathlib.Path(path).absolute())
+    for key in ("directory", "folder"):
+        if plain["data"][key]:
+            plain["data"][key] = str(pathlib.Path(plain["data"][key]).expanduser().absolute())
+    return plain
+
+
+def save_config(workdir: str | os.PathLike[str], config: Mapping[str, Any]) -> None:
+    """Write the config to `config.json` in the run's directory, whole or not at all."""
+    path = pathlib.Path(workdir) / CONFIG_FILE
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(path.name + ".partial")
+    partial.write_text(json.dumps(to_json(config), indent=2) + "\n")
+    partial.replace(path)
+
+
+def load_config(workdir: str | os.PathLike[str]) -> dict[str, Any]:
+    """Read the config of a run.
+
+    Raises:
+      FileNotFoundError: if the directory holds no run.
+    """
+    path = pathlib.Path(workdir) / CONFIG_FILE
+    if not path.exists():
+        raise FileNotFoundError(
+            f"{path}: no such file; {workdir} must be the --workdir of a training run"
+        )
+    return json.loads(path.read_text())
+
+
+def check_resumable(old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
+    """Make sure that a run which began with the config `old` may go on with `new` (both as by
+    `to_json`).
+
+    Raises:
+      ConfigError: if they differ in anything but lengths, intervals, places and the networks of the
+        evaluation.
+    """
+    before, after = _flatten(_binding(old)), _flatten(_binding(new))
+    changed = [
+        f"config.{key} was {before.get(key)!r} and is now {after.get(key)!r}"
+        for key in sorted(before.keys() | after.keys())
+        if before.get(key) != after.get(key)
+    ]
+    if changed:
+        raise ConfigError(
+            "this run was begun with another config; give it back, or choose another --workdir:\n"
+            + "\n".join(changed)
+        )
+
+
+def _binding(config: Mapping[str, Any]) -> dict[str, Any]:
+    kept = {}
+    for group, value in config.items():
+        free = _FREE.get(group, set())
+        kept[group] = {k: v for k, v in value.items() if k not in free} if free else value
+    return kept
+
+
+def _flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat = {}
+    for key, value in tree.items():
+        if isinstance(value, Mapping):
+            flat |= _flatten(value, f"{prefix}{key}.")
+        else:
+            flat[prefix + key] = value
+    return flat

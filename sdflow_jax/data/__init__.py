@@ -1,0 +1,1 @@
+"""Faces for training: image sources, the data set built from them, and shuffled batches."""

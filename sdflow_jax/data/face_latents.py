@@ -1,0 +1,302 @@
+"""The training data: faces with their latents and predicted attributes, as a tensorflow-datasets
+data set.
+
+The networks that make it are frozen, so each face passes through them once: `w_plus` from the
+inversion encoder and `predictions` from the attribute classifier (the teacher of SDFlow's semantic
+encoder) are stored beside it.
+"""
+
+import collections
+import contextlib
+import dataclasses
+import fcntl
+import functools
+import hashlib
+import io
+import json
+import os
+import pathlib
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
+
+import jax
+import numpy as np
+import tensorflow_datasets as tfds
+from flax import nnx
+from jaxtyping import Array, Float, UInt8
+from PIL import Image
+from tqdm import tqdm
+
+from sdflow_jax import networks
+from sdflow_jax.batching import pad_batch
+from sdflow_jax.data.attribute_names import attribute_names
+from sdflow_jax.data.image_source import SPLITS, DataError, FaceBatch, ImageSource
+from sdflow_jax.data.pixels import to_signed
+
+VERSION = "1.0.0"
+
+Annotate = Callable[[UInt8[np.ndarray, "b h w 3"]], tuple[Array, Array]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Recipe:
+    """Everything that determines the content of the data set; JSON-able, and hashed into its
+    directory's name.
+
+    Attributes:
+      source: what determines the images.
+      num_faces: faces per split.
+      image_size: side of the stored images in pixels.
+      latent_shape: (styles, style dimension) of `w_plus`.
+      attributes: names of the columns of `predictions`.
+      networks: role -> digest of the network file.
+    """
+
+    source: Mapping[str, Any]
+    num_faces: Mapping[str, int]
+    image_size: int
+    latent_shape: tuple[int, int]
+    attributes: tuple[str, ...]
+    networks: Mapping[str, str]
+
+    @property
+    def name(self) -> str:
+        """Twelve hexadecimal digits that change with the content."""
+        return hashlib.sha256(json.dumps(self.to_json(), sort_keys=True).encode()).hexdigest()[:12]
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain lists and dictionaries."""
+        return json.loads(json.dumps(dataclasses.asdict(self)))
+
+
+class FaceLatents(tfds.core.GeneratorBasedBuilder):
+    """Builder of the data set; `prepare` is the door to it.
+
+    Features: `image` uint8 [R, R, 3] as PNG, `w_plus` float32 [n, d], `predictions` float32 [A],
+      `face_id` int64.
+    """
+
+    VERSION = tfds.core.Version(VERSION)
+    # Nothing is downloaded; left alone, tfds searches for checksums with importlib_resources, which
+    # it does not install.
+    url_infos = None
+
+    def __init__(
+        self,
+        *,
+        recipe: Recipe,
+        source: ImageSource,
+        annotate: Annotate,
+        batch_size: int,
+        data_dir: str,
+    ):
+        self._recipe = recipe
+        self._source = source
+        self._annotate = annotate
+        self._batch_size = batch_size
+        config = tfds.core.BuilderConfig(
+            name=recipe.name, version=VERSION, description="faces and latents"
+        )
+        super().__init__(data_dir=data_dir, config=config, file_format="array_record")
+
+    def _info(self) -> tfds.core.DatasetInfo:
+        size, attributes = self._recipe.image_size, self._recipe.attributes
+        features = tfds.features.FeaturesDict(
+            {
+                "image": tfds.features.Image(shape=(size, size, 3)),
+                "w_plus": tfds.features.Tensor(shape=self._recipe.latent_shape, dtype=np.float32),
+                "predictions": tfds.features.Tensor(shape=(len(attributes),), dtype=np.float32),
+                "face_id": tfds.features.Scalar(np.int64),
+            }
+        )
+        return tfds.core.DatasetInfo(
+            builder=self,
+            description="Aligned faces, their W+ latents and the attributes a classifier predicts.",
+            features=features,
+            metadata=tfds.core.MetadataDict(self._recipe.to_json()),
+            # The training pipeline shuffles; kept in order, the faces are written only once.
+            disable_shuffling=True,
+        )
+
+    def _split_generators(self, dl_manager) -> dict[str, Iterator]:
+        del dl_manager  # nothing is downloaded
+        present = [name for name in SPLITS if self._recipe.num_faces[name]]
+        return {name: self._generate_examples(name) for name in present}
+
+    def _generate_examples(self, split: str) -> Iterator[tuple[int, dict[str, Any]]]:
+        total = self._recipe.num_faces[split]
+        place = 0
+        with tqdm(total=total, desc=f"{split} faces", unit="face", mininterval=1.0) as progress:
+            batches = _rebatch(self._source.split(split), self._batch_size)
+            for ids, images, w_plus, predictions in _annotated(
+                batches, self._annotate, self._batch_size
+            ):
+                for face_id, image, codes, scores in zip(
+                    ids, images, w_plus, predictions, strict=True
+                ):
+                    yield (
+                        place,
+                        {
+                            "image": _png(image),
+                            "w_plus": codes,
+                            "predictions": scores,
+                            "face_id": int(face_id),
+                        },
+                    )
+                    place += 1
+                progress.update(len(ids))
+        if place != total:
+            raise DataError(f"the image source announced {total} {split} faces and gave {place}")
+
+
+def prepare(
+    directory: str | os.PathLike[str],
+    source: ImageSource,
+    *,
+    description: Mapping[str, Any],
+    inversion_encoder: str,
+    classifier: str,
+    batch_size: int = 64,
+) -> pathlib.Path:
+    """Build the data set below `directory`, or find it there already built from the same source and
+    networks.
+
+    The directory appears whole or not at all, so a build that was killed leaves nothing that could
+    be mistaken.
+
+    Args:
+      directory: may hold several data sets, told apart by their recipes.
+      source: the faces.
+      description: JSON-able facts that determine the faces; other facts make another data set.
+      inversion_encoder: network file whose network maps images to `w_plus`.
+      classifier: network file whose network maps images to attribute probabilities.
+      batch_size: faces per pass through the networks.
+
+    Returns:
+      The data set's own directory, for `open_split`.
+    """
+    encoder = networks.load_network(inversion_encoder)
+    teacher = networks.load_network(classifier)
+    names = attribute_names(networks.read_metadata(classifier))
+    recipe = Recipe(
+        source=description,
+        num_faces={name: source.num_faces(name) for name in SPLITS},
+        image_size=encoder.image_size,
+        latent_shape=(encoder.num_styles, encoder.style_dim),
+        attributes=names,
+        networks={
+            "inversion_encoder": _digest(inversion_encoder),
+            "classifier": _digest(classifier),
+        },
+    )
+    root = pathlib.Path(directory).expanduser().absolute()
+    builder = FaceLatents(
+        recipe=recipe,
+        source=source,
+        annotate=_annotator(encoder, teacher, len(names)),
+        batch_size=batch_size,
+        data_dir=str(root),
+    )
+    path = pathlib.Path(builder.data_dir)
+    with _only_builder(path):
+        tfds.disable_progress_bar()  # its bar knows no total; _generate_examples has one that does
+        builder.download_and_prepare()
+    return path
+
+
+def open_split(dataset: str | os.PathLike[str], split: str):
+    """Random access to one split of a prepared data set: `len(faces)`, `faces[i]["w_plus"]`.
+
+    Raises:
+      DataError: if the split does not exist or has no faces.
+    """
+    builder = tfds.builder_from_directory(str(dataset))
+    if split not in builder.info.splits:
+        raise DataError(f"{dataset} has no {split} faces; it has {', '.join(builder.info.splits)}")
+    return builder.as_data_source(split=split)
+
+
+def held_out_split(dataset: str | os.PathLike[str]) -> str:
+    """The split to watch training on: validation, or the nearest thing to it that the data set has."""
+    num_faces = read_recipe(dataset)["num_faces"]
+    return next(name for name in ("validation", "test", "train") if num_faces[name])
+
+
+def read_recipe(dataset: str | os.PathLike[str]) -> dict[str, Any]:
+    """The recipe of a prepared data set, as JSON: `read_recipe(path)["attributes"]` names the
+    predictions.
+    """
+    return json.loads((pathlib.Path(dataset) / "metadata.json").read_text())
+
+
+@contextlib.contextmanager
+def _only_builder(path: pathlib.Path) -> Iterator[None]:
+    """Hold a lock, so that a second process waits and then finds the data set; clear away what a
+    kill left.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with (path.parent / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        for leftover in path.parent.glob(f"{path.name}.incomplete*"):
+            shutil.rmtree(leftover, ignore_errors=True)
+        yield
+
+
+def _annotator(encoder: nnx.Module, teacher: nnx.Module, num_attributes: int) -> Annotate:
+    """Both frozen networks as one compiled function of 8-bit images."""
+    graphdef, weights = nnx.split((encoder, teacher))
+
+    @jax.jit
+    def annotate(weights, images) -> tuple[Float[Array, "b n d"], Float[Array, "b a"]]:
+        encoder, teacher = nnx.merge(graphdef, weights)
+        signed = to_signed(images)
+        return encoder(signed), teacher(signed)[:, :num_attributes]
+
+    return functools.partial(annotate, nnx.as_pure(weights))
+
+
+def _rebatch(batches: Iterable[FaceBatch], size: int) -> Iterator[FaceBatch]:
+    """The same faces in batches of `size`, but for the last."""
+    ids, images = [], []
+    for new_ids, new_images in batches:
+        ids.extend(new_ids)
+        images.extend(new_images)
+        while len(ids) >= size:
+            yield np.asarray(ids[:size], np.int64), np.stack(images[:size])
+            del ids[:size], images[:size]
+    if ids:
+        yield np.asarray(ids, np.int64), np.stack(images)
+
+
+def _annotated(
+    batches: Iterable[FaceBatch], annotate: Annotate, size: int
+) -> Iterator[tuple[np.ndarray, ...]]:
+    """Add latents and predictions to batches, one batch ahead so that computing and writing
+    overlap.
+    """
+    waiting: collections.deque = collections.deque()
+
+    def finish():
+        ids, images, outputs = waiting.popleft()
+        return ids, images, *(np.asarray(output)[: len(ids)] for output in outputs)
+
+    for ids, images in batches:
+        # The last batch is filled up, so that one shape is compiled.
+        waiting.append((ids, images, annotate(pad_batch(images, size))))
+        if len(waiting) > 1:
+            yield finish()
+    while waiting:
+        yield finish()
+
+
+def _png(image: UInt8[np.ndarray, "h w 3"]) -> io.BytesIO:
+    # Without tensorflow, tfds takes encoded images only.
+    stream = io.BytesIO()
+    Image.fromarray(image).save(stream, "PNG", compress_level=1)
+    stream.seek(0)
+    return stream
+
+
+def _digest(path: str) -> str:
+    return hashlib.sha256(networks.resolve(path).read_bytes()).hexdigest()[:16]

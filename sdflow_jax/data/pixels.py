@@ -1,0 +1,15 @@
+"""Between stored 8-bit pixels and the [-1, 1] of the networks."""
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, UInt8
+
+
+def to_signed(images: UInt8[Array, "*b h w c"]) -> Float[Array, "*b h w c"]:
+    """8-bit pixels as float32 in [-1, 1]: 0 is -1 and 255 is 1."""
+    return images.astype(jnp.float32) * (2.0 / 255.0) - 1.0
+
+
+def to_bytes(images: Float[Array, "*b h w c"]) -> UInt8[np.ndarray, "*b h w c"]:
+    """Images in [-1, 1] (clipped to it) as 8-bit pixels; undoes `to_signed`."""
+    return np.asarray(np.rint((np.clip(np.asarray(images), -1.0, 1.0) + 1.0) * 127.5), np.uint8)

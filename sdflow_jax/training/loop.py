@@ -1,0 +1,110 @@
+"""The training loop: next batch, step, and now and then a picture or a checkpoint."""
+
+import dataclasses
+import pathlib
+from collections.abc import Callable
+from typing import Any
+
+import grain
+import jax
+import numpy as np
+from jaxtyping import UInt8
+from PIL import Image
+
+from sdflow_jax.training.checkpoint import Checkpoints
+from sdflow_jax.training.interrupts import Interrupts
+from sdflow_jax.training.metrics_log import MetricsLog
+from sdflow_jax.training.sharding import DataParallel
+from sdflow_jax.training.state import State
+from sdflow_jax.training.step import TrainStep
+
+
+@dataclasses.dataclass(frozen=True)
+class Schedule:
+    """When things happen, in steps.
+
+    Attributes:
+      num_steps: length of the whole training.
+      checkpoint_every: interval of checkpoints; there is one at the end, too.
+      sample_every: interval of pictures, 0 for none; there is one at the end, too.
+    """
+
+    num_steps: int
+    checkpoint_every: int
+    sample_every: int
+
+    def saves_at(self, step: int) -> bool:
+        """Whether a checkpoint is due after `step` steps."""
+        return step % self.checkpoint_every == 0 or step == self.num_steps
+
+    def draws_at(self, step: int) -> bool:
+        """Whether a picture is due after `step` steps."""
+        return self.sample_every > 0 and (step % self.sample_every == 0 or step == self.num_steps)
+
+
+def train(
+    state: State,
+    batches: grain.DatasetIterator,
+    *,
+    first_step: int,
+    schedule: Schedule,
+    train_step: TrainStep,
+    devices: DataParallel,
+    log: MetricsLog,
+    checkpoints: Checkpoints,
+    data: dict[str, Any],
+    interrupts: Interrupts,
+    draw: Callable[[State], UInt8[np.ndarray, "h w 3"]],
+    workdir: pathlib.Path,
+) -> tuple[State, int]:
+    """Run steps until the schedule's end or an interrupt, with a checkpoint of wherever it stops.
+
+    Args:
+      state: the training state; consumed.
+      batches: at the batch of step `first_step + 1`.
+      first_step: steps already done.
+      schedule: when things happen.
+      train_step: from `make_train_step`.
+      devices: over which a batch is split.
+      log: gets the measurements.
+      checkpoints: gets the state.
+      data: description of the batches, saved with the checkpoints.
+      interrupts: entered, and deferred.
+      draw: makes the picture of a state.
+      workdir: gets `samples/STEP.png`.
+
+    Returns:
+      The state and the number of steps it has seen.
+
+    Raises:
+      TrainingDiverged: if a number is not finite or a solve fails. No checkpoint holds such a step.
+    """
+    step = first_step
+    while step < schedule.num_steps:
+        state, measured = train_step(state, devices.put_batch(next(batches)))
+        step += 1
+        log.add(step, measured)
+        is_interrupted = interrupts.stops_at(step)
+        if schedule.draws_at(step):
+            log.flush()
+            if jax.process_index() == 0:
+                _save_picture(draw(state), step, log, workdir)
+            log.restart_clock()
+        if schedule.saves_at(step) or is_interrupted:
+            log.flush()  # the check of this step's numbers comes before its checkpoint
+            checkpoints.save(step, state, batches, data, log.unfinished())
+            log.restart_clock()
+        if is_interrupted:
+            break
+    return state, step
+
+
+def _save_picture(
+    picture: UInt8[np.ndarray, "h w 3"], step: int, log: MetricsLog, workdir: pathlib.Path
+) -> None:
+    log.add_image("samples", step, picture)
+    directory = workdir / "samples"
+    directory.mkdir(exist_ok=True)
+    partial = directory / "partial"
+    Image.fromarray(picture).save(partial, "PNG")
+    partial.replace(directory / f"{step:07d}.png")

@@ -1,0 +1,217 @@
+"""Measurements of a run: a progress bar, a CSV file and TensorBoard events."""
+
+import collections
+import csv
+import math
+import os
+import pathlib
+import sys
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import numpy as np
+import tensorboardX
+from jaxtyping import Array, UInt8
+from tqdm import tqdm
+
+CSV_FILE = "metrics.csv"
+
+# Steps whose measurements are not fetched yet: enough to keep the device busy while the host
+# prepares the next.
+_LAG = 2
+
+
+class TrainingDiverged(RuntimeError):
+    """A step gave a number that is not finite, or its differential equation was not solved."""
+
+
+class MetricsLog:
+    """Collects the scalars of each step a few steps late, so that no step waits for them.
+
+    A row is the mean over the `log_every` steps before it. Rows beyond `first_step`, from a run
+    that was killed after its last checkpoint, are removed.
+
+    Args:
+      workdir: gets `metrics.csv` and the directory `tensorboard`.
+      first_step: steps already done.
+      num_steps: steps in all, for the progress bar.
+      batch_size: faces per step, for the speed.
+      log_every: steps per row.
+      unfinished: what `unfinished()` returned when the checkpoint of `first_step` was saved.
+      is_silent: write nothing (processes other than the first); the checks still run.
+    """
+
+    def __init__(
+        self,
+        workdir: str | os.PathLike[str],
+        *,
+        first_step: int,
+        num_steps: int,
+        batch_size: int,
+        log_every: int,
+        unfinished: Mapping[str, Any] | None = None,
+        is_silent: bool = False,
+    ):
+        self._batch_size = batch_size
+        self._log_every = log_every
+        self._waiting: collections.deque[tuple[int, dict[str, Array]]] = collections.deque()
+        self._sums: dict[str, float] = dict(unfinished["sums"]) if unfinished else {}
+        self._count: int = unfinished["count"] if unfinished else 0
+        self._since: float | None = None
+        self._timed_steps = 0
+        self._is_silent = is_silent
+        if is_silent:
+            return
+        workdir = pathlib.Path(workdir)
+        self._csv = _CsvFile(workdir / CSV_FILE, first_step)
+        self._board = tensorboardX.SummaryWriter(
+            str(workdir / "tensorboard"), purge_step=first_step + 1
+        )
+        self._bar = tqdm(
+            total=num_steps,
+            initial=first_step,
+            unit="step",
+            desc="training",
+            mininterval=0.5 if sys.stderr.isatty() else 10.0,  # a log file wants few lines
+        )
+
+    def add(self, step: int, measured: Mapping[str, Array]) -> None:
+        """Take the scalars of a step, which may still be computing.
+
+        Raises:
+          TrainingDiverged: if an earlier step's numbers, fetched now, are not finite or its solve
+            failed.
+        """
+        self._waiting.append((step, dict(measured)))
+        if len(self._waiting) > _LAG:
+            self._fetch()
+
+    def flush(self) -> None:
+        """Wait for all steps so far, and check them.
+
+        Raises:
+          TrainingDiverged: as for `add`.
+        """
+        while self._waiting:
+            self._fetch()
+
+    def unfinished(self) -> dict[str, Any]:
+        """The part of the next row that is already measured; JSON-able."""
+        return {"sums": dict(self._sums), "count": self._count}
+
+    def restart_clock(self) -> None:
+        """Leave out of the speed what has happened since the last row (drawing, saving)."""
+        self._since = None
+        self._timed_steps = 0
+
+    def add_image(self, name: str, step: int, image: UInt8[np.ndarray, "h w 3"]) -> None:
+        """Show an image in TensorBoard."""
+        if not self._is_silent:
+            self._board.add_image(name, image, step, dataformats="HWC")
+
+    def close(self) -> None:
+        """Write what is still buffered."""
+        if not self._is_silent:
+            self._bar.close()
+            self._board.close()
+            self._csv.close()
+
+    def _fetch(self) -> None:
+        step, measured = self._waiting.popleft()
+        values = {name: value.item() for name, value in jax.device_get(measured).items()}
+        _check(step, values)
+        del values["success"]
+        for name, value in values.items():
+            self._sums[name] = self._sums.get(name, 0.0) + value
+        self._count += 1
+        if (
+            self._since is None
+        ):  # the clock starts after a step, so that compilation is not measured
+            self._since = time.perf_counter()
+        else:
+            self._timed_steps += 1
+        if not self._is_silent:
+            self._bar.update(step - self._bar.n)
+        if step % self._log_every == 0:
+            self._write(step)
+
+    def _write(self, step: int) -> None:
+        row = {name: value / self._count for name, value in self._sums.items()}
+        self._sums, self._count = {}, 0
+        if self._since is not None and self._timed_steps:
+            now = time.perf_counter()
+            row["images_per_second"] = self._timed_steps * self._batch_size / (now - self._since)
+            self._since, self._timed_steps = now, 0
+        else:
+            row["images_per_second"] = math.nan  # no two steps to time
+        if self._is_silent:
+            return
+        self._csv.write({"step": step, **row})
+        for name, value in row.items():
+            if math.isfinite(value):
+                self._board.add_scalar(f"training/{name}", value, step)
+        self._bar.set_postfix_str(_summary(row), refresh=False)
+
+
+def _check(step: int, values: Mapping[str, float]) -> None:
+    if not values["success"]:
+        raise TrainingDiverged(
+            f"step {step}: the flow's differential equation was not solved within its steps; raise"
+            " config.solver.max_steps, or config.solver.rtol and config.solver.atol"
+        )
+    bad = [name for name, value in values.items() if not math.isfinite(value)]
+    if bad:
+        raise TrainingDiverged(
+            f"step {step}: {', '.join(bad)} not finite; try a lower config.optimizer.learning_rate"
+            " or a config.optimizer.gradient_clip, in another --workdir"
+        )
+
+
+def _summary(row: Mapping[str, float]) -> str:
+    shown = [
+        f"{name} {row[name]:.4g}" for name in ("loss", "nll", "kd", "mi", "reg") if name in row
+    ]
+    evaluations = [row[name] for name in row if name.startswith("evaluations_")]
+    if evaluations:
+        shown.append(f"evaluations {'+'.join(f'{count:.0f}' for count in evaluations)}")
+    if math.isfinite(row["images_per_second"]):
+        shown.append(f"{row['images_per_second']:.1f} images/s")
+    return ", ".join(shown)
+
+
+class _CsvFile:
+    """A CSV file that is appended to, flushed at every row."""
+
+    def __init__(self, path: pathlib.Path, last_step: int):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        kept = _rows_until(path, last_step) if path.exists() else []
+        partial = path.with_name(path.name + ".partial")
+        with partial.open("w", newline="") as file:
+            csv.writer(file).writerows(kept)
+        partial.replace(path)
+        self._columns = kept[0] if kept else None
+        self._file = path.open("a", newline="")
+        self._writer = csv.writer(self._file)
+
+    def write(self, row: Mapping[str, float]) -> None:
+        if self._columns is None:
+            self._columns = list(row)
+            self._writer.writerow(self._columns)
+        values = [str(row["step"]), *(f"{row[name]:.8g}" for name in self._columns[1:])]
+        self._writer.writerow(values)
+        self._file.flush()
+
+    def close(self) -> None:
+        self._file.close()
+
+
+def _rows_until(path: pathlib.Path, last_step: int) -> list[list[str]]:
+    """Header and rows up to a step; none if only a header or less would stay."""
+    with path.open(newline="") as file:
+        rows = list(csv.reader(file))
+    # A kill can cut the last line short; rows up to a checkpoint are whole, since they were flushed
+    # before it.
+    kept = [row for row in rows[1:] if len(row) == len(rows[0]) and int(row[0]) <= last_step]
+    return [rows[0], *kept] if kept else []

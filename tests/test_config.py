@@ -1,0 +1,131 @@
+import importlib.util
+import pathlib
+import re
+
+import numpy as np
+import pytest
+
+from sdflow_jax import config as run_config
+from sdflow_jax import networks
+from tests.tiny_world import build_tiny_world, tiny_config
+
+CONFIGS = pathlib.Path(__file__).parent.parent / "configs"
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    return build_tiny_world(tmp_path_factory.mktemp("world"))
+
+
+@pytest.fixture
+def config(world):
+    return tiny_config(world)
+
+
+def _load(name):
+    spec = importlib.util.spec_from_file_location(name, CONFIGS / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.get_config()
+
+
+def _complaints(config):
+    with pytest.raises(run_config.ConfigError) as error:
+        run_config.check_config(config)
+    return str(error.value).splitlines()
+
+
+def test_good_config_passes(config):
+    run_config.check_config(config)
+
+
+@pytest.mark.parametrize(
+    ("group", "key", "value", "message"),
+    [
+        (None, "attributes", (), "config.attributes must be a tuple of at least one"),
+        (
+            None,
+            "attributes",
+            ("Smiling",),
+            "config.attributes: .* does not predict Smiling; choose",
+        ),
+        ("data", "source", "web", "config.data.source must be 'pocket' or 'folder', got 'web'"),
+        ("data", "folder", "", "config.data.folder must be the directory"),
+        ("losses", "mi", -1.0, "config.losses.mi must be a weight of at least 0, got -1.0"),
+        ("losses", "resample", "all", "config.losses: loss setting resample must be one of"),
+        ("solver", "method", "rk", "config.solver: solver setting method must be one of dopri5"),
+        ("optimizer", "learning_rate", 0.0, "config.optimizer.learning_rate must be above 0"),
+        ("optimizer", "ema_decay", 1.0, "config.optimizer.ema_decay must be in"),
+        ("optimizer", "decay_steps", 1, "config.optimizer.decay_steps must be more than"),
+        ("training", "num_steps", 0, "config.training.num_steps must be at least 1, got 0"),
+        (
+            "training",
+            "generator_dtype",
+            "half",
+            "config.training.generator_dtype must be 'float32'",
+        ),
+        (
+            "networks",
+            "generator",
+            "nowhere.safetensors",
+            "config.networks.generator: .*no such.*conv",
+        ),
+        ("networks", "generator", "", "config.networks.generator must be a network file"),
+    ],
+)
+def test_mistake_gives_one_line_that_names_it(config, group, key, value, message):
+    (config[group] if group else config)[key] = value
+    complaints = _complaints(config)
+    assert len(complaints) == 1
+    assert re.match(message, complaints[0]), complaints[0]
+
+
+def test_every_mistake_is_reported_at_once(config):
+    config.training.batch_size = 0
+    config.networks.generator = config.networks.classifier
+    for name in ("nll", "kd", "mi", "reg"):
+        config.losses[name] = 0.0
+    complaints = "\n".join(_complaints(config))
+    assert "config.training.batch_size" in complaints
+    assert "config.networks.generator: expected a Generator" in complaints
+    assert "config.losses" in complaints
+
+
+def test_config_survives_its_file(config, tmp_path):
+    run_config.save_config(tmp_path, config)
+    loaded = run_config.load_config(tmp_path)
+    assert loaded == run_config.to_json(config)
+    assert loaded["attributes"] == list(config.attributes)
+    assert loaded["data"]["splits"]["train"] == [0, 40]
+    with pytest.raises(FileNotFoundError, match="must be the --workdir of a training run"):
+        run_config.load_config(tmp_path / "elsewhere")
+
+
+def test_resuming_may_change_lengths_but_not_the_course(config):
+    old = run_config.to_json(config)
+    config.training.num_steps = 99
+    config.data.num_threads = 1
+    run_config.check_resumable(old, run_config.to_json(config))
+    config.optimizer.learning_rate = 0.5
+    with pytest.raises(run_config.ConfigError, match="learning_rate was .* and is now 0.5"):
+        run_config.check_resumable(old, run_config.to_json(config))
+
+
+@pytest.mark.parametrize("name", ["pocket", "ffhq"])
+def test_shipped_configs_have_only_the_mistakes_that_a_user_must_mend(name, world):
+    config = _load(name)
+    if name == "ffhq":  # its user brings the networks and the faces
+        assert {line.split()[0] for line in _complaints(config)} == {
+            "config.data.folder",
+            *(f"config.networks.{role}" for role in run_config.TRAINING_ROLES),
+        }
+        config.data.folder = str(world / "faces")
+        # CelebA's forty attributes: the classifier's own default.
+        path = world / "celeba.safetensors"
+        networks.save_arrays(path, "AttributeClassifier", {}, {"x": np.zeros(1)})
+        config.networks.classifier = str(path)
+    else:
+        config.networks.classifier = str(world / "networks" / "classifier.safetensors")
+    for role in ("generator", "inversion_encoder", "evaluation_classifier", "identity_encoder"):
+        config.networks[role] = str(world / "networks" / f"{role}.safetensors")
+    run_config.check_config(config)

@@ -1,0 +1,105 @@
+import csv
+import math
+import pathlib
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from sdflow_jax.training.metrics_log import MetricsLog, TrainingDiverged
+
+
+def _log(workdir, first_step=0, **settings):
+    defaults = {"num_steps": 10, "batch_size": 4, "log_every": 2}
+    return MetricsLog(workdir, first_step=first_step, **{**defaults, **settings})
+
+
+def _measured(loss, success=True):
+    return {
+        "loss": jnp.float32(loss),
+        "evaluations_forward": jnp.int32(13),
+        "success": jnp.asarray(success),
+    }
+
+
+def _rows(workdir: pathlib.Path):
+    with (workdir / "metrics.csv").open() as file:
+        return [(int(row["step"]), float(row["loss"])) for row in csv.DictReader(file)]
+
+
+def test_rows_are_means_over_the_interval(tmp_path):
+    log = _log(tmp_path)
+    for step in range(1, 6):
+        log.add(step, _measured(step**2))
+    log.flush()
+    log.close()
+    assert _rows(tmp_path) == [(2, 2.5), (4, 12.5)]
+    with (tmp_path / "metrics.csv").open() as file:
+        row = next(csv.DictReader(file))
+    assert set(row) == {"step", "loss", "evaluations_forward", "images_per_second"}
+    assert float(row["images_per_second"]) > 0 and row["evaluations_forward"] == "13"
+    assert list((tmp_path / "tensorboard").glob("events*"))
+
+
+def test_no_measurement_is_waited_for_when_it_is_added(tmp_path):
+    class Pending:
+        def __array__(self, *_, **__):
+            raise AssertionError("fetched too early")
+
+    log = _log(tmp_path)
+    log.add(1, {"loss": Pending(), "success": True})
+    log.add(2, {"loss": Pending(), "success": True})
+    log.close()
+
+
+def test_continued_log_equals_an_uninterrupted_one(tmp_path):
+    whole = _log(tmp_path / "whole")
+    for step in range(1, 9):
+        whole.add(step, _measured(step))
+    whole.flush()
+    whole.close()
+
+    first = _log(tmp_path / "parts")
+    for step in range(1, 6):
+        first.add(step, _measured(step))
+        if step == 3:  # a checkpoint, in the middle of a row
+            first.flush()
+            unfinished = first.unfinished()
+    first.flush()
+    first.close()
+    with (tmp_path / "parts" / "metrics.csv").open("a") as file:
+        file.write("6,1")  # cut short by a kill
+    second = _log(tmp_path / "parts", first_step=3, unfinished=unfinished)
+    for step in range(4, 9):
+        second.add(step, _measured(step))
+    second.flush()
+    second.close()
+    assert _rows(tmp_path / "parts") == _rows(tmp_path / "whole")
+
+
+@pytest.mark.parametrize(
+    ("measured", "message"),
+    [
+        (_measured(math.nan), "step 3: loss not finite.*learning_rate"),
+        (_measured(math.inf), "step 3: loss not finite"),
+        (_measured(1.0, success=False), "step 3: .*not solved.*max_steps"),
+    ],
+)
+def test_bad_step_stops_training_and_is_named(tmp_path, measured, message):
+    log = _log(tmp_path)
+    log.add(1, _measured(1.0))
+    log.add(2, _measured(1.0))
+    log.add(3, measured)
+    with pytest.raises(TrainingDiverged, match=message):
+        log.flush()
+    log.close()
+
+
+def test_silent_log_writes_nothing_but_still_checks(tmp_path):
+    log = _log(tmp_path, is_silent=True)
+    log.add(1, _measured(1.0))
+    log.add(2, _measured(np.nan))
+    with pytest.raises(TrainingDiverged):
+        log.flush()
+    log.close()
+    assert not list(tmp_path.iterdir())
