@@ -185,7 +185,7 @@ def main(argv: list[str]) -> None:
     """Set jax up and run; a mistake of the user's ends the program with one sentence."""
     if len(argv) > 1:
         raise app.UsageError(f"unexpected arguments: {' '.join(argv[1:])}")
-    logging.set_verbosity(logging.WARNING)  # orbax tells twenty things about every checkpoint
+    logging.set_verbosity(logging.ERROR)  # orbax and tfds tell twenty things about every file
     if DISTRIBUTED.value:
         jax.distributed.initialize(COORDINATOR.value, NUM_PROCESSES.value, PROCESS_ID.value)
     if CONFIG.value.training.compilation_cache:

@@ -39,7 +39,7 @@ def make_drawing(
       edits white.
     """
     labels = ["Original", "Reconstruction"]
-    labels += [f"{name} → {end}" for name in attributes for end in (0, 1)]
+    labels += [f"{name} = {end}" for name in attributes for end in (0, 1)]
     generator_graph, generator_arrays = nnx.split(generator)
     original = to_signed(jnp.asarray(images))
 
