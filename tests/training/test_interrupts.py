@@ -8,6 +8,14 @@ from sdflow_jax.training.interrupts import Interrupts
 SIGNALS = [signal.SIGINT, signal.SIGTERM]
 
 
+@pytest.fixture(autouse=True)
+def usual_interrupt():
+    """Python's own SIGINT handler, also where the tests run in the background and SIGINT is ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @pytest.mark.parametrize("number", SIGNALS)
 def test_deferred_signal_waits_to_be_asked_for(number):
     with Interrupts() as interrupts, interrupts.deferred():
