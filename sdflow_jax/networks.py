@@ -152,8 +152,18 @@ def save_arrays(
         key: np.ascontiguousarray(value).reshape(np.shape(value)) for key, value in arrays.items()
     }
     partial = path.with_name(path.name + ".partial")
-    partial.write_bytes(save(contiguous, metadata=metadata))
+    partial.write_bytes(_with_sorted_header(save(contiguous, metadata=metadata)))
     partial.replace(path)
+
+
+def _with_sorted_header(data: bytes) -> bytes:
+    """The same file with its JSON header sorted; safetensors orders metadata at random, which would
+    make files of equal content differ."""
+    length = int.from_bytes(data[:8], "little")
+    header = json.dumps(json.loads(data[8 : 8 + length]), sort_keys=True, separators=(",", ":"))
+    encoded = header.encode()
+    encoded = encoded.ljust(-(-len(encoded) // 8) * 8)  # arrays stay aligned
+    return len(encoded).to_bytes(8, "little") + encoded + data[8 + length :]
 
 
 def save_network(
