@@ -10,6 +10,20 @@ from jaxtyping import PyTree
 from sdflow_jax.config import ConfigError
 
 
+def replicate(tree: PyTree, sharding: NamedSharding) -> PyTree:
+    """Put arrays, which every process has with the same values, on all devices of all processes."""
+    if jax.process_count() == 1:
+        return jax.device_put(tree, sharding)
+
+    # device_put moves no array from one process's device to those of others, and no key at all.
+    def put(x):
+        if jax.dtypes.issubdtype(x.dtype, jax.dtypes.prng_key):
+            return jax.random.wrap_key_data(put(jax.random.key_data(x)))
+        return jax.make_array_from_process_local_data(sharding, np.asarray(x))
+
+    return jax.tree.map(put, tree)
+
+
 class DataParallel:
     """A mesh of all devices of all processes, along which batches are split.
 
@@ -40,7 +54,7 @@ class DataParallel:
 
     def replicate(self, tree: PyTree) -> PyTree:
         """Put the same arrays on every device."""
-        return jax.device_put(tree, self.replicated)
+        return replicate(tree, self.replicated)
 
     def put_batch(self, batch: PyTree[np.ndarray]) -> PyTree[jax.Array]:
         """Deal this process's share of a batch out to its devices."""

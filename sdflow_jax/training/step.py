@@ -7,11 +7,12 @@ from typing import Any
 import jax
 import optax
 from flax import nnx
-from jax.sharding import Sharding
+from jax.sharding import NamedSharding
 from jaxtyping import Array
 
 from sdflow_jax.data.pixels import to_signed
 from sdflow_jax.losses import LossSettings, sdflow_losses
+from sdflow_jax.training.sharding import replicate
 from sdflow_jax.training.state import Graphs, State
 
 TrainStep = Callable[[State, Mapping[str, Array]], tuple[State, dict[str, Array]]]
@@ -24,7 +25,7 @@ def make_train_step(
     weights: Mapping[str, float],
     settings: LossSettings,
     average_decay: float = 0.0,
-    sharding: Sharding | None = None,
+    sharding: NamedSharding | None = None,
 ) -> TrainStep:
     """Compile (at the first call) the training step.
 
@@ -75,7 +76,7 @@ def make_train_step(
 
     arrays = nnx.to_pure_dict(generator_arrays)
     if sharding is not None:
-        arrays = jax.device_put(arrays, sharding)
+        arrays = replicate(arrays, sharding)
     return lambda state, batch: train_step(state, arrays, batch)
 
 
