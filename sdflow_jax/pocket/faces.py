@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from safetensors.numpy import load_file
 
 from sdflow_jax import networks
-from sdflow_jax.pocket.teacher import align, teacher_latents, to_uint8
+from sdflow_jax.batching import map_batches
+from sdflow_jax.pocket.teacher import LATENT_DIM, align, teacher_latents, to_uint8
 
 SPLITS = {"train": (0, 56_000), "validation": (56_000, 60_000), "test": (60_000, 64_000)}
 WEIGHTS = pathlib.Path(__file__).parent / "weights"
@@ -45,16 +46,17 @@ class PocketFaces:
                 f"unknown pocket split {sorted(unknown)}; splits are {', '.join(SPLITS)}"
             )
         table = load_file(weights / "alignments.safetensors")
-        seeds, alignments = table["seeds"].astype(np.int64), table["alignments"].astype(np.float32)
-        self._faces: dict[str, tuple[NDArray[np.int64], NDArray[np.float32]]] = {}
+        self._seeds = table["seeds"].astype(np.int64)
+        self._alignments = table["alignments"].astype(np.float32)
+        self._splits: dict[str, NDArray[np.int64]] = {}
         for name, (low, high) in SPLITS.items():
-            rows = np.flatnonzero((seeds >= low) & (seeds < high))
-            limit = len(rows) if limits is None else limits.get(name, len(rows))
-            if not 0 <= limit <= len(rows):
+            seeds = self._seeds[(self._seeds >= low) & (self._seeds < high)]
+            limit = len(seeds) if limits is None else limits.get(name, len(seeds))
+            if not 0 <= limit <= len(seeds):
                 raise ValueError(
-                    f"pocket split {name!r} has {len(rows)} faces, {limit} were asked for"
+                    f"pocket split {name!r} has {len(seeds)} faces, {limit} were asked for"
                 )
-            self._faces[name] = seeds[rows[:limit]], alignments[rows[:limit]]
+            self._splits[name] = seeds[:limit]
         self._graph, state = nnx.split(networks.load_network(weights / "teacher.safetensors"))
         self._state = nnx.to_pure_dict(state)
 
@@ -65,26 +67,45 @@ class PocketFaces:
 
     def num_faces(self, split: str) -> int:
         """How many faces `split` yields."""
-        return len(self._faces[split][0])
+        return len(self._splits[split])
 
     def seeds(self, split: str) -> NDArray[np.int64]:
         """The face ids of a split, which are the seeds of the teacher's latents."""
-        return self._faces[split][0]
+        return self._splits[split]
 
     def split(
         self, name: str
     ) -> Iterator[tuple[NDArray[np.int64], UInt8[np.ndarray, "b 64 64 3"]]]:
         """Yield (face ids [b], images) in seed order; b is `RENDER_BATCH` but for the last batch."""
-        seeds, alignments = self._faces[name]
+        seeds = self.seeds(name)
         for start in range(0, len(seeds), RENDER_BATCH):
             ids = seeds[start : start + RENDER_BATCH]
-            spare = RENDER_BATCH - len(
-                ids
-            )  # the last batch is filled up, so that one program serves all
-            images = _render(
-                self._graph,
-                self._state,
-                teacher_latents(np.pad(ids, (0, spare), mode="edge")),
-                np.pad(alignments[start : start + RENDER_BATCH], ((0, spare), (0, 0)), mode="edge"),
-            )
-            yield ids, np.asarray(images)[: len(ids)]
+            yield ids, self.render(ids)
+
+    def render(
+        self, seeds: NDArray[np.int64], *, latent_noise: float = 0.0
+    ) -> UInt8[np.ndarray, "b 64 64 3"]:
+        """The faces of any seeds that have one, whatever their split.
+
+        Args:
+          seeds: at least one.
+          latent_noise: deviation of Gaussian noise, the same for a seed at every call, that is added to the
+            teacher's latents; the alignment stays.
+
+        Raises:
+          KeyError: if no face was found in the render of a seed.
+        """
+        rows = np.minimum(np.searchsorted(self._seeds, seeds), len(self._seeds) - 1)
+        missing = np.asarray(seeds)[self._seeds[rows] != seeds]
+        if len(missing):
+            raise KeyError(f"no face was found in the render of seed {missing[0]}")
+        latents = teacher_latents(seeds)
+        if latent_noise:
+            draws = [np.random.default_rng((int(s), 1)).standard_normal(LATENT_DIM) for s in seeds]
+            latents += np.float32(latent_noise) * np.asarray(draws, np.float32)
+        return map_batches(
+            functools.partial(_render, self._graph, self._state),
+            RENDER_BATCH,
+            latents,
+            self._alignments[rows],
+        )
