@@ -1,6 +1,7 @@
 """Build the pocket world: `python -m sdflow_jax.pocket.build --cache DIR [--stages faces,labels,...]`.
 
-Every stage keeps checkpoints in the cache; a build that was killed goes on where it was.
+A round goes on from the networks in the package: its autoencoder starts from theirs, guided by their classifier and
+identity encoder. Every stage keeps checkpoints in the cache; a build that was killed goes on where it was.
 """
 
 import argparse
@@ -10,9 +11,9 @@ from sdflow_jax.pocket.build import stages
 from sdflow_jax.pocket.faces import WEIGHTS
 
 STAGES = {
+    "previous": stages.build_previous,
     "faces": stages.build_faces,
     "labels": stages.build_labels,
-    "critic": stages.build_critic,
     "pretraining": stages.build_pretraining,
     "autoencoder": stages.build_autoencoder,
     "reconstructions": stages.build_reconstructions,

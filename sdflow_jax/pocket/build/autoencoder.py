@@ -2,14 +2,15 @@
 
 The generator is StyleGAN2's synthesis network; it never sees a random w, only the encoder's codes and mixtures of two
 codes. Reconstruction: L1 over an average-pooling pyramid, distances between features and decisions of the critic
-classifier. Regularisation as e4e's: codes near the origin, styles near one another. The discriminator judges
-reconstructions and decoded mixtures (non-saturating loss, R1 as in StyleGAN2), so that the space between faces holds
-faces too.
+classifier, and the cosine of the identity encoder's embeddings. Regularisation as e4e's: codes near the origin, styles
+near one another. The discriminator judges reconstructions and decoded mixtures (non-saturating loss, R1 as in
+StyleGAN2), so that the space between faces holds faces too.
 """
 
 import dataclasses
 import functools
 import pathlib
+from collections.abc import Mapping
 
 import jax
 import jax.numpy as jnp
@@ -34,14 +35,17 @@ class AutoencoderSettings:
     adversarial_from: int  # step at which the discriminator joins
     batch_size: int = 16
     seed: int = 5
-    generator_rate: float = 2.5e-3
+    generator_rate: float = 2e-3
     encoder_rate: float = 1e-3
     discriminator_rate: float = 2e-3
+    warmup_steps: int = 100
     final_fraction: float = 0.1  # of the rates, reached by a cosine
     average_decay: float = 0.998
     pixels: float = 10.0
+    eyes: float = 3.0  # weight of the pixels where glasses are, the others' being 1
     features: float = 0.5
     decisions: float = 0.5
+    identity: float = 10.0
     code_size: float = 1e-3
     offset_variance: float = 0.02
     adversary: float = 0.5
@@ -60,6 +64,16 @@ def pyramid_distance(
         difference = nnx.avg_pool(difference, (2, 2), strides=(2, 2))
         total += jnp.abs(difference).mean()
     return total / levels
+
+
+# Rows and columns of an aligned 64px chip where glasses are.
+EYES = slice(9, 29), slice(6, 58)
+
+
+def _eye_distance(a, b):
+    """Mean absolute difference of the pixels around the eyes, as a share of the whole image's."""
+    difference = jnp.abs(a[:, *EYES] - b[:, *EYES])
+    return difference.mean() * (difference.size / a.size)
 
 
 def _critic_distances(critic, faces, decoded):
@@ -81,9 +95,12 @@ def train_autoencoder(
     faces: NDArray[np.uint8],
     preview_faces: NDArray[np.uint8],
     critic: nnx.Module,
+    identity: nnx.Module,
     arguments: dict[str, dict],
     settings: AutoencoderSettings,
     folder: pathlib.Path,
+    *,
+    initial: Mapping[str, nnx.Module],
 ) -> tuple[nnx.Module, nnx.Module]:
     """Train on uint8 faces; returns the averaged encoder and generator in eval mode.
 
@@ -91,17 +108,27 @@ def train_autoencoder(
       faces: [n, 64, 64, 3].
       preview_faces: faces drawn with their reconstructions into `folder/previews` now and then.
       critic: a frozen attribute classifier.
+      identity: a frozen identity encoder.
       arguments: constructor arguments of InversionEncoder, Generator and Discriminator by name.
       settings: the training.
       folder: for checkpoints, logs and previews.
+      initial: networks to start from, by name; random weights where there is none.
     """
     nets = {
         name: networks.build(name, a, seed=settings.seed + i)
         for i, (name, a) in enumerate(arguments.items())
     }
+    for name, network in initial.items():
+        networks.load_arrays(nets[name], networks.flatten(network), source=name)
 
     def optimizer(net, rate, b1):
-        schedule = optax.cosine_decay_schedule(rate, settings.num_steps, settings.final_fraction)
+        schedule = optax.warmup_cosine_decay_schedule(
+            0.0,
+            rate,
+            settings.warmup_steps,
+            settings.num_steps,
+            end_value=settings.final_fraction * rate,
+        )
         return nnx.Optimizer(net, optax.adam(schedule, b1=b1, b2=0.99), wrt=nnx.Param)
 
     auto = nnx.Dict(encoder=nets["InversionEncoder"], generator=nets["Generator"])
@@ -117,15 +144,16 @@ def train_autoencoder(
     state = nnx.to_pure_dict(state)
     state = jax.tree.map(jnp.array, {**state, "average": state["auto"]})
     average_graph = nnx.graphdef(nnx.view(auto, use_running_average=True))
-    critic_graph, critic_state = nnx.split(critic)
+    frozen_graph, frozen_state = nnx.split((critic, identity))
     num_judged = settings.batch_size // 4  # reconstructions, and as many mixtures
 
     @functools.partial(jax.jit, donate_argnums=0, static_argnums=4)
-    def update(state, critic_state, batch, key, is_adversarial):
+    def update(state, frozen_state, batch, key, is_adversarial):
         keys = jax.random.split(key, 3)
         images = mirror(keys[0], batch.astype(jnp.float32) / 127.5 - 1.0)
         learner = nnx.merge(graph, {k: v for k, v in state.items() if k != "average"}, copy=True)
-        critic = nnx.merge(critic_graph, critic_state)
+        critic, identity = nnx.merge(frozen_graph, frozen_state)
+        wanted_identity = identity(images[:num_judged])
         judge_graph, judge_state = nnx.split(learner["discriminator"])
 
         def loss_fn(auto):
@@ -141,14 +169,23 @@ def train_autoencoder(
             rebuilt = decoded[: len(images)]
             pixels = pyramid_distance(images, rebuilt, settings.pyramid_levels)
             features, decisions = _critic_distances(critic, images, rebuilt)
+            # The embedding is dear; a quarter of the batch tells enough.
+            stranger = 1.0 - (wanted_identity * identity(rebuilt[:num_judged])).sum(axis=1).mean()
+            near_eyes = _eye_distance(images, rebuilt) / settings.pyramid_levels
             loss = (
-                settings.pixels * pixels
+                settings.pixels * (pixels + (settings.eyes - 1.0) * near_eyes)
                 + settings.features * features
                 + settings.decisions * decisions
+                + settings.identity * stranger
             )
             loss += settings.code_size * jnp.square(codes).mean()
             loss += settings.offset_variance * codes.var(axis=1).mean()
-            measured = {"pixels": pixels, "features": features, "decisions": decisions}
+            measured = {
+                "pixels": pixels,
+                "features": features,
+                "decisions": decisions,
+                "stranger": stranger,
+            }
             judged = None
             if is_adversarial:
                 judged = jnp.concatenate([rebuilt[:num_judged], decoded[len(images) :]])
@@ -198,7 +235,7 @@ def train_autoencoder(
         is_adversarial = index >= settings.adversarial_from
         if is_adversarial and index % settings.r1_every == 0:
             state = regularise(state, faces[rows])
-        return update(state, critic_state, faces[rows], key, is_adversarial)
+        return update(state, frozen_state, faces[rows], key, is_adversarial)
 
     def preview(state, index):
         auto = nnx.merge(average_graph, state["average"], copy=True)

@@ -31,9 +31,9 @@ class ClassifierSettings:
     parity: int  # which seeds it may see: 0 even, 1 odd
     seed: int
     num_steps: int
-    num_annotated: int = 24  # of a batch
-    num_others: int = 40
-    learning_rate: float = 2e-3
+    num_annotated: int = 32  # of a batch
+    num_others: int = 32
+    learning_rate: float = 1.5e-3
     weight_decay: float = 0.05
     average_decay: float = 0.995
     consistency: float = 1.0
@@ -62,15 +62,14 @@ def train_classifier(
     settings: ClassifierSettings,
     folder: pathlib.Path,
     *,
-    initial: nnx.Module | None = None,
+    initial: nnx.Module,
 ) -> nnx.Module:
     """Train on all of `faces` (already of the right parity and split); returns the averaged network, in eval mode.
 
-    Training starts from `initial` if there is one, else from random weights.
+    Training starts from the weights of `initial`.
     """
     network = networks.build("AttributeClassifier", settings.arguments, seed=settings.seed)
-    if initial is not None:
-        networks.load_arrays(network, networks.flatten(initial), source=name)
+    networks.load_arrays(network, networks.flatten(initial), source=name)
     schedule = optax.warmup_cosine_decay_schedule(
         0.0, settings.learning_rate, 200, settings.num_steps
     )

@@ -44,13 +44,11 @@ IDENTITY_ENCODER = {
 # The teacher's seeds that are rendered and searched for faces. Annotated seeds outside are added.
 SEED_RANGES = ((0, 27_000), (56_000, 58_000), (60_000, 63_000))
 
-# What the autoencoder's reconstructions should keep, before C exists.
-CRITIC = ClassifierSettings(CLASSIFIER, parity=0, seed=1, num_steps=1000)
 # C and its judge: first on faces, while the autoencoder trains, then on faces and reconstructions.
 PRETRAINING = {
-    "classifier": ClassifierSettings(CLASSIFIER, parity=0, seed=2, num_steps=2000),
+    "classifier": ClassifierSettings(CLASSIFIER, parity=0, seed=2, num_steps=3000),
     "evaluation_classifier": ClassifierSettings(
-        EVALUATION_CLASSIFIER, parity=1, seed=3, num_steps=2000
+        EVALUATION_CLASSIFIER, parity=1, seed=3, num_steps=3000
     ),
 }
 TUNING = {
@@ -58,6 +56,6 @@ TUNING = {
     for name, first in PRETRAINING.items()
 }
 
-AUTOENCODER = AutoencoderSettings(num_steps=5200, adversarial_from=1200)
+AUTOENCODER = AutoencoderSettings(num_steps=6000, adversarial_from=4500)
 MAPPING = MappingSettings(num_steps=1500)
 IDENTITY = IdentitySettings(IDENTITY_ENCODER, num_faces=2000, num_steps=1000)

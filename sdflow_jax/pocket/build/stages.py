@@ -2,6 +2,7 @@
 
 import json
 import pathlib
+import shutil
 
 import jax
 import jax.numpy as jnp
@@ -27,6 +28,13 @@ from sdflow_jax.pocket.build import (
 from sdflow_jax.pocket.build.teacher_weights import teacher_arrays
 from sdflow_jax.pocket.teacher import teacher_latents, to_uint8
 
+PREVIOUS = (
+    "inversion_encoder",
+    "generator",
+    "classifier",
+    "evaluation_classifier",
+    "identity_encoder",
+)
 ANNOTATIONS = pathlib.Path(__file__).parent / "annotations.csv"
 
 
@@ -53,6 +61,21 @@ class Cache:
         partial = self.folder / f"{name}.partial.npy"
         np.save(partial, array)
         partial.rename(self.folder / f"{name}.npy")
+
+
+def build_previous(cache: Cache, weights: pathlib.Path) -> None:
+    """Keep the networks of the round before, which this round goes on from, out of the way of what it writes.
+
+    Raises:
+      FileNotFoundError: if `weights` lacks one of them.
+    """
+    kept = cache.folder / "previous"
+    kept.mkdir(exist_ok=True)
+    for name in PREVIOUS:
+        if not (kept / f"{name}.safetensors").exists():
+            partial = kept / f"{name}.partial"
+            shutil.copyfile(weights / f"{name}.safetensors", partial)
+            partial.rename(kept / f"{name}.safetensors")
 
 
 def build_faces(cache: Cache, weights: pathlib.Path) -> None:
@@ -126,23 +149,26 @@ def classifier_faces(
     return classifiers.LabelledFaces(np.stack(variants), cache.load("train_labels")[keep])
 
 
-def build_critic(cache: Cache, weights: pathlib.Path) -> None:
-    """The classifier whose features guide the autoencoder."""
-    _build_classifier(cache, "critic", settings.CRITIC, cache.folder)
-
-
 def build_pretraining(cache: Cache, weights: pathlib.Path) -> None:
     """C and the evaluation classifier, on faces alone."""
     for name in ("classifier", "evaluation_classifier"):
-        _build_classifier(cache, f"{name}_on_faces", settings.PRETRAINING[name], cache.folder)
+        initial = networks.load_network(cache.folder / "previous" / f"{name}.safetensors")
+        _build_classifier(
+            cache, f"{name}_on_faces", settings.PRETRAINING[name], cache.folder, initial
+        )
 
 
 def build_autoencoder(cache: Cache, weights: pathlib.Path) -> None:
     """The inversion encoder and the generator (its mapping network comes later), and every reconstruction."""
+    previous = {
+        name: networks.load_network(cache.folder / "previous" / f"{name}.safetensors")
+        for name in PREVIOUS
+    }
     encoder, generator = autoencoder.train_autoencoder(
         cache.load("train_faces"),
         cache.load("validation_faces")[:36],
-        networks.load_network(cache.folder / "critic.safetensors"),
+        previous["classifier"],
+        previous["identity_encoder"],
         {
             "InversionEncoder": settings.INVERSION_ENCODER,
             "Generator": settings.GENERATOR,
@@ -150,6 +176,10 @@ def build_autoencoder(cache: Cache, weights: pathlib.Path) -> None:
         },
         settings.AUTOENCODER,
         cache.folder,
+        initial={
+            "InversionEncoder": previous["inversion_encoder"],
+            "Generator": previous["generator"],
+        },
     )
     for name, network, arguments in (
         ("inversion_encoder", encoder, settings.INVERSION_ENCODER),
@@ -228,12 +258,11 @@ def build_evaluation_classifier(cache: Cache, weights: pathlib.Path) -> None:
 
 def _tune_classifier(cache, name, weights):
     initial = networks.load_network(cache.folder / f"{name}_on_faces.safetensors")
-    _build_classifier(cache, name, settings.TUNING[name], weights, initial=initial)
+    _build_classifier(cache, name, settings.TUNING[name], weights, initial, reconstructions=True)
 
 
-def _build_classifier(cache, name, classifier_settings, folder, *, initial=None):
-    is_tuning = initial is not None
-    faces = classifier_faces(cache, classifier_settings.parity, reconstructions=is_tuning)
+def _build_classifier(cache, name, classifier_settings, folder, initial, *, reconstructions=False):
+    faces = classifier_faces(cache, classifier_settings.parity, reconstructions=reconstructions)
     network = classifiers.train_classifier(
         name, faces, classifier_settings, cache.folder, initial=initial
     )
