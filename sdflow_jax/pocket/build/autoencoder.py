@@ -35,10 +35,13 @@ class AutoencoderSettings:
     adversarial_from: int  # step at which the discriminator joins
     batch_size: int = 16
     seed: int = 5
-    generator_rate: float = 2e-3
-    encoder_rate: float = 1e-3
-    discriminator_rate: float = 2e-3
+    generator_rate: float = 1e-3
+    encoder_rate: float = 3e-4
+    discriminator_rate: float = 1.5e-3
     warmup_steps: int = 100
+    encoder_clip: float = 3.0  # of the gradient's norm
+    generator_clip: float = 3.0
+    discriminator_clip: float = 30.0
     final_fraction: float = 0.1  # of the rates, reached by a cosine
     average_decay: float = 0.998
     pixels: float = 10.0
@@ -121,7 +124,7 @@ def train_autoencoder(
     for name, network in initial.items():
         networks.load_arrays(nets[name], networks.flatten(network), source=name)
 
-    def optimizer(net, rate, b1):
+    def optimizer(net, rate, b1, limit):
         schedule = optax.warmup_cosine_decay_schedule(
             0.0,
             rate,
@@ -129,21 +132,29 @@ def train_autoencoder(
             settings.num_steps,
             end_value=settings.final_fraction * rate,
         )
-        return nnx.Optimizer(net, optax.adam(schedule, b1=b1, b2=0.99), wrt=nnx.Param)
+        transform = optax.chain(
+            # A rare batch with a tenfold gradient would otherwise undo a hundred steps.
+            optax.clip_by_global_norm(limit),
+            optax.adam(schedule, b1=b1, b2=0.99),
+        )
+        return nnx.Optimizer(net, transform, wrt=nnx.Param)
 
     auto = nnx.Dict(encoder=nets["InversionEncoder"], generator=nets["Generator"])
+    # The encoder's batch norms keep the statistics they come with: those of sixteen faces would make
+    # a face's code depend on its company.
+    auto.eval()
     discriminator = nets["Discriminator"]
     everything = {
         "auto": auto,
-        "encoder_optimizer": optimizer(auto.encoder, settings.encoder_rate, 0.5),
-        "generator_optimizer": optimizer(auto.generator, settings.generator_rate, 0.5),
+        "encoder_optimizer": optimizer(auto.encoder, settings.encoder_rate, 0.5, settings.encoder_clip),
+        "generator_optimizer": optimizer(auto.generator, settings.generator_rate, 0.5, settings.generator_clip),
         "discriminator": discriminator,
-        "discriminator_optimizer": optimizer(discriminator, settings.discriminator_rate, 0.0),
+        "discriminator_optimizer": optimizer(discriminator, settings.discriminator_rate, 0.0, settings.discriminator_clip),
     }
     graph, state = nnx.split(everything)
     state = nnx.to_pure_dict(state)
     state = jax.tree.map(jnp.array, {**state, "average": state["auto"]})
-    average_graph = nnx.graphdef(nnx.view(auto, use_running_average=True))
+    average_graph = nnx.graphdef(auto)
     frozen_graph, frozen_state = nnx.split((critic, identity))
     num_judged = settings.batch_size // 4  # reconstructions, and as many mixtures
 
@@ -197,6 +208,8 @@ def train_autoencoder(
             return loss, (measured, judged)
 
         (_, (measured, judged)), grads = nnx.value_and_grad(loss_fn, has_aux=True)(learner["auto"])
+        measured["encoder_norm"] = optax.global_norm(grads["encoder"])
+        measured["generator_norm"] = optax.global_norm(grads["generator"])
         learner["encoder_optimizer"].update(learner["auto"].encoder, grads["encoder"])
         learner["generator_optimizer"].update(learner["auto"].generator, grads["generator"])
         if is_adversarial:
@@ -247,7 +260,6 @@ def train_autoencoder(
         "autoencoder", state, step, settings.num_steps, folder, preview=preview, preview_every=500
     )
     auto = nnx.merge(average_graph, state["average"], copy=True)
-    auto.eval()
     return auto.encoder, auto.generator
 
 

@@ -35,13 +35,18 @@ def train_identity(
     embeddings: NDArray[np.float32],
     settings: IdentitySettings,
     folder: pathlib.Path,
+    *,
+    initial: nnx.Module,
 ) -> nnx.Module:
-    """Train to match unit `embeddings` [n, e] of uint8 `images` [n, 64, 64, 3]; returns it in eval mode.
+    """Train from the weights of `initial` to match unit `embeddings` [n, e] of uint8 `images` [n, 64, 64, 3].
+
+    Returns the network in eval mode.
 
     The loss is one minus the cosine, plus the squared error of the cosines between the faces of a batch: it is the
     angles between faces that identity is read from.
     """
     network = networks.build("IdentityEncoder", settings.arguments, seed=settings.seed)
+    networks.load_arrays(network, networks.flatten(initial), source="identity_encoder")
     schedule = optax.warmup_cosine_decay_schedule(
         0.0, settings.learning_rate, 100, settings.num_steps
     )

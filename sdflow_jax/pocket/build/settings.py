@@ -56,6 +56,6 @@ TUNING = {
     for name, first in PRETRAINING.items()
 }
 
-AUTOENCODER = AutoencoderSettings(num_steps=6000, adversarial_from=4500)
+AUTOENCODER = AutoencoderSettings(num_steps=5000, adversarial_from=3500)
 MAPPING = MappingSettings(num_steps=1500)
 IDENTITY = IdentitySettings(IDENTITY_ENCODER, num_faces=2000, num_steps=1000)

@@ -56,6 +56,10 @@ class Cache:
             raise FileNotFoundError(f"{file} is missing; run the build's earlier stages first")
         return np.load(file)
 
+    def has(self, name: str) -> bool:
+        """Whether an earlier stage, or an earlier run of this one, left the array."""
+        return (self.folder / f"{name}.npy").exists()
+
     def save(self, name: str, array: NDArray) -> None:
         """Leave an array for later stages; a killed write leaves the old file."""
         partial = self.folder / f"{name}.partial.npy"
@@ -209,6 +213,9 @@ def build_reconstructions(cache: Cache, weights: pathlib.Path) -> None:
             image, code = rebuild(state, np.pad(batch, ((0, spare), *[(0, 0)] * 3)))
             images.append(np.asarray(image)[: len(batch)])
             codes.append(np.asarray(code)[: len(batch)])
+        if split == "train":
+            for stale in cache.folder.glob("train_reconstructions_embeddings_*.npy"):
+                stale.unlink()
         cache.save(f"{split}_reconstructions", np.concatenate(images))
         cache.save(f"{split}_codes", np.concatenate(codes))
 
@@ -217,11 +224,21 @@ def build_identity(cache: Cache, weights: pathlib.Path) -> None:
     """The identity encoder, distilled from dlib's embedding on faces and reconstructions."""
     embed = labels.FaceEmbedding(sources.embedding_model())
     count = settings.IDENTITY.num_faces
-    images = np.concatenate(
-        [cache.load("train_faces")[:count], cache.load("train_reconstructions")[:count]]
+    images, embeddings = [], []
+    for kind in ("train_faces", "train_reconstructions"):
+        images.append(cache.load(kind)[:count])
+        # Minutes of dlib's time: kept, should the training be killed.
+        kept = f"{kind}_embeddings_{count}"
+        if not cache.has(kept):
+            cache.save(kept, labels.in_chunks(embed, images[-1], desc=f"dlib embeddings, {kind}"))
+        embeddings.append(cache.load(kept))
+    network = identity.train_identity(
+        np.concatenate(images),
+        np.concatenate(embeddings),
+        settings.IDENTITY,
+        cache.folder,
+        initial=networks.load_network(cache.folder / "previous" / "identity_encoder.safetensors"),
     )
-    embeddings = labels.in_chunks(embed, images, desc="dlib embeddings")
-    network = identity.train_identity(images, embeddings, settings.IDENTITY, cache.folder)
     held_out = np.concatenate(
         [cache.load("validation_faces")[:256], cache.load("validation_reconstructions")[:256]]
     )
