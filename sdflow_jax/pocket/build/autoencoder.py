@@ -146,10 +146,16 @@ def train_autoencoder(
     discriminator = nets["Discriminator"]
     everything = {
         "auto": auto,
-        "encoder_optimizer": optimizer(auto.encoder, settings.encoder_rate, 0.5, settings.encoder_clip),
-        "generator_optimizer": optimizer(auto.generator, settings.generator_rate, 0.5, settings.generator_clip),
+        "encoder_optimizer": optimizer(
+            auto.encoder, settings.encoder_rate, 0.5, settings.encoder_clip
+        ),
+        "generator_optimizer": optimizer(
+            auto.generator, settings.generator_rate, 0.5, settings.generator_clip
+        ),
         "discriminator": discriminator,
-        "discriminator_optimizer": optimizer(discriminator, settings.discriminator_rate, 0.0, settings.discriminator_clip),
+        "discriminator_optimizer": optimizer(
+            discriminator, settings.discriminator_rate, 0.0, settings.discriminator_clip
+        ),
     }
     graph, state = nnx.split(everything)
     state = nnx.to_pure_dict(state)

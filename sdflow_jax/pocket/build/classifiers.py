@@ -31,9 +31,9 @@ class ClassifierSettings:
     parity: int  # which seeds it may see: 0 even, 1 odd
     seed: int
     num_steps: int
-    num_annotated: int = 32  # of a batch
-    num_others: int = 32
-    learning_rate: float = 1.5e-3
+    num_annotated: int = 24  # of a batch
+    num_others: int = 40
+    learning_rate: float = 1e-3
     weight_decay: float = 0.05
     average_decay: float = 0.995
     consistency: float = 1.0

@@ -46,16 +46,16 @@ SEED_RANGES = ((0, 27_000), (56_000, 58_000), (60_000, 63_000))
 
 # C and its judge: first on faces, while the autoencoder trains, then on faces and reconstructions.
 PRETRAINING = {
-    "classifier": ClassifierSettings(CLASSIFIER, parity=0, seed=2, num_steps=3000),
+    "classifier": ClassifierSettings(CLASSIFIER, parity=0, seed=2, num_steps=1500),
     "evaluation_classifier": ClassifierSettings(
-        EVALUATION_CLASSIFIER, parity=1, seed=3, num_steps=3000
+        EVALUATION_CLASSIFIER, parity=1, seed=3, num_steps=1500
     ),
 }
 TUNING = {
-    name: dataclasses.replace(first, num_steps=600, learning_rate=1e-3)
+    name: dataclasses.replace(first, num_steps=800, learning_rate=5e-4)
     for name, first in PRETRAINING.items()
 }
 
-AUTOENCODER = AutoencoderSettings(num_steps=5000, adversarial_from=3500)
+AUTOENCODER = AutoencoderSettings(num_steps=5000, adversarial_from=2000)
 MAPPING = MappingSettings(num_steps=1500)
 IDENTITY = IdentitySettings(IDENTITY_ENCODER, num_faces=2000, num_steps=1000)
