@@ -17,7 +17,7 @@ import numpy as np
 from safetensors import safe_open
 from tqdm import tqdm
 
-from converters import interfacegan
+from converters import e4e, interfacegan
 from converters.arrays_report import digest, table
 from converters.check import check_keys
 from converters.errors import CheckpointError
@@ -45,8 +45,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit status, 1 if the checkpoint cannot be converted."""
     arguments = _parser().parse_args(argv)
     try:
+        _check_directory(arguments.out)
         if arguments.kind == "interfacegan" or _is_numpy_file(arguments.checkpoint):
-            path = convert_boundary(arguments.checkpoint, arguments.out, name=arguments.name)
+            path = convert_boundary(
+                arguments.checkpoint,
+                arguments.out,
+                name=arguments.name,
+                overwrite=arguments.overwrite,
+            )
         else:
             path = convert_network(
                 arguments.checkpoint,
@@ -54,10 +60,15 @@ def main(argv: Sequence[str] | None = None) -> int:
                 kind=arguments.kind,
                 name=arguments.name,
                 dtype=arguments.dtype,
+                overwrite=arguments.overwrite,
+                average_of=arguments.average_of,
             )
     except (CheckpointError, networks.NetworkFileError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print("interrupted; nothing was written", file=sys.stderr)
+        return 130
     print(f"wrote {path}")
     return 0
 
@@ -69,6 +80,8 @@ def convert_network(
     kind: str = "auto",
     name: str | None = None,
     dtype: str = "float32",
+    overwrite: bool = False,
+    average_of: str | os.PathLike[str] | None = None,
     report: Callable[[str], None] = print,
 ) -> pathlib.Path:
     """Convert one checkpoint; returns the network file.
@@ -79,11 +92,15 @@ def convert_network(
       kind: one of `KINDS`, or "auto".
       name: the file's name without its extension.
       dtype: storage type of the floating-point arrays; "float16" halves the file.
+      overwrite: replace a network file that is there already.
+      average_of: for an e4e encoder, a generator's network file: measure codes from its average
+        style, as upstream's demo does, in place of the encoder's own average code.
       report: called with lines of text as the work goes on.
 
     Raises:
       CheckpointError: if the checkpoint cannot be read, is not of this kind, does not fit its
-        network, or is not the same after writing and loading.
+        network, or is not the same after writing and loading; or if the network file exists.
+      NetworkFileError: if `average_of` is no network file.
     """
     report(f"reading {checkpoint}")
     with tqdm(unit="B", unit_scale=True, desc="checksums", disable=None, leave=False) as bar:
@@ -96,14 +113,22 @@ def convert_network(
         check_keys(
             arrays, networks.expected_shapes(network, arguments), source=f"converted {network}"
         )
-        arrays = {key: _stored(key, array, np.dtype(dtype)) for key, array in arrays.items()}
+        del tree
+        for key in arrays:  # one by one, so that never all arrays are there twice
+            arrays[key] = _stored(key, arrays[key], np.dtype(dtype))
     except CheckpointError as error:
         raise CheckpointError(f"{checkpoint}: {error}") from error
-    path = pathlib.Path(out) / f"{name or FILE_NAMES.get(network, network.lower())}.safetensors"
+    notes = {"source": pathlib.Path(checkpoint).name, "kind": kind}
+    if average_of is not None:
+        if network != "InversionEncoder":
+            raise CheckpointError(f"{checkpoint}: only an e4e encoder takes the average of another")
+        arrays = e4e.repeat_average_style(arrays, average_of)
+        notes["average_of"] = pathlib.Path(average_of).name
+    path = _new_file(out, name or FILE_NAMES.get(network, network.lower()), overwrite=overwrite)
     report(f"writing {network}({', '.join(f'{key}={value}' for key, value in arguments.items())})")
     unverified = path.with_name(f".{path.name}.unverified")
     try:
-        notes = {"source": pathlib.Path(checkpoint).name, "kind": kind, "digest": digest(arrays)}
+        notes["digest"] = digest(arrays)
         networks.save_arrays(unverified, network, arguments, arrays, notes=notes)
         report("verifying")
         verify(unverified, network, arguments, arrays)
@@ -144,15 +169,15 @@ def verify(
     if metadata["network"] != network or metadata["arguments"] != json.loads(json.dumps(arguments)):
         raise CheckpointError(f"{path}: the description is not the same after writing")
     with safe_open(path, framework="numpy") as file:
-        names = set(file.keys())
-        if names != set(arrays):
+        if set(file.keys()) != set(arrays):
             raise CheckpointError(f"{path}: not all arrays are there after writing")
-        for name in sorted(names):
+    for name in sorted(arrays):
+        with safe_open(path, framework="numpy") as file:  # it keeps what it has read in memory
             loaded = file.get_tensor(name)
-            if loaded.dtype != arrays[name].dtype or not np.array_equal(loaded, arrays[name]):
-                raise CheckpointError(
-                    f"{path}: {name} is not the same after writing; is the disk full or failing?"
-                )
+        if loaded.dtype != arrays[name].dtype or not np.array_equal(loaded, arrays[name]):
+            raise CheckpointError(
+                f"{path}: {name} is not the same after writing; is the disk full or failing?"
+            )
 
 
 def convert_boundary(
@@ -160,12 +185,13 @@ def convert_boundary(
     out: str | os.PathLike[str],
     *,
     name: str | None = None,
+    overwrite: bool = False,
     report: Callable[[str], None] = print,
 ) -> pathlib.Path:
     """Convert an InterFaceGAN `.npy` boundary; returns the boundary file, named like the source."""
     report(f"reading {checkpoint}")
     boundary = interfacegan.read_boundary(checkpoint)
-    path = pathlib.Path(out) / f"{name or pathlib.Path(checkpoint).stem}.safetensors"
+    path = _new_file(out, name or pathlib.Path(checkpoint).stem, overwrite=overwrite)
     report(f"writing {interfacegan.KIND} of length {len(boundary.normal)}")
     save_boundary(path, boundary)
     if not np.array_equal(load_boundary(path).normal, boundary.normal):
@@ -173,6 +199,26 @@ def convert_boundary(
     arrays = {"normal": boundary.normal, "offset": np.asarray(boundary.offset)}
     report(table(arrays))
     report(f"digest sha256:{digest(arrays)}")
+    return path
+
+
+def _check_directory(out: pathlib.Path) -> None:
+    """Require that files can be written to `out`, before the work of making one.
+
+    Raises:
+      CheckpointError: if `out` is a file, or it or its nearest existing parent is not writable.
+    """
+    existing = next(path for path in (out, *out.absolute().parents) if path.exists())
+    if not existing.is_dir():
+        raise CheckpointError(f"--out {out}: expected a directory, but {existing} is a file")
+    if not os.access(existing, os.W_OK):
+        raise CheckpointError(f"--out {out}: {existing} is not writable")
+
+
+def _new_file(out: str | os.PathLike[str], name: str, *, overwrite: bool) -> pathlib.Path:
+    path = pathlib.Path(out) / f"{name}.safetensors"
+    if path.exists() and not overwrite:
+        raise CheckpointError(f"{path} exists; choose another --name, or --overwrite it")
     return path
 
 
@@ -214,6 +260,16 @@ def _parser() -> argparse.ArgumentParser:
         "--name", help="file name without extension; by default what the network is for"
     )
     parser.add_argument("--dtype", choices=("float32", "float16"), default="float32")
+    parser.add_argument(
+        "--overwrite", action="store_true", help="replace a network file that is there already"
+    )
+    parser.add_argument(
+        "--average-of",
+        type=pathlib.Path,
+        metavar="GENERATOR",
+        help="e4e only: measure codes from the average style of this converted generator, as"
+        " upstream's demo does, not from the encoder's own average code",
+    )
     return parser
 
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from converters.check import check_keys
 from converters.errors import CheckpointError
+from converters.mapped_pages import release
 from sdflow_jax import networks
 
 COUNTER = (
@@ -66,19 +67,6 @@ def flattened_linear(size: int) -> Layout:
     return Layout(forward, backward)
 
 
-def equalized_linear(features_in: int) -> Layout:
-    """A linear layer whose weights PyTorch scales by 1 / sqrt(features_in) when it runs, and ours
-    have scaled.
-
-    The way there and back rounds twice, so it may move a weight by its last bit.
-    """
-    gain = features_in**-0.5
-    return Layout(
-        lambda x: (x.T.astype(np.float64) * gain).astype(x.dtype),
-        lambda x: (x.T.astype(np.float64) / gain).astype(x.dtype),
-    )
-
-
 def conv(torch: str, flax: str, *, bias: bool = False) -> list[Entry]:
     """Rows of a convolution."""
     kernel = [Entry(f"{torch}.weight", f"{flax}/kernel", CONV)]
@@ -125,13 +113,14 @@ def to_flax(
     found = {key: value for key, value in state_dict.items() if key.rsplit(".", 1)[-1] != COUNTER}
     shapes = networks.expected_shapes(network, arguments)
     check_keys(found, _torch_shapes(entries, shapes), source=source)
-    parts: dict[str, list[np.ndarray]] = {}
+    parts: dict[str, list[Entry]] = {}
     for entry in entries:
-        array = entry.layout.forward(np.asarray(found[entry.torch], np.float32))
-        parts.setdefault(entry.flax, []).append(array)
+        parts.setdefault(entry.flax, []).append(entry)
     flat = {}
-    for path, arrays in parts.items():
+    for path, rows in parts.items():
+        arrays = [row.layout.forward(np.asarray(found[row.torch], np.float32)) for row in rows]
         flat[path] = np.ascontiguousarray(np.stack(arrays).reshape(shapes[path]))
+        release(found[rows[0].torch])
         if not np.isfinite(flat[path]).all():
             raise CheckpointError(
                 f"{source}: {path} has infinite or undefined entries; did its training diverge?"

@@ -3,12 +3,14 @@
 Upstream `models/e4e/psp_encoders.py`.
 """
 
+import os
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+from safetensors import safe_open
 
-from converters.correspondence import Entry, conv, equalized_linear, linear, to_flax, to_torch
+from converters.correspondence import Entry, conv, linear, to_flax, to_torch
 from converters.errors import CheckpointError
 from converters.residual_tables import count_children, irse_arguments, irse_body
 from converters.state_dict import (
@@ -18,6 +20,7 @@ from converters.state_dict import (
     select_prefix,
     strip_prefix,
 )
+from sdflow_jax import networks
 from sdflow_jax.models.inversion_encoder import pyramid_level
 
 KIND = "e4e inversion encoder"
@@ -35,7 +38,7 @@ def convert(tree: Any) -> tuple[str, dict[str, Any], dict[str, np.ndarray]]:
     """Registry name, constructor arguments and arrays of our `InversionEncoder`.
 
     The average code is the checkpoint's own, as in upstream's latent extraction; upstream's demo
-    adds the generator's.
+    adds the generator's, see `repeat_average_style`.
 
     Raises:
       CheckpointError: if a key is missing, unexpected or mis-shaped, or the average code is
@@ -59,6 +62,7 @@ def convert(tree: Any) -> tuple[str, dict[str, Any], dict[str, np.ndarray]]:
         "style_dim": int(state_dict[last].shape[0]),
         "head_width": int(state_dict[first].shape[0]),
         "offset_scale": 1.0,
+        "equalized_heads": True,
     }
     flat = to_flax(state_dict, _entries(arguments), "InversionEncoder", arguments, source=source)
     flat[_AVERAGE] = _average(tree, num_styles, arguments["style_dim"])
@@ -69,15 +73,44 @@ def restore(arguments: Mapping[str, Any], flat: Mapping[str, np.ndarray]) -> dic
     """The checkpoint `{"state_dict", "latent_avg"}` that `convert` would turn into `flat`.
 
     Raises:
-      ValueError: if the encoder scales its offsets, which upstream's cannot.
+      ValueError: if the encoder scales its offsets or not its heads' weights, unlike upstream's.
     """
     if arguments.get("offset_scale", 1.0) != 1.0:
         raise ValueError(f"e4e has no scale on its offsets, got {arguments['offset_scale']}")
+    if not arguments.get("equalized_heads", False):
+        raise ValueError("e4e scales its heads' weights at run time; this encoder does not")
     state_dict = to_torch(flat, _entries(arguments))
     return {
         "state_dict": {_PREFIX + key: value for key, value in state_dict.items()},
         "latent_avg": np.asarray(flat[_AVERAGE]),
     }
+
+
+def repeat_average_style(
+    arrays: Mapping[str, np.ndarray], generator: str | os.PathLike[str]
+) -> dict[str, np.ndarray]:
+    """The encoder's arrays with a generator's average style in every row of the average code.
+
+    Args:
+      arrays: of an `InversionEncoder`.
+      generator: the generator's network file.
+
+    Raises:
+      CheckpointError: if the file holds another network, or one with styles of another length.
+      NetworkFileError: if it is no network file.
+    """
+    network = networks.read_metadata(generator)["network"]
+    if network != "Generator":
+        raise CheckpointError(f"{generator}: expected a Generator, the file holds a {network}")
+    with safe_open(generator, framework="numpy") as file:
+        style = file.get_tensor("w_average").astype(np.float32)
+    num_styles, style_dim = arrays[_AVERAGE].shape
+    if style.shape != (style_dim,):
+        raise CheckpointError(
+            f"{generator}: expected styles of length {style_dim}, as the encoder's,"
+            f" got {style.shape[0]}"
+        )
+    return {**arrays, _AVERAGE: np.tile(style, (num_styles, 1))}
 
 
 def _encoder(tree: Any) -> StateDict:
@@ -110,10 +143,7 @@ def _entries(arguments: Mapping[str, Any]) -> list[Entry]:
             # Convolutions alternate with activations in upstream's Sequential, so they have the
             # even numbers.
             entries += conv(f"styles.{style}.convs.{2 * i}", f"heads/{style}/convs/{i}", bias=True)
-        width = arguments["head_width"] or arguments["style_dim"]
-        entries += linear(
-            f"styles.{style}.linear", f"heads/{style}/linear", equalized_linear(width)
-        )
+        entries += linear(f"styles.{style}.linear", f"heads/{style}/linear")
     return entries
 
 

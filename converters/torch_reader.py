@@ -15,6 +15,7 @@ from typing import Any
 from converters import nvidia_reader
 from converters.errors import CheckpointError
 from converters.legacy_reader import has_magic_number, read_legacy
+from converters.mapped_pages import release
 from converters.pickle_machine import PickleMachine
 from converters.tensor_builders import CONSTRUCTORS, Storage, check_storage_identity
 from converters.zip_directory import Entry, read_directory
@@ -155,6 +156,7 @@ def _check_checksums(data: memoryview, entries: list[Entry], progress: Progress 
             chunk = data[start : min(start + _CHECKSUM_CHUNK, entry.start + entry.size)]
             crc32 = zlib.crc32(chunk, crc32)
             done += len(chunk)
+            release(chunk)
             if progress is not None:
                 progress(done, total)
         if crc32 != entry.crc32:

@@ -13,6 +13,7 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from sdflow_jax.models.conv_norm import conv
+from sdflow_jax.models.equalized import EqualizedLinear
 from sdflow_jax.models.identity_encoder import FACE_WIDTHS, IR50_UNITS
 from sdflow_jax.models.interpolation import resize_aligned
 from sdflow_jax.models.irse import FaceBody, check_image_size
@@ -39,10 +40,18 @@ class StyleHead(nnx.Module):
       features_in: channels of the feature map.
       width: channels of the convolutions.
       style_dim: length of the style.
+      equalized: whether the linear layer scales its weights at run time.
     """
 
     def __init__(
-        self, map_size: int, features_in: int, width: int, style_dim: int, *, rngs: nnx.Rngs
+        self,
+        map_size: int,
+        features_in: int,
+        width: int,
+        style_dim: int,
+        *,
+        equalized: bool = False,
+        rngs: nnx.Rngs,
     ):
         num_halvings = map_size.bit_length() - 1
         self.convs = nnx.List(
@@ -51,7 +60,8 @@ class StyleHead(nnx.Module):
                 for i in range(num_halvings)
             ]
         )
-        self.linear = nnx.Linear(width, style_dim, rngs=rngs)
+        linear = EqualizedLinear if equalized else nnx.Linear
+        self.linear = linear(width, style_dim, rngs=rngs)
 
     def __call__(self, x: Float[Array, "b p p c"]) -> Float[Array, "b d"]:
         for layer in self.convs:
@@ -72,6 +82,8 @@ class InversionEncoder(nnx.Module):
       head_width: channels of the style heads, `None` for `style_dim`.
       offset_scale: factor on the offsets; below 1 it holds the styles of a fresh encoder closer
         together (1 upstream).
+      equalized_heads: whether the heads' linear layers store weights of unit variance and scale
+        them at run time, as upstream.
 
     Raises:
       ValueError: if the image size is not a power of two of at least 32.
@@ -86,6 +98,7 @@ class InversionEncoder(nnx.Module):
         units: Sequence[int] = IR50_UNITS,
         head_width: int | None = None,
         offset_scale: float = 1.0,
+        equalized_heads: bool = False,
         *,
         rngs: nnx.Rngs,
     ):
@@ -106,6 +119,7 @@ class InversionEncoder(nnx.Module):
                     widths[4],
                     head_width,
                     style_dim,
+                    equalized=equalized_heads,
                     rngs=rngs,
                 )
                 for i in range(num_styles)

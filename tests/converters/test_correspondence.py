@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from converters.correspondence import CONV, LINEAR, VECTOR, equalized_linear, flattened_linear
+from converters.correspondence import CONV, LINEAR, VECTOR, flattened_linear
 
 LAYOUTS = {
     "vector": (VECTOR, (5,), (5,)),
@@ -26,11 +26,3 @@ def test_flattened_linear_reads_the_same_map_with_channels_last():
     expected = feature_map.reshape(2, -1) @ weight.T
     channels_last = feature_map.transpose(0, 2, 3, 1).reshape(2, -1)
     np.testing.assert_allclose(channels_last @ flattened_linear(5).forward(weight), expected)
-
-
-def test_equalized_linear_takes_in_the_runtime_scale():
-    weight = np.random.default_rng(0).normal(size=(3, 10)).astype(np.float32)
-    layout = equalized_linear(10)
-    np.testing.assert_allclose(layout.forward(weight), weight.T / np.sqrt(10.0), rtol=1e-6)
-    # Two roundings to float32: at most one unit in the last place.
-    np.testing.assert_allclose(layout.backward(layout.forward(weight)), weight, rtol=1.3e-7)
