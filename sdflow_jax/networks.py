@@ -9,16 +9,23 @@ import json
 import os
 import pathlib
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, BinaryIO
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save
 
 FORMAT = "sdflow_jax.network/1"
+
+_TYPE_NAMES = {
+    **{f"float{bits}": f"F{bits}" for bits in (16, 32, 64)},
+    **{f"int{bits}": f"I{bits}" for bits in (8, 16, 32, 64)},
+    **{f"uint{bits}": f"U{bits}" for bits in (8, 16, 32, 64)},
+    "bfloat16": "BF16",
+    "bool": "BOOL",
+}
 
 # Name in the file -> "module:class". Names are resolved late, so that reading one network imports one module.
 REGISTRY = {
@@ -32,6 +39,8 @@ REGISTRY = {
     "FaceTeacher": "sdflow_jax.pocket.teacher:FaceTeacher",
     "ConditionalFlow": "sdflow_jax.flow.conditional_flow:ConditionalFlow",
     "LatentTransformer": "sdflow_jax.baselines.latent_transformer:LatentTransformer",
+    "AttributeDirections": "sdflow_jax.baselines.latent_editing:AttributeDirections",
+    "AttributeTransformers": "sdflow_jax.baselines.latent_editing:AttributeTransformers",
     "LatentClassifier": "sdflow_jax.baselines.latent_transformer:LatentClassifier",
 }
 
@@ -148,22 +157,36 @@ def save_arrays(
         "arguments": json.dumps(dict(arguments)),
         **(notes or {}),
     }
-    contiguous = {
-        key: np.ascontiguousarray(value).reshape(np.shape(value)) for key, value in arrays.items()
-    }
     partial = path.with_name(path.name + ".partial")
-    partial.write_bytes(_with_sorted_header(save(contiguous, metadata=metadata)))
+    with partial.open("wb") as file:
+        _write_safetensors(file, arrays, metadata)
     partial.replace(path)
 
 
-def _with_sorted_header(data: bytes) -> bytes:
-    """The same file with its JSON header sorted; safetensors orders metadata at random, which would
-    make files of equal content differ."""
-    length = int.from_bytes(data[:8], "little")
-    header = json.dumps(json.loads(data[8 : 8 + length]), sort_keys=True, separators=(",", ":"))
-    encoded = header.encode()
-    encoded = encoded.ljust(-(-len(encoded) // 8) * 8)  # arrays stay aligned
-    return len(encoded).to_bytes(8, "little") + encoded + data[8 + length :]
+def _write_safetensors(
+    file: BinaryIO, arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str]
+) -> None:
+    """Write arrays one by one in the safetensors format.
+
+    The package's own writer first makes the whole file in memory, and orders metadata at random,
+    which makes files of equal content differ.
+    """
+    # Wide types first, so that every array is aligned to its own type.
+    names = sorted(arrays, key=lambda name: (-arrays[name].dtype.itemsize, name))
+    header: dict[str, Any] = {"__metadata__": dict(metadata)}
+    end = 0
+    for name in names:
+        start, end = end, end + arrays[name].nbytes
+        header[name] = {
+            "dtype": _TYPE_NAMES[arrays[name].dtype.name],
+            "shape": list(arrays[name].shape),
+            "data_offsets": [start, end],
+        }
+    encoded = json.dumps(header, sort_keys=True, separators=(",", ":")).encode()
+    encoded = encoded.ljust(-(-len(encoded) // 8) * 8)
+    file.write(len(encoded).to_bytes(8, "little") + encoded)
+    for name in names:
+        file.write(np.ascontiguousarray(arrays[name]).reshape(-1).view(np.uint8))
 
 
 def save_network(
