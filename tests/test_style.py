@@ -29,8 +29,6 @@ def test_torch_is_never_imported():
     offenders = [
         str(path.relative_to(ROOT))
         for path in sources
-        for line in path.read_text().splitlines()
-        if line.strip().startswith(tuple(f + end for f in forbidden for end in ("", " ", ".")))
-        and not line.strip().startswith(("import torch_", "from torch_"))
+        if any(words in path.read_text().lower() for words in forbidden)
     ]
     assert not offenders

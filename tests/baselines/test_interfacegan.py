@@ -22,7 +22,7 @@ def load(case: str):
         return json.loads((BASELINES / f"{case}.json").read_text()), dict(arrays)
 
 
-@pytest.mark.parametrize("case", ["boundary_overlapping", "boundary_invalid"])
+@pytest.mark.parametrize("case", ["boundary_overlapping", "boundary_invalid", "boundary_separable"])
 def test_boundary_is_upstreams(case):
     description, arrays = load(case)
     options = description["arguments"]
