@@ -8,6 +8,9 @@ import pytest
 from converters import arcface, e4e, resnet
 from converters.errors import CheckpointError
 from sdflow_jax import networks
+from sdflow_jax.evaluation.judges import FFHQ_FACE_CROP
+from sdflow_jax.models.interpolation import resize_aligned
+from sdflow_jax.resizing import crop_and_resize
 from tests.filled_networks import filled_arrays
 from tests.golden.golden_weights import load_case
 
@@ -15,6 +18,7 @@ GOLDEN = pathlib.Path(__file__).parent.parent / "golden" / "arcface"
 
 # Relative to the largest entry; about ten times what float32 differs from float64 by.
 EMBEDDING_TOLERANCE = 3e-5
+LOSS_TOLERANCE = 2e-6
 
 TINY = {"widths": [4, 4, 6, 8, 10], "image_size": 32, "embedding_dim": 5}
 TINY_NETWORKS = {
@@ -47,6 +51,25 @@ def test_converted_network_gives_the_recorded_embeddings(name, tmp_path):
     found = encoder(faces) if name == "irse50" else encoder.embed(faces)
     tolerance = EMBEDDING_TOLERANCE * np.abs(expected).max()
     np.testing.assert_allclose(found, expected, rtol=0, atol=tolerance)
+    if "id_loss" in case.arrays:
+        check_identity_loss(encoder, case.arrays)
+
+
+def check_identity_loss(encoder, arrays):
+    """Upstream's `IDLoss`: minus the mean cosine of two images' crops, in a scaling of its own."""
+
+    def prepared(images):
+        images = images.astype(np.float32).transpose(0, 2, 3, 1)
+        faces = crop_and_resize(images, None, crop=FFHQ_FACE_CROP)
+        # To [0, 1], where InsightFace's networks expect [-1, 1].
+        return 0.5 * resize_aligned(faces, 112, 112) + 0.5
+
+    embeddings = encoder.embed(prepared(arrays["image_a"]))
+    expected = arrays["id_embedding_a"]
+    tolerance = EMBEDDING_TOLERANCE * np.abs(expected).max()
+    np.testing.assert_allclose(embeddings, expected, rtol=0, atol=tolerance)
+    cosines = (encoder(prepared(arrays["image_a"])) * encoder(prepared(arrays["image_b"]))).sum(1)
+    np.testing.assert_allclose(-cosines.mean(), arrays["id_loss"][0], rtol=0, atol=LOSS_TOLERANCE)
 
 
 @pytest.mark.parametrize("name", TINY_NETWORKS)
