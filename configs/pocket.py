@@ -10,6 +10,7 @@ def get_config() -> ml_collections.ConfigDict:
     """The config; any value can be set on the command line: `--config.training.num_steps=500`."""
     config = ml_collections.ConfigDict()
     config.seed = 0
+    config.method = "sdflow"  # what is trained: also interfacegan and latent_transformer
     config.attributes = ("Eyeglasses", "Male", "Young")
 
     config.networks = {
@@ -38,6 +39,8 @@ def get_config() -> ml_collections.ConfigDict:
         "stem_pool": True,
         "hidden_sizes": (128, 128),
     }
+    # "classifier" conditions the flow on the frozen classifier's predictions, with no encoder trained.
+    config.semantic_variables = "encoder"
     # Attribute classifier whose residual network the semantic encoder's starts from; "" for random weights.
     config.initial_backbone = "pocket:classifier"
     config.solver = {

@@ -11,9 +11,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sdflow_jax import networks
+from sdflow_jax.config_values import value_complaints
 from sdflow_jax.data.attribute_names import attribute_columns, attribute_names
-from sdflow_jax.flow.solve import SolverSettings
-from sdflow_jax.losses import TERMS, LossSettings
 
 CONFIG_FILE = "config.json"
 
@@ -26,6 +25,9 @@ ROLES = {
     "identity_encoder": ("IdentityEncoder", "IResNet"),
 }
 TRAINING_ROLES = ("generator", "inversion_encoder", "classifier")
+
+# Top-level keys that configs may leave out, as those did which are older than the keys.
+DEFAULTS = {"method": "sdflow", "semantic_variables": "encoder"}
 
 # What a run may change between being stopped and being resumed: nothing that the course of training
 # depends on.
@@ -49,73 +51,9 @@ def check_config(config: Mapping[str, Any]) -> None:
     Raises:
       ConfigError: with one line for every mistake that was found.
     """
-    complaints = [*_check_values(config), *_check_networks(config)]
+    complaints = [*value_complaints(config), *_check_networks(config)]
     if complaints:
         raise ConfigError("\n".join(complaints))
-
-
-def _check_values(config: Mapping[str, Any]) -> list[str]:
-    complaints = []
-
-    def require(holds: bool, name: str, expected: str) -> None:
-        if not holds:
-            group, _, key = name.partition(".")
-            value = config[group][key] if key else config[group]
-            complaints.append(f"config.{name} must be {expected}, got {value!r}")
-
-    data, optimizer, training = config["data"], config["optimizer"], config["training"]
-    require(len(config["attributes"]) > 0, "attributes", "a tuple of at least one attribute's name")
-    require(data["source"] in ("pocket", "folder"), "data.source", "'pocket' or 'folder'")
-    if data["source"] == "folder":
-        require(bool(data["folder"]), "data.folder", "the directory of the face images")
-        require("train" in data["splits"], "data.splits", "a mapping that has the split train")
-    for name in ("annotation_batch_size", "num_threads", "prefetch"):
-        require(data[name] >= 1, f"data.{name}", "at least 1")
-    for name in TERMS:
-        require(config["losses"][name] >= 0, f"losses.{name}", "a weight of at least 0")
-    if all(config["losses"][name] == 0 for name in TERMS):
-        complaints.append(f"one of config.losses.{', '.join(TERMS)} must be above 0, all are 0")
-    require(optimizer["learning_rate"] > 0, "optimizer.learning_rate", "above 0")
-    require(
-        optimizer["schedule"] in ("constant", "cosine"),
-        "optimizer.schedule",
-        "'constant' or 'cosine'",
-    )
-    require(optimizer["warmup_steps"] >= 0, "optimizer.warmup_steps", "at least 0")
-    require(
-        optimizer["gradient_clip"] >= 0, "optimizer.gradient_clip", "at least 0 (0 clips nothing)"
-    )
-    require(
-        0 <= optimizer["ema_decay"] < 1, "optimizer.ema_decay", "in [0, 1) (0 averages nothing)"
-    )
-    for name in ("num_steps", "batch_size", "log_every", "checkpoint_every", "keep_checkpoints"):
-        require(training[name] >= 1, f"training.{name}", "at least 1")
-    require(training["sample_every"] >= 0, "training.sample_every", "at least 0 (0 draws none)")
-    precisions = ("default", "float32")
-    require(
-        training["matmul_precision"] in precisions,
-        "training.matmul_precision",
-        "'default' or 'float32'",
-    )
-    dtypes = ("float32", "bfloat16")
-    require(
-        training["generator_dtype"] in dtypes, "training.generator_dtype", "'float32' or 'bfloat16'"
-    )
-    require(
-        optimizer["schedule"] != "cosine" or optimizer["decay_steps"] > optimizer["warmup_steps"],
-        "optimizer.decay_steps",
-        "more than optimizer.warmup_steps",
-    )
-    for group, check in (("solver", SolverSettings.create), ("losses", _check_losses)):
-        try:
-            check(config[group])
-        except ValueError as error:
-            complaints.append(f"config.{group}: {error}")
-    return complaints
-
-
-def _check_losses(losses: Mapping[str, Any]) -> None:
-    LossSettings(**{name: value for name, value in losses.items() if name not in TERMS})
 
 
 def _check_networks(config: Mapping[str, Any]) -> list[str]:
@@ -156,7 +94,7 @@ def _check_network(role: str, path: str, attributes: Sequence[str]) -> list[str]
 
 def to_json(config: Mapping[str, Any]) -> dict[str, Any]:
     """The config as plain JSON values, with the paths of its files made absolute."""
-    plain = json.loads(json.dumps(config, default=dict))
+    plain = {**DEFAULTS, **json.loads(json.dumps(config, default=dict))}
     for role, path in plain["networks"].items():
         if path and pathlib.Path(path).exists():
             plain["networks"][role] = str(pathlib.Path(path).absolute())
@@ -186,7 +124,7 @@ def load_config(workdir: str | os.PathLike[str]) -> dict[str, Any]:
         raise FileNotFoundError(
             f"{path}: no such file; {workdir} must be the --workdir of a training run"
         )
-    return json.loads(path.read_text())
+    return {**DEFAULTS, **json.loads(path.read_text())}
 
 
 def check_resumable(old: Mapping[str, Any], new: Mapping[str, Any]) -> None:

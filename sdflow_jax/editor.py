@@ -1,9 +1,7 @@
-"""Editing faces with a trained SDFlow (Li et al. 2024; upstream `models/editor.py`)."""
+"""Editing faces with whatever a training run has produced (upstream `models/editor.py`)."""
 
 import os
-import pathlib
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping
 
 import jax
 import jax.numpy as jnp
@@ -14,116 +12,10 @@ from jaxtyping import Array, Float
 from sdflow_jax import networks
 from sdflow_jax.batching import map_batches
 from sdflow_jax.config import load_config
-from sdflow_jax.data.attribute_names import attribute_names
 from sdflow_jax.data.pixels import to_signed
-from sdflow_jax.flow.conditional_flow import ConditionalFlow
-from sdflow_jax.flow.solve import SolverSettings
+from sdflow_jax.editing_methods import EditingMethod, load_method
+from sdflow_jax.flow_editing import FlowEditing
 from sdflow_jax.resizing import crop_and_resize
-from sdflow_jax.training import export
-
-
-class FlowEditing(nnx.Module):
-    """SDFlow's way to edit: out of W+ under the face's own semantic variables, back under the
-    wanted ones.
-
-    An `EditingMethod`: `encode` depends on the face alone and is done once, `decode` once per edit.
-
-    Args:
-      flow: the conditional flow.
-      semantic_encoder: reads semantic variables off images of `image_size` pixels.
-      attributes: names of the semantic variables.
-      image_size: side of the semantic encoder's input.
-      solver: solver settings for editing; None keeps the flow's own. Editing asks for no
-        log-density and no gradient, so looser tolerances than in training do no harm.
-    """
-
-    def __init__(
-        self,
-        flow: ConditionalFlow,
-        semantic_encoder: nnx.Module,
-        *,
-        attributes: Sequence[str],
-        image_size: int,
-        solver: SolverSettings | None = None,
-    ):
-        if flow.num_conditions != len(attributes):
-            raise ValueError(
-                f"the flow has {flow.num_conditions} conditions, but {len(attributes)} attributes"
-                f" are named ({', '.join(attributes)})"
-            )
-        self.flow = flow
-        self.semantic_encoder = semantic_encoder
-        self.attributes = tuple(attributes)
-        self.image_size = image_size
-        self.solver = solver
-
-    @classmethod
-    def load(
-        cls,
-        flow: str | os.PathLike[str],
-        semantic_encoder: str | os.PathLike[str],
-        *,
-        solver: Mapping[str, Any] | None = None,
-    ) -> "FlowEditing":
-        """Load the two network files, of which the semantic encoder's names attributes and image
-        size.
-
-        Args:
-          flow: network file of the flow.
-          semantic_encoder: network file of the semantic encoder.
-          solver: solver settings that replace some of the flow's own.
-
-        Raises:
-          NetworkFileError: if a file is missing, of another kind, or does not name attributes or
-            image size.
-        """
-        notes = networks.read_metadata(semantic_encoder)
-        for note in ("attributes", "image_size"):
-            if not notes.get(note):
-                raise networks.NetworkFileError(
-                    f"{semantic_encoder}: the file lacks the note {note!r}; training writes it, for"
-                    " converted weights give it to `networks.save_network(..., notes=...)`"
-                )
-        trained_flow = networks.load_network(flow, expected="ConditionalFlow")
-        return cls(
-            trained_flow,
-            networks.load_network(semantic_encoder, expected="SemanticEncoder"),
-            attributes=attribute_names(notes),
-            image_size=int(notes["image_size"]),
-            solver=SolverSettings.create({**trained_flow.solver.to_dict(), **(solver or {})}),
-        )
-
-    @classmethod
-    def from_workdir(
-        cls, workdir: str | os.PathLike[str], *, solver: Mapping[str, Any] | None = None
-    ) -> "FlowEditing":
-        """Load the networks that a training run has exported; otherwise as `load`."""
-        directory = pathlib.Path(workdir) / export.DIRECTORY
-        if not directory.is_dir():
-            raise networks.NetworkFileError(
-                f"{directory}: no such directory; has the training in {workdir} finished?"
-            )
-        files = (directory / f"{name}.safetensors" for name in ("flow", "semantic_encoder"))
-        return cls.load(*files, solver=solver)
-
-    def read(self, images: Float[Array, "b h w 3"]) -> Float[Array, "b a"]:
-        """Semantic variables of images in [-1, 1], each in [0, 1]."""
-        return self.semantic_encoder(crop_and_resize(images, self.image_size))
-
-    def encode(
-        self, w_plus: Float[Array, "b n d"], images: Float[Array, "b h w 3"]
-    ) -> tuple[Float[Array, "b n d"], Float[Array, "b a"]]:
-        """Base-space latents z and semantic variables of faces; z is NaN if the solve failed."""
-        semantic_variables = self.read(images)
-        solution = self.flow.forward(w_plus, semantic_variables, solver=self.solver)
-        return jnp.where(solution.success, solution.latents, jnp.nan), semantic_variables
-
-    def decode(
-        self, code: Float[Array, "b n d"], semantic_variables: Float[Array, "b a"]
-    ) -> Float[Array, "b n d"]:
-        """W+ latents of base-space latents under semantic variables; NaN if the solve failed."""
-        solution = self.flow.inverse(code, semantic_variables, solver=self.solver)
-        return jnp.where(solution.success, solution.latents, jnp.nan)
 
 
 @jax.jit
@@ -161,7 +53,7 @@ class Editor:
     the solver's steps: a face's result depends on its neighbors within the solver's tolerance.
 
     Args:
-      method: the trained flow with its semantic encoder.
+      method: the editing method, which also has `read(images)`.
       generator: the face generator.
       inversion_encoder: maps images to W+ latents.
       batch_size: faces per pass.
@@ -169,7 +61,7 @@ class Editor:
 
     def __init__(
         self,
-        method: FlowEditing,
+        method: EditingMethod,
         generator: nnx.Module,
         inversion_encoder: nnx.Module,
         *,
@@ -196,7 +88,7 @@ class Editor:
 
     @classmethod
     def from_workdir(cls, workdir: str | os.PathLike[str], *, batch_size: int = 8) -> "Editor":
-        """The editor that a training run has produced.
+        """The editor that a training run has produced, whichever its config's method is.
 
         Raises:
           FileNotFoundError: if the directory holds no run.
@@ -205,7 +97,7 @@ class Editor:
         """
         files = load_config(workdir)["networks"]
         return cls(
-            FlowEditing.from_workdir(workdir),
+            load_method(workdir),
             networks.load_network(files["generator"], expected="Generator"),
             networks.load_network(files["inversion_encoder"], expected="InversionEncoder"),
             batch_size=batch_size,
@@ -270,7 +162,15 @@ class Editor:
     def sample(
         self, semantic_variables: Float[Array, "b a"], key: jax.Array
     ) -> Float[np.ndarray, "b r r 3"]:
-        """New faces with these semantic variables: z ~ N(0, I), through flow and generator."""
+        """New faces with these semantic variables: z ~ N(0, I), through flow and generator.
+
+        Raises:
+          TypeError: if the method is no flow: only a flow knows a distribution of faces.
+        """
+        if not isinstance(self.method, FlowEditing):
+            raise TypeError(
+                f"{type(self.method).__name__} edits faces but cannot sample them; a flow can"
+            )
         semantic_variables = np.asarray(semantic_variables, np.float32)
         shape = (len(semantic_variables), self.inversion_encoder.num_styles, self.method.flow.dim)
         code = jax.random.normal(key, shape)

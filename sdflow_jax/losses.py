@@ -29,6 +29,9 @@ class LossSettings:
 
     Attributes:
       terms: the terms to compute; what only the others need is not computed.
+      semantic_variables: "encoder" reads s off the faces with the semantic encoder, which learns;
+        "classifier" takes s = C(I), the predictions that come with the batch. The encoder then
+        reads only the edited faces, for mi, and kd has no meaning.
       resample: "one" edits one random attribute per example (upstream), "subset" each one with
         probability 1/2.
       noise: distribution of Hutchinson's probe.
@@ -44,6 +47,7 @@ class LossSettings:
     """
 
     terms: tuple[str, ...] = TERMS
+    semantic_variables: Literal["encoder", "classifier"] = "encoder"
     resample: Literal["one", "subset"] = "one"
     noise: NoiseKind = "rademacher"
     resize: Literal["antialias", "nearest"] = "antialias"
@@ -59,7 +63,13 @@ class LossSettings:
                 f"loss terms must be some of {', '.join(TERMS)}, got {self.terms!r}"
                 + (f"; unknown: {', '.join(sorted(unknown))}" if self.terms else "")
             )
+        if self.semantic_variables == "classifier" and "kd" in self.terms:
+            raise ValueError(
+                "the term kd teaches the semantic encoder what the classifier predicts; with the"
+                " classifier's own predictions as semantic variables its weight must be 0"
+            )
         for name, choices in (
+            ("semantic_variables", ("encoder", "classifier")),
             ("resample", ("one", "subset")),
             ("noise", ("rademacher", "gaussian")),
             ("resize", ("antialias", "nearest")),
@@ -194,7 +204,7 @@ def losses_of_draws(
       flow: the conditional flow.
       semantic_encoder: images [b, h, w, 3] in [-1, 1] to semantic variables [b, a] in [0, 1].
         Called on the faces and then on the edited faces; in training mode its batch statistics move
-        at both calls, in this order (as upstream).
+        at both calls, in this order (as upstream). See `LossSettings.semantic_variables`.
       generator: has `synthesize(w_plus, dtype=...)`; unused without mi.
       batch: `image` [b, h, w, 3] in [-1, 1], `w_plus` [b, n, d], `predictions` [b, a] of the frozen
         classifier.
@@ -211,7 +221,8 @@ def losses_of_draws(
     through the edited condition or through the target of mi.
     """
     image, w_plus = batch["image"], batch["w_plus"]
-    s = semantic_encoder(image)
+    is_given = settings.semantic_variables == "classifier"
+    s = batch["predictions"] if is_given else semantic_encoder(image)
     terms: dict[str, Array] = {}
     aux: dict[str, Any] = {
         "semantic_variables": jax.lax.stop_gradient(s),

@@ -33,6 +33,7 @@ REGISTRY = {
     "Discriminator": "sdflow_jax.models.discriminator:Discriminator",
     "AttributeClassifier": "sdflow_jax.models.attribute_classifier:AttributeClassifier",
     "SemanticEncoder": "sdflow_jax.models.semantic_encoder:SemanticEncoder",
+    "ChosenAttributes": "sdflow_jax.models.chosen_attributes:ChosenAttributes",
     "IdentityEncoder": "sdflow_jax.models.identity_encoder:IdentityEncoder",
     "IResNet": "sdflow_jax.models.iresnet:IResNet",
     "InversionEncoder": "sdflow_jax.models.inversion_encoder:InversionEncoder",

@@ -1,48 +1,9 @@
-"""What an editing method must offer to be measured."""
+"""What an editing method must offer to be measured, and the error when it cannot be."""
 
-from typing import Any, Protocol
+from sdflow_jax.editing_methods import EditingMethod
 
-from jaxtyping import Array, Float
+__all__ = ["EditingMethod", "EvaluationError"]
 
 
 class EvaluationError(ValueError):
     """What was asked cannot be evaluated: no faces, or nobody to judge them."""
-
-
-class EditingMethod(Protocol):
-    """A way to edit faces in W+, in two steps: what depends on the face alone, and what on the
-    target.
-
-    Both steps are pure and run inside `jax.jit`; the method itself is passed as an argument, so it
-    must be a pytree (an `nnx.Module` is one). The first step runs once per face, the second once
-    per face and edit.
-
-    Attributes:
-      attributes: the names of the semantic variables, in the order of their columns.
-    """
-
-    attributes: tuple[str, ...]
-
-    def encode(
-        self, w_plus: Float[Array, "b n d"], images: Float[Array, "b h w 3"]
-    ) -> tuple[Any, Float[Array, "b a"]]:
-        """Return a code, any pytree with `b` rows, and the semantic variables read from the faces.
-
-        Args:
-          w_plus: the faces' latents.
-          images: the faces, in [-1, 1].
-        """
-        ...
-
-    def decode(self, code: Any, semantic_variables: Float[Array, "b a"]) -> Float[Array, "b n d"]:
-        """Return the latents of the faces with these semantic variables.
-
-        Args:
-          code: as returned by `encode`.
-          semantic_variables: the targets, nominally in [0, 1]; values beyond ask for more than full
-            strength.
-
-        Returns:
-          Edited latents; a row that could not be computed is NaN.
-        """
-        ...

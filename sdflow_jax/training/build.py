@@ -2,9 +2,12 @@
 
 import os
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+import grain
+import jax
+import numpy as np
 import optax
 from flax import nnx
 from numpy.typing import NDArray
@@ -12,9 +15,12 @@ from numpy.typing import NDArray
 from sdflow_jax import networks
 from sdflow_jax.config import ROLES, ConfigError
 from sdflow_jax.data import face_latents
+from sdflow_jax.data.attribute_names import attribute_columns, attribute_names
+from sdflow_jax.data.pipeline import describe_batches, training_batches
 from sdflow_jax.data.sources import open_source
 from sdflow_jax.flow.conditional_flow import ConditionalFlow
 from sdflow_jax.losses import TERMS, LossSettings
+from sdflow_jax.models.chosen_attributes import ChosenAttributes
 from sdflow_jax.models.semantic_encoder import SemanticEncoder
 from sdflow_jax.training.state import TrainedNetworks
 
@@ -57,13 +63,28 @@ def load_generator(config: Config, latent_shape: tuple[int, int]) -> nnx.Module:
     return generator
 
 
+def load_classifier_variables(config: Config) -> tuple[ChosenAttributes, dict[str, Any]]:
+    """The frozen classifier as reader of the config's attributes, and its constructor arguments."""
+    path = config["networks"]["classifier"]
+    metadata = networks.read_metadata(path)
+    columns = attribute_columns(attribute_names(metadata), config["attributes"])
+    arguments = {"classifier": metadata["arguments"], "columns": list(columns)}
+    reader = nnx.eval_shape(lambda: ChosenAttributes(**arguments, rngs=nnx.Rngs(0)))
+    reader.classifier = networks.load_network(path, expected=ROLES["classifier"][0])
+    return reader, arguments
+
+
 def network_arguments(config: Config, style_dim: int) -> dict[str, dict[str, Any]]:
-    """Constructor arguments of the trained networks, JSON-able."""
+    """Constructor arguments of the trained networks, JSON-able; without "semantic_encoder" where
+    the frozen classifier gives the semantic variables.
+    """
     num_attributes = len(config["attributes"])
     flow = {"dim": style_dim, "num_conditions": num_attributes, "solver": dict(config["solver"])}
     encoder = {"num_attributes": num_attributes}
     for arguments, group in ((flow, config["flow"]), (encoder, config["semantic_encoder"])):
         arguments |= {key: list(x) if isinstance(x, tuple) else x for key, x in group.items()}
+    if config["semantic_variables"] == "classifier":
+        return {"flow": flow}
     return {"flow": flow, "semantic_encoder": encoder}
 
 
@@ -80,7 +101,8 @@ def build_networks(
     """The networks to train, freshly initialised.
 
     Args:
-      arguments: "flow" and "semantic_encoder" -> constructor arguments.
+      arguments: "flow" and "semantic_encoder" -> constructor arguments; without the latter no
+        semantic encoder is built.
       seed: of the initial weights.
       backbone: arrays that the semantic encoder's residual network starts from, as by
         `load_backbone`; None for random weights.
@@ -89,6 +111,8 @@ def build_networks(
       NetworkFileError: if the residual networks do not have the same shapes.
     """
     rngs = nnx.Rngs(seed)
+    if "semantic_encoder" not in arguments:
+        return TrainedNetworks(ConditionalFlow(**arguments["flow"], rngs=rngs), None)
     encoder = SemanticEncoder(**arguments["semantic_encoder"], rngs=rngs)
     if backbone is not None:
         networks.load_arrays(encoder.backbone, backbone, source="config.initial_backbone")
@@ -119,4 +143,39 @@ def loss_settings(config: Config) -> tuple[dict[str, float], LossSettings]:
     weights = {name: losses.pop(name) for name in TERMS}
     active = {name: weight for name, weight in weights.items() if weight > 0}
     dtype = config["training"]["generator_dtype"]
-    return active, LossSettings(terms=tuple(active), generator_dtype=dtype, **losses)
+    return active, LossSettings(
+        terms=tuple(active),
+        semantic_variables=config["semantic_variables"],
+        generator_dtype=dtype,
+        **losses,
+    )
+
+
+def open_batches(
+    config: Config, dataset: pathlib.Path, columns: Sequence[int]
+) -> tuple[grain.DatasetIterator, dict[str, Any]]:
+    """Batches of the training split with these columns of the predictions, and their description
+    for the checkpoints.
+    """
+    faces = face_latents.open_split(dataset, "train")
+    order = {
+        "batch_size": config["training"]["batch_size"],
+        "seed": config["seed"],
+        "process_count": jax.process_count(),
+    }
+    batches = training_batches(
+        faces,
+        columns,
+        **order,
+        process_index=jax.process_index(),
+        num_threads=config["data"]["num_threads"],
+        prefetch=config["data"]["prefetch"],
+    )
+    return batches, describe_batches(dataset.parent.name, len(faces), columns, **order)
+
+
+def held_out_faces(dataset: pathlib.Path, count: int) -> tuple[NDArray, NDArray]:
+    """Images (uint8) and W+ latents of the first faces kept from training, to draw them."""
+    faces = face_latents.open_split(dataset, face_latents.held_out_split(dataset))
+    chosen = [faces[i] for i in range(min(count, len(faces)))]
+    return np.stack([face["image"] for face in chosen]), np.stack([f["w_plus"] for f in chosen])

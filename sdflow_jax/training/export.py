@@ -11,6 +11,20 @@ from sdflow_jax.training.state import TrainedNetworks
 DIRECTORY = "sdflow"
 
 
+def exported(workdir: str | os.PathLike[str], directory: str = DIRECTORY) -> pathlib.Path:
+    """The directory of a run's trained networks.
+
+    Raises:
+      NetworkFileError: if the run has not exported any.
+    """
+    path = pathlib.Path(workdir) / directory
+    if not path.is_dir():
+        raise networks.NetworkFileError(
+            f"{path}: no such directory; has the training in {workdir} finished?"
+        )
+    return path
+
+
 def export_networks(
     workdir: str | os.PathLike[str],
     trained: TrainedNetworks,

@@ -41,6 +41,7 @@ class MetricsLog:
       log_every: steps per row.
       unfinished: what `unfinished()` returned when the checkpoint of `first_step` was saved.
       is_silent: write nothing (processes other than the first); the checks still run.
+      title: what stands before the progress bar.
     """
 
     def __init__(
@@ -53,6 +54,7 @@ class MetricsLog:
         log_every: int,
         unfinished: Mapping[str, Any] | None = None,
         is_silent: bool = False,
+        title: str = "training",
     ):
         self._batch_size = batch_size
         self._log_every = log_every
@@ -73,7 +75,7 @@ class MetricsLog:
             total=num_steps,
             initial=first_step,
             unit="step",
-            desc="training",
+            desc=title,
             mininterval=0.5 if sys.stderr.isatty() else 10.0,  # a log file wants few lines
         )
 

@@ -11,12 +11,11 @@ from PIL import Image, ImageDraw, ImageFont
 
 from sdflow_jax.data.pixels import to_bytes, to_signed
 from sdflow_jax.resizing import crop_and_resize
-from sdflow_jax.training.state import TrainedNetworks
 
 _MARGIN = 4
 _FONT_SIZE = 14
 
-Draw = Callable[[TrainedNetworks], UInt8[np.ndarray, "h w 3"]]
+Draw = Callable[[nnx.Module], UInt8[np.ndarray, "h w 3"]]
 
 
 def make_drawing(
@@ -34,9 +33,8 @@ def make_drawing(
       attributes: names of the semantic variables.
 
     Returns:
-      A function of the trained networks, in evaluation mode, that draws one column per face: the
-      face, its reconstruction, and each attribute edited to 0 and to 1. A failed solve leaves the
-      edits white.
+      A function of an `EditingMethod` that draws one column per face: the face, its reconstruction,
+      and each attribute edited to 0 and to 1. An edit that could not be computed is white.
     """
     labels = ["Original", "Reconstruction"]
     labels += [f"{name} = {end}" for name in attributes for end in (0, 1)]
@@ -44,26 +42,26 @@ def make_drawing(
     original = to_signed(jnp.asarray(images))
 
     @jax.jit
-    def edit(networks, generator_arrays, original, w_plus) -> Float[Array, "v b r r 3"]:
+    def edit(method, generator_arrays, original, w_plus) -> Float[Array, "v b r r 3"]:
         generator = nnx.merge(generator_graph, generator_arrays)
-        s = networks.semantic_encoder(original)
-        z = networks.flow.forward(w_plus, s).latents
+        code, s = method.encode(w_plus, original)
         targets = [s.at[:, i].set(end) for i in range(len(attributes)) for end in (0.0, 1.0)]
 
         def synthesize(latents):
             return crop_and_resize(generator.synthesize(latents), original.shape[1])
 
         def variant(target):
-            solution = networks.flow.inverse(z, target)
-            return jnp.where(solution.success, synthesize(solution.latents), 1.0)
+            edited = method.decode(code, target)
+            is_finite = jnp.all(jnp.isfinite(edited), axis=(1, 2))
+            return jnp.where(is_finite[:, None, None, None], synthesize(edited), 1.0)
 
         # One variant at a time: at 1024 pixels all of them together would not fit in memory.
         edited = jax.lax.map(variant, jnp.stack(targets))
         return jnp.concatenate([original[None], synthesize(w_plus)[None], edited])
 
-    def draw(networks: TrainedNetworks) -> UInt8[np.ndarray, "h w 3"]:
+    def draw(method: nnx.Module) -> UInt8[np.ndarray, "h w 3"]:
         variants = to_bytes(
-            edit(networks, nnx.as_pure(generator_arrays), original, jnp.asarray(w_plus))
+            edit(method, nnx.as_pure(generator_arrays), original, jnp.asarray(w_plus))
         )
         return labeled_rows(labels, variants)
 

@@ -15,15 +15,20 @@ import optax
 from flax import nnx
 
 from sdflow_jax.flow.conditional_flow import ConditionalFlow
-from sdflow_jax.models.semantic_encoder import SemanticEncoder
 
 State = dict[str, Any]
 
 
 class TrainedNetworks(nnx.Module):
-    """The networks that SDFlow trains together."""
+    """The networks that SDFlow trains together.
 
-    def __init__(self, flow: ConditionalFlow, semantic_encoder: SemanticEncoder):
+    Args:
+      flow: the conditional flow.
+      semantic_encoder: reads semantic variables; None where the frozen classifier does, which is
+        no part of the training state.
+    """
+
+    def __init__(self, flow: ConditionalFlow, semantic_encoder: nnx.Module | None):
         self.flow = flow
         self.semantic_encoder = semantic_encoder
 

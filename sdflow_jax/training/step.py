@@ -21,6 +21,7 @@ TrainStep = Callable[[State, Mapping[str, Array]], tuple[State, dict[str, Array]
 def make_train_step(
     graphs: Graphs,
     generator: nnx.Module,
+    classifier: nnx.Module | None = None,
     *,
     weights: Mapping[str, float],
     settings: LossSettings,
@@ -32,6 +33,8 @@ def make_train_step(
     Args:
       graphs: from `create_state`.
       generator: the frozen generator; no gradient of its weights is computed.
+      classifier: the frozen classifier that reads the edited faces where no semantic encoder is
+        trained; no gradient of its weights is computed either.
       weights: weight of each of `settings.terms` in the loss.
       settings: what the losses compute.
       average_decay: of the exponential moving average of the parameters, if the state keeps one.
@@ -43,21 +46,24 @@ def make_train_step(
       `evaluations_forward` and `evaluations_inverse` of the vector field, and `success`, false if a
       solve failed.
     """
-    generator_graph, generator_arrays = nnx.split(generator)
+    frozen_graph, frozen_arrays = nnx.split({"generator": generator, "classifier": classifier})
     weights = {name: weights[name] for name in settings.terms}
 
-    # The generator's arrays are arguments: closed over, they would be compiled in as constants.
+    # The frozen arrays are arguments: closed over, they would be compiled in as constants.
     @functools.partial(jax.jit, donate_argnums=0, out_shardings=sharding)
-    def train_step(state, generator_arrays, batch):
+    def train_step(state, frozen_arrays, batch):
         trained = nnx.merge(graphs.training, state["trained"])
         networks, optimizer = trained["networks"], trained["optimizer"]
-        generator = nnx.merge(generator_graph, generator_arrays)
+        frozen = nnx.merge(frozen_graph, frozen_arrays)
         batch = {**batch, "image": to_signed(batch["image"])}
         key = jax.random.fold_in(state["key"], optimizer.step[...])
 
         def loss_fn(networks):
+            encoder = networks.semantic_encoder
+            if encoder is None:
+                encoder = frozen["classifier"]
             terms, aux = sdflow_losses(
-                networks.flow, networks.semantic_encoder, generator, batch, key, settings=settings
+                networks.flow, encoder, frozen["generator"], batch, key, settings=settings
             )
             return sum(weights[name] * terms[name] for name in weights), (terms, aux)
 
@@ -72,15 +78,16 @@ def make_train_step(
             **{f"evaluations_{name}": count for name, count in aux["num_evaluations"].items()},
             "success": aux["success"],
         }
-        return _next_state(state, trained, average_decay), measured
+        return next_state(state, trained, average_decay), measured
 
-    arrays = nnx.to_pure_dict(generator_arrays)
+    arrays = nnx.to_pure_dict(frozen_arrays)
     if sharding is not None:
         arrays = replicate(arrays, sharding)
     return lambda state, batch: train_step(state, arrays, batch)
 
 
-def _next_state(state: State, trained: dict[str, Any], average_decay: float) -> State:
+def next_state(state: State, trained: dict[str, Any], average_decay: float) -> State:
+    """The state after an update of `trained`, with the average of the parameters moved if it is kept."""
     average = state["average"]
     if average is not None:
         parameters = nnx.to_pure_dict(nnx.state(trained["networks"], nnx.Param))

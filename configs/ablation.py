@@ -1,0 +1,45 @@
+"""The paper's ablation (section 3.3) in the pocket world: one loss more in each variant.
+
+python train.py --config=configs/ablation.py:mi --workdir=runs/ablation-mi
+
+nll   the flow by likelihood alone, conditioned on the frozen classifier's predictions
+reg   with the reconstruction loss
+mi    with the mutual information loss, the frozen classifier reading the edited faces
+kd    with knowledge distillation: the semantic encoder learns too, which is all of SDFlow
+"""
+
+import importlib.util
+import pathlib
+
+import ml_collections
+
+VARIANTS = {
+    "nll": ("nll",),
+    "reg": ("nll", "reg"),
+    "mi": ("nll", "reg", "mi"),
+    "kd": ("nll", "reg", "mi", "kd"),
+}
+
+
+def get_config(variant: str) -> ml_collections.ConfigDict:
+    """The pocket config with the losses of one variant, at the weights that all of them share."""
+    if variant not in VARIANTS:
+        raise ValueError(f"the variants are {', '.join(VARIANTS)}, got {variant!r}")
+    config = _pocket_config()
+    for term in VARIANTS["kd"]:
+        if term not in VARIANTS[variant]:
+            config.losses[term] = 0.0
+    if variant != "kd":
+        config.semantic_variables = "classifier"
+        config.initial_backbone = ""  # there is no encoder whose weights could begin anywhere
+    return config
+
+
+def _pocket_config() -> ml_collections.ConfigDict:
+    # By path: configs are files given on the command line, not a package.
+    spec = importlib.util.spec_from_file_location(
+        "pocket_config", pathlib.Path(__file__).with_name("pocket.py")
+    )
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.get_config()

@@ -1,0 +1,34 @@
+"""InterFaceGAN (Shen et al. 2020) in the pocket world: linear boundaries in W+.
+
+python train.py --config=configs/baselines/interfacegan.py --workdir=runs/interfacegan
+"""
+
+import importlib.util
+import pathlib
+
+import ml_collections
+
+
+def get_config() -> ml_collections.ConfigDict:
+    """The pocket config's faces and networks, and the settings of the boundaries."""
+    config = _pocket_config()
+    for group in ("flow", "semantic_encoder", "initial_backbone", "solver", "losses", "optimizer"):
+        del config[group]
+    config.method = "interfacegan"
+    config.interfacegan = {
+        # Share of the training faces, at either end of the classifier's scores, that take part.
+        "extremes": 0.2,
+        "train_share": 0.9,  # of those; the rest measures the boundary
+        "penalty": 1.0,
+        "conditional": True,  # leave the other attributes' boundaries at the same distance
+    }
+    return config
+
+
+def _pocket_config() -> ml_collections.ConfigDict:
+    # By path: configs are files given on the command line, not a package.
+    file = pathlib.Path(__file__).parent.parent / "pocket.py"
+    spec = importlib.util.spec_from_file_location("pocket_config", file)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.get_config()

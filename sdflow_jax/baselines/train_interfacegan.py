@@ -1,0 +1,137 @@
+"""Training of InterFaceGAN in W+: one support vector machine for each attribute (Shen et al. 2020).
+
+The hyperplanes separate the faces that the frozen classifier C finds most and least likely to have
+an attribute. There is nothing to resume: it takes seconds.
+"""
+
+import json
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jaxtyping import Float
+
+from sdflow_jax.baselines.interfacegan import (
+    Boundary,
+    Split,
+    count_correct,
+    fit_boundary,
+    project_boundary,
+    save_boundary,
+    split_extremes,
+)
+from sdflow_jax.baselines.latent_editing import AttributeDirections, LatentEditing, export_editing
+from sdflow_jax.baselines.training_latents import TrainingLatents, read_training_latents
+from sdflow_jax.data import face_latents
+from sdflow_jax.data.attribute_names import attribute_columns
+from sdflow_jax.training import build
+from sdflow_jax.training.interrupts import Interrupts
+
+
+def train_interfacegan(
+    config: Mapping[str, Any], workdir: pathlib.Path, dataset: pathlib.Path, interrupts: Interrupts
+) -> None:
+    """Fit the boundaries on the training split and write `workdir/interfacegan`.
+
+    Besides the editing method it holds the boundaries themselves, unprojected, in
+    `boundary_ATTRIBUTE.safetensors`, and how well they separate in `boundaries.json`.
+    """
+    del interrupts  # a signal ends the program at once; nothing is lost
+    if jax.process_index() != 0:
+        return
+    latents = read_training_latents(dataset)
+    boundaries, separations, report = fit_boundaries(
+        latents, config["attributes"], config["interfacegan"], seed=config["seed"]
+    )
+    conditional = config["interfacegan"]["conditional"]
+    directions = unit_directions(boundaries, separations, conditional=conditional)
+    directions = directions.reshape(len(boundaries), *latents.w_plus.shape[1:])
+    mover = AttributeDirections(*directions.shape, rngs=nnx.Rngs(0))
+    mover.directions.set_value(jnp.asarray(directions))
+    reader, arguments = build.load_classifier_variables(config)
+    image_size = face_latents.read_recipe(dataset)["image_size"]
+    editing = LatentEditing(mover, reader, attributes=config["attributes"], image_size=image_size)
+    directory = workdir / "interfacegan"
+    for name, boundary in zip(config["attributes"], boundaries, strict=True):
+        save_boundary(directory / f"boundary_{name}.safetensors", boundary)
+    (directory / "boundaries.json").write_text(json.dumps(report, indent=2) + "\n")
+    export_editing(workdir, "interfacegan", editing, arguments)
+    for name, entry in report.items():
+        print(
+            f"{name}: {entry['validation_accuracy']:.1%} of {entry['validation_faces']} extreme"
+            " faces kept from the fit lie on their side of the boundary"
+        )
+    print(f"the boundaries are in {directory}")
+
+
+def fit_boundaries(
+    latents: TrainingLatents, attributes: Sequence[str], settings: Mapping[str, Any], *, seed: int
+) -> tuple[list[Boundary], list[float], dict[str, dict[str, float]]]:
+    """Fit one boundary for each attribute.
+
+    Args:
+      latents: the training faces.
+      attributes: the attributes to separate.
+      settings: `extremes`, the share of the faces on either side that take part; `train_share` of
+        those, the rest measures the accuracy; `penalty` of the support vector machine.
+      seed: of the choice among the extremes.
+
+    Returns:
+      The boundaries; for each how far apart, along its normal, the means of the two extremes lie;
+      and a report, attribute -> numbers.
+    """
+    flat = latents.w_plus.reshape(len(latents.w_plus), -1)
+    boundaries, separations, report = [], [], {}
+    for column in attribute_columns(latents.attributes, attributes):
+        split = split_extremes(
+            latents.predictions[:, column],
+            np.random.default_rng(seed),
+            chosen=float(settings["extremes"]),
+            train_share=settings["train_share"],
+        )
+        boundary = fit_boundary(flat, split, penalty=settings["penalty"])
+        separation = _separation(boundary, flat, split)
+        correct, count = count_correct(boundary, flat, split.validation), len(split.validation[0])
+        report[latents.attributes[column]] = {
+            "training_faces": len(split.train[0]),
+            "validation_faces": count,
+            "validation_accuracy": correct / count if count else float("nan"),
+            "separation": separation,
+        }
+        boundaries.append(boundary)
+        separations.append(separation)
+    return boundaries, separations, report
+
+
+def _separation(boundary: Boundary, flat: Float[np.ndarray, "f d"], split: Split) -> float:
+    indices, labels = split.train
+    distance = boundary.distance(flat[indices])
+    return float(distance[labels > 0].mean() - distance[labels < 0].mean())
+
+
+def unit_directions(
+    boundaries: Sequence[Boundary], separations: Sequence[float], *, conditional: bool
+) -> Float[np.ndarray, "a d"]:
+    """How far to move the latent for one unit of a semantic variable.
+
+    A unit leads from the mean of the faces that lack the attribute to the mean of those that have
+    it, measured across the attribute's own boundary. With `conditional` the way runs parallel to
+    the boundaries of the other attributes (the paper's conditional manipulation, equation 5), and
+    is longer by as much as it is slanted.
+
+    Args:
+      boundaries: one for each attribute.
+      separations: distance of the two means of each.
+      conditional: whether to project the other attributes' normals out.
+    """
+    normals = [boundary.normal for boundary in boundaries]
+    directions = []
+    for index, (normal, separation) in enumerate(zip(normals, separations, strict=True)):
+        others = [*normals[:index], *normals[index + 1 :]] if conditional else []
+        direction = project_boundary(normal, *others)
+        directions.append(separation / float(normal @ direction) * direction)
+    return np.stack(directions).astype(np.float32)
