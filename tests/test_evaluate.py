@@ -1,22 +1,31 @@
 """`evaluate.py` from the config of a run to its files, with random networks."""
 
 import csv
+import dataclasses
+import importlib.util
 import json
 import shutil
 
+import jax
 import numpy as np
 import pytest
 
 import evaluate
 from sdflow_jax import networks
 from sdflow_jax.config import ConfigError, load_config, save_config
-from sdflow_jax.evaluation import EvaluationSettings
+from sdflow_jax.data import face_latents
+from sdflow_jax.evaluation import EvaluationError, EvaluationSettings, ExternalJudges, Verdict
 from sdflow_jax.training import build
 from tests.filled_networks import filled_arrays
 from tests.tiny_world import EDITED_ATTRIBUTES, IMAGE_SIZE, STYLE_DIM, build_tiny_world, tiny_config
 
 SETTINGS = EvaluationSettings(
-    num_faces=9, strengths=(0.0, 0.5, 1.0), batch_size=4, num_shown=2, num_resamples=20
+    num_faces=9,
+    strengths=(0.0, 0.5, 1.0),
+    batch_size=4,
+    num_shown=2,
+    num_resamples=20,
+    num_samples=3,
 )
 
 
@@ -53,6 +62,51 @@ def test_a_run_is_evaluated_on_its_test_faces(workdir):
     assert float(first["identity_preservation"]) == pytest.approx(1, abs=1e-3)
     for name in ("preservation", "semantic_variables", "edits", "sliders"):
         assert (results / f"{name}.png").stat().st_size > 10_000
+
+    # The same networks sample new faces, under each of the four combinations.
+    sampled = summary["sampling"]["shared"]
+    assert sampled["samples_per_wish"] == 3 and set(sampled["accuracy"]) == set(EDITED_ATTRIBUTES)
+    assert 0 < sampled["diversity"] < 2
+    for kind in ("shared", "independent"):
+        assert (results / f"samples_{kind}.png").stat().st_size > 10_000
+
+
+class HostJudges:
+    """In place of the published networks: looks at pixels outside jax."""
+
+    attributes = ("Male", "Young")
+
+    def judge(self, images):
+        pixels = np.asarray(images)
+        assert not isinstance(images, jax.core.Tracer) and pixels.shape[1] == IMAGE_SIZE
+        mean = (pixels.mean((1, 2)) + 1) / 2
+        mean /= np.linalg.norm(mean, axis=1, keepdims=True)
+        return Verdict(mean[:, :2], mean)
+
+
+def test_external_judges_judge_what_they_can_and_are_compared(workdir, monkeypatch):
+    monkeypatch.setattr(evaluate, "ExternalJudges", HostJudges)
+    faces = face_latents.open_split(build.prepare_data(load_config(workdir), workdir), "test")
+    # Whatever the random networks think, some face counts: both classifiers may see "young".
+    monkeypatch.setattr(
+        "sdflow_jax.evaluation.strength_sweep.counted_faces",
+        lambda *_: np.ones(min(9, len(faces)), bool),
+    )
+    settings = dataclasses.replace(SETTINGS, strengths=(0.0, 1.0), num_samples=0)
+    summary = evaluate.run(load_config(workdir), workdir, settings, "test", "external")
+    assert json.loads((workdir / "evaluation_external" / "summary.json").read_text()) == summary
+    assert list(summary["requests"]) == ["Young"]  # Eyeglasses have no such judge
+    assert list(summary["agreement"]) == ["unedited", "Young"]
+    for entry in summary["agreement"].values():
+        assert set(entry) == {"identity_correlation", "Male", "Young"}
+        assert 0 <= entry["Male"]["same_decision"] <= 1
+        assert -1 <= entry["Male"]["correlation"] <= 1
+
+
+def test_missing_packages_of_the_external_judges_are_named(monkeypatch):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(EvaluationError, match="make pocket-build-environment"):
+        ExternalJudges()
 
 
 def test_evaluation_without_a_judge_is_refused(workdir):

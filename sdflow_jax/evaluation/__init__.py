@@ -6,12 +6,19 @@ from sdflow_jax.evaluation.curves import (
     preservation_at,
     preservation_band,
 )
-from sdflow_jax.evaluation.judges import FFHQ_FACE_CROP, Judges, Verdict, load_judges
+from sdflow_jax.evaluation.external_judges import ExternalJudges
+from sdflow_jax.evaluation.judges import FFHQ_FACE_CROP, Judges, Jury, Verdict, load_judges
 from sdflow_jax.evaluation.protocol import EditingMethod, EvaluationError
 from sdflow_jax.evaluation.requests import Request, requests_for, target_variables
-from sdflow_jax.evaluation.run import STRENGTHS, EvaluationSettings, evaluate
+from sdflow_jax.evaluation.run import (
+    STRENGTHS,
+    EvaluationSettings,
+    evaluate,
+    results_directory,
+)
 from sdflow_jax.evaluation.source_faces import ShownFaces, SourceFaces, observe_faces
-from sdflow_jax.evaluation.strength_sweep import World, sweep
+from sdflow_jax.evaluation.strength_sweep import sweep
+from sdflow_jax.evaluation.world import World
 
 __all__ = [
     "FFHQ_FACE_CROP",
@@ -21,7 +28,9 @@ __all__ = [
     "EditingMethod",
     "EvaluationError",
     "EvaluationSettings",
+    "ExternalJudges",
     "Judges",
+    "Jury",
     "Request",
     "ShownFaces",
     "SourceFaces",
@@ -33,6 +42,7 @@ __all__ = [
     "preservation_at",
     "preservation_band",
     "requests_for",
+    "results_directory",
     "sweep",
     "target_variables",
 ]

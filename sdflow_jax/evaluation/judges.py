@@ -1,7 +1,7 @@
 """The networks that judge edits, unknown to training: a classifier and an identity encoder."""
 
 import os
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import jax
 from flax import nnx
@@ -29,8 +29,27 @@ class Verdict(NamedTuple):
     embeddings: jax.Array
 
 
+class Jury(Protocol):
+    """Who judges: networks on the device, or programs on the host.
+
+    Attributes:
+      attributes: names of the attributes judged.
+    """
+
+    attributes: tuple[str, ...]
+
+    def judge(self, images: Float[Array, "b h w 3"]) -> Verdict:
+        """Judge images in [-1, 1], every row independently; called with values, outside `jax.jit`."""
+        ...
+
+
+@jax.jit
+def _judge(judges, images):
+    return judges(images)
+
+
 class Judges(nnx.Module):
-    """An evaluation classifier and an identity encoder, each with its own input size.
+    """A `Jury` of networks: an evaluation classifier and an identity encoder, each with its own input size.
 
     Args:
       classifier: maps images to probabilities; its first columns are `attributes`.
@@ -64,6 +83,10 @@ class Judges(nnx.Module):
         probabilities = self.classifier(crop_and_resize(images, self.classifier_size))
         faces = crop_and_resize(images, self.identity_size, crop=self.identity_crop)
         return Verdict(probabilities[:, : len(self.attributes)], self.identity_encoder(faces))
+
+    def judge(self, images: Float[Array, "b h w 3"]) -> Verdict:
+        """The same, compiled."""
+        return _judge(self, images)
 
 
 def load_judges(

@@ -18,7 +18,7 @@ from sdflow_jax.evaluation.curves import EditOutcomes, preservation_band
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 COMBINED_COLOR = "#222222"
 _MARKERS = ("o", "s", "^", "D", "v", "P")
-_STYLE = {
+STYLE = {
     "font.size": 10,
     "font.family": "DejaVu Sans",
     "axes.spines.top": False,
@@ -36,7 +36,7 @@ _STYLE = {
     "ytick.color": "#555555",
     "legend.frameon": False,
 }
-_CAPTION_COLOR = "#666666"
+CAPTION_COLOR = "#666666"
 _CENTERED = {"ha": "center", "va": "center"}
 CELL_INCHES = 1.25
 
@@ -54,7 +54,7 @@ def preservation_figure(
     Markers are measured points, joined by straight lines in the order of rising strength; bands are
     95% bootstrap intervals over the faces.
     """
-    with matplotlib.rc_context(_STYLE):
+    with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(10.0, 5.2), layout="constrained")
         left, right = figure.subplots(1, 2, sharex=True)
         for index, (name, outcome) in enumerate(outcomes.items()):
@@ -82,7 +82,7 @@ def preservation_figure(
             "Markers: rising edit strength, up to 99% accuracy (dashed) or the strongest edit tried."
             " Bands: 95% bootstrap over faces. Upper right is better.",
             fontsize=8,
-            color=_CAPTION_COLOR,
+            color=CAPTION_COLOR,
             x=0.01,
             ha="left",
         )
@@ -97,7 +97,7 @@ def semantic_variables_figure(
     """Histograms of semantic variables, with the training classifier's probabilities as outlines."""
     columns = min(len(attributes), 3)
     rows = math.ceil(len(attributes) / columns)
-    with matplotlib.rc_context(_STYLE):
+    with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(3.4 * columns + 0.6, 2.6 * rows + 1.1), layout="constrained")
         grid = figure.subplots(rows, columns, sharex=True, squeeze=False)
         bins = np.linspace(0.0, 1.0, 26)
@@ -125,7 +125,7 @@ def semantic_variables_figure(
                 ha="center",
                 va="top",
                 fontsize=8,
-                color=_CAPTION_COLOR,
+                color=CAPTION_COLOR,
             )
             axes.set_xlim(0.0, 1.0)
             # Room for the note above the bars.
@@ -144,7 +144,7 @@ def semantic_variables_figure(
         figure.supxlabel(
             f"{len(semantic_variables)} test faces, the originals.",
             fontsize=8,
-            color=_CAPTION_COLOR,
+            color=CAPTION_COLOR,
             x=0.01,
             ha="left",
         )
@@ -169,7 +169,7 @@ def edit_grid_figure(
     rows, count = len(images), len(columns)
     gap, note, head, foot = 0.03, 0.15, 0.28, 0.34  # in units of an image's side
     width, height = count * (1 + gap) + gap, head + rows * (1 + note) + foot
-    with matplotlib.rc_context(_STYLE):
+    with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(CELL_INCHES * width, CELL_INCHES * height))
         axes = figure.add_axes((0, 0, 1, 1))
         axes.set_axis_off()
@@ -191,11 +191,11 @@ def edit_grid_figure(
                     top + 1 + 0.45 * note,
                     notes[row][column],
                     fontsize=7,
-                    color=_CAPTION_COLOR,
+                    color=CAPTION_COLOR,
                     **_CENTERED,
                 )
         axes.text(
-            2 * gap, height - 0.5 * foot, caption, fontsize=7.5, va="center", color=_CAPTION_COLOR
+            2 * gap, height - 0.5 * foot, caption, fontsize=7.5, va="center", color=CAPTION_COLOR
         )
         # Each picture has set the limits to its own.
         axes.set_xlim(0, width)

@@ -1,6 +1,7 @@
 """The numbers of an evaluation as files: raw points, and a summary."""
 
 import csv
+import dataclasses
 import io
 import json
 import os
@@ -61,6 +62,32 @@ def points_csv(outcomes: Mapping[str, EditOutcomes]) -> str:
             numbers = ["" if np.isnan(value) else f"{value:.6f}" for value in values]
             writer.writerow([name, f"{strength:g}", outcome.num_faces, *numbers])
     return stream.getvalue()
+
+
+def save_arrays(path: str | os.PathLike[str], arrays: Mapping[str, np.ndarray]) -> None:
+    """Write named arrays as a compressed `.npz` file."""
+    write_whole(path, lambda stream: np.savez_compressed(stream, **arrays))
+
+
+def outcome_arrays(outcomes: Mapping[str, EditOutcomes]) -> dict[str, np.ndarray]:
+    """Every number of every face, by `REQUEST/FIELD`; `load_outcomes` reads the file of them."""
+    return {
+        f"{name}/{field.name}": np.asarray(value)
+        for name, outcome in outcomes.items()
+        for field in dataclasses.fields(outcome)
+        if (value := getattr(outcome, field.name)) is not None
+    }
+
+
+def load_outcomes(path: str | os.PathLike[str]) -> dict[str, EditOutcomes]:
+    """The outcomes of an evaluation, request -> outcome, from its `outcomes.npz`."""
+    fields: dict[str, dict[str, Any]] = {}
+    with np.load(path) as arrays:
+        for key in arrays.files:
+            request, _, field = key.rpartition("/")
+            value = arrays[key]
+            fields.setdefault(request, {})[field] = value.item() if value.ndim == 0 else value
+    return {name: EditOutcomes(**values) for name, values in fields.items()}
 
 
 def summarize(

@@ -10,13 +10,17 @@ from typing import Any
 from absl import logging
 from matplotlib.figure import Figure
 
-from sdflow_jax.evaluation import report
+from sdflow_jax.evaluation import report, sampling
+from sdflow_jax.evaluation.agreement import agreement
 from sdflow_jax.evaluation.figures_of_edits import requests_figure, sliders_figure
+from sdflow_jax.evaluation.judges import Jury
 from sdflow_jax.evaluation.plots import preservation_figure, semantic_variables_figure
 from sdflow_jax.evaluation.protocol import EditingMethod
-from sdflow_jax.evaluation.requests import requests_for
+from sdflow_jax.evaluation.requests import Request, requests_for
 from sdflow_jax.evaluation.source_faces import observe_faces
-from sdflow_jax.evaluation.strength_sweep import World, judge_columns, sweep
+from sdflow_jax.evaluation.strength_sweep import judge_columns, sweep
+from sdflow_jax.evaluation.world import World
+from sdflow_jax.flow_editing import FlowEditing
 
 STRENGTHS = (0.0, 0.2, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.2, 1.5)
 
@@ -32,6 +36,8 @@ class EvaluationSettings:
       batch_size: faces per compiled call.
       num_shown: faces in the figures of edits.
       num_resamples: of the bootstrap.
+      num_samples: new faces for each combination of attributes, from methods that can sample; 0 for
+        none.
     """
 
     num_faces: int = 500
@@ -40,6 +46,7 @@ class EvaluationSettings:
     batch_size: int = 32
     num_shown: int = 8
     num_resamples: int = 500
+    num_samples: int = 32
 
     def __post_init__(self):
         strengths = tuple(self.strengths)
@@ -49,6 +56,13 @@ class EvaluationSettings:
         for name in ("num_faces", "batch_size", "num_shown", "num_resamples"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if self.num_samples < 0 or self.num_samples == 1:
+            raise ValueError(f"num_samples must be 0 or at least 2, got {self.num_samples}")
+
+
+def results_directory(workdir: str | os.PathLike[str], judge: str) -> pathlib.Path:
+    """Where the results of one set of judges lie: "config" for the networks of the run's config."""
+    return pathlib.Path(workdir) / ("evaluation" if judge == "config" else f"evaluation_{judge}")
 
 
 def evaluate(
@@ -58,13 +72,18 @@ def evaluate(
     directory: str | os.PathLike[str],
     *,
     prediction_columns: Sequence[int],
+    requests: Sequence[Request] | None = None,
+    compared_judges: Jury | None = None,
+    notes: Mapping[str, str] | None = None,
     settings: EvaluationSettings,
 ) -> dict[str, Any]:
     """Evaluate an editing method and write the results.
 
-    `directory` gets `points.csv` (every measured point), `summary.json`, `preservation.png` (the
-    curves), `semantic_variables.png` (their histograms), `edits.png` and `sliders.png` (faces).
-    Each file is replaced whole, and only after everything has been computed.
+    `directory` gets `points.csv` (every measured point), `summary.json`, `outcomes.npz` and
+    `faces.npz` (the numbers of every face), `preservation.png` (the curves),
+    `semantic_variables.png` (their histograms), `edits.png` and `sliders.png` (faces), and for a
+    flow `samples_*.png` (new faces). Each file is replaced whole, and only after everything has
+    been computed.
 
     Args:
       world: generator and judges.
@@ -72,13 +91,17 @@ def evaluate(
       faces: items with `image` (uint8), `w_plus` and `predictions`.
       directory: of the results.
       prediction_columns: the columns of `predictions` that are the method's attributes.
+      requests: the edits to measure; None for each attribute alone and all together.
+      compared_judges: others to whom the world's judges are compared, in the summary's
+        `agreement`.
+      notes: further entries of the summary.
       settings: how much is evaluated.
 
     Returns:
       The summary, as in `summary.json`.
     """
     start = time.monotonic()
-    requests = requests_for(method.attributes)
+    requests = requests_for(method.attributes) if requests is None else requests
     for request in requests:
         judge_columns(world.judges, request)  # an attribute that cannot be judged is found out now
     batch_size = settings.batch_size
@@ -119,9 +142,38 @@ def evaluate(
         judged_attributes=world.judges.attributes,
         num_resamples=settings.num_resamples,
     )
+    summary |= notes or {}
+    summary["settings"] = {**dataclasses.asdict(settings), "strengths": [*settings.strengths]}
+    if compared_judges is not None:
+        summary["agreement"] = agreement(
+            world, compared_judges, method, observed, requests, batch_size=batch_size
+        )
+    if settings.num_samples and isinstance(method, FlowEditing):
+        summary["sampling"] = {}
+        for kind in sampling.KINDS:
+            sampled = sampling.sample_and_judge(
+                world,
+                method,
+                num_samples=settings.num_samples,
+                num_shown=settings.num_shown,
+                kind=kind,
+                batch_size=batch_size,
+            )
+            figures[f"samples_{kind}"] = sampling.samples_figure(sampled, method.attributes, kind)
+            summary["sampling"][kind] = sampling.summarize_samples(
+                sampled,
+                method.attributes,
+                world.judges.attributes,
+                observed.reconstruction.embeddings,
+            )
     summary["seconds"] = round(time.monotonic() - start, 1)
 
     directory = pathlib.Path(directory)
+    report.save_arrays(directory / "outcomes.npz", report.outcome_arrays(outcomes))
+    report.save_arrays(
+        directory / "faces.npz",
+        {"variables": observed.semantic_variables, "predictions": observed.predictions},
+    )
     points = report.points_csv(outcomes)
     report.write_whole(directory / "points.csv", lambda stream: stream.write(points.encode()))
     for name, figure in figures.items():

@@ -10,6 +10,7 @@ from sdflow_jax.batching import pad_batch
 from sdflow_jax.data.pixels import to_signed
 from sdflow_jax.evaluation.judges import Verdict
 from sdflow_jax.evaluation.protocol import EditingMethod, EvaluationError
+from sdflow_jax.evaluation.world import World, faces_of
 
 
 class SourceFaces(NamedTuple):
@@ -43,12 +44,14 @@ class ShownFaces(NamedTuple):
 
 
 @jax.jit
-def _observe(world, method, w_plus, images):
+def _encode(generator, method, w_plus, images):
     images = to_signed(images)
-    code, semantic_variables = method.encode(w_plus, images)
-    reconstructions = world.synthesize(w_plus)
-    verdicts = world.judges(images), world.judges(reconstructions)
-    return (code, semantic_variables, *verdicts), (images, reconstructions)
+    return method.encode(w_plus, images), ShownFaces(images, faces_of(generator, w_plus))
+
+
+def _observe(world, method, w_plus, images):
+    encoded, shown = _encode(world.generator, method, w_plus, images)
+    return (*encoded, *(world.judges.judge(faces) for faces in shown)), shown
 
 
 def face_batches(
@@ -64,7 +67,7 @@ def face_batches(
 
 
 def observe_faces(
-    world: Any,
+    world: World,
     method: EditingMethod,
     faces: Sequence[Mapping[str, Any]],
     *,
@@ -76,7 +79,7 @@ def observe_faces(
     """Encode the source faces and ask the judges about originals and reconstructions.
 
     Args:
-      world: generator and judges, a `World`.
+      world: generator and judges.
       method: the editing method.
       faces: items with `image` (uint8), `w_plus` and `predictions`, e.g. a split from `open_split`.
       num_faces: how many to take, from the first.

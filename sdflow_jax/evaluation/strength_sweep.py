@@ -7,28 +7,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from absl import logging
-from flax import nnx
 from jaxtyping import Array, Bool, Float
 
 from sdflow_jax.batching import map_batches
 from sdflow_jax.evaluation.curves import EditOutcomes
-from sdflow_jax.evaluation.judges import Judges, Verdict
+from sdflow_jax.evaluation.judges import Jury, Verdict
 from sdflow_jax.evaluation.protocol import EditingMethod, EvaluationError
 from sdflow_jax.evaluation.requests import Request, target_variables
 from sdflow_jax.evaluation.source_faces import SourceFaces
-
-
-class World(nnx.Module):
-    """The generator that turns latents into faces, and the judges that look at them."""
-
-    def __init__(self, generator: nnx.Module, judges: Judges):
-        self.generator = generator
-        self.judges = judges
-
-    def synthesize(self, w_plus: Float[Array, "b n d"]) -> Float[Array, "b r r 3"]:
-        """Faces in [-1, 1], with the generator's fixed noise; surplus styles are left out."""
-        images = self.generator.synthesize(w_plus[:, : self.generator.num_styles])
-        return jnp.clip(images, -1.0, 1.0)
+from sdflow_jax.evaluation.world import World, faces_of
 
 
 class EditedFaces(NamedTuple):
@@ -40,16 +27,27 @@ class EditedFaces(NamedTuple):
 
 
 @jax.jit
+def _edit(generator, method, code, targets):
+    edited = method.decode(code, targets)
+    return faces_of(generator, edited), jnp.all(jnp.isfinite(edited), axis=(1, 2))
+
+
+def edit_faces(
+    world: World, method: EditingMethod, code: Any, targets: Float[Array, "b a"]
+) -> tuple[Float[Array, "b r r 3"], Bool[Array, " b"]]:
+    """Set semantic variables and synthesize: the faces, and where the edit could be computed."""
+    return _edit(world.generator, method, code, targets)
+
+
 def edit_and_judge(
     world: World, method: EditingMethod, code: Any, targets: Float[Array, "b a"]
 ) -> EditedFaces:
     """Set semantic variables, synthesize the faces, and judge them: all that an edit takes."""
-    edited = method.decode(code, targets)
-    images = world.synthesize(edited)
-    return EditedFaces(images, world.judges(images), jnp.all(jnp.isfinite(edited), axis=(1, 2)))
+    images, is_finite = edit_faces(world, method, code, targets)
+    return EditedFaces(images, world.judges.judge(images), is_finite)
 
 
-def judge_columns(judges: Judges, request: Request) -> list[int]:
+def judge_columns(judges: Jury, request: Request) -> list[int]:
     """Where the judges' classifier has the attributes of a request.
 
     Raises:
@@ -58,7 +56,7 @@ def judge_columns(judges: Judges, request: Request) -> list[int]:
     missing = [name for name in request.attributes if name not in judges.attributes]
     if missing:
         raise EvaluationError(
-            f"the evaluation classifier judges {', '.join(judges.attributes)}, so it cannot judge"
+            f"the judges know {', '.join(judges.attributes)}, so they cannot judge"
             f" an edit of {', '.join(missing)}"
         )
     return [judges.attributes.index(name) for name in request.attributes]

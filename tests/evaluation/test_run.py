@@ -5,9 +5,17 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sdflow_jax.evaluation import EvaluationSettings, evaluate
-from sdflow_jax.evaluation.report import table
-from tests.evaluation.plain_world import COLUMNS, TurningEditor, plain_faces, plain_world
+from sdflow_jax.evaluation import EvaluationSettings, Judges, World, evaluate
+from sdflow_jax.evaluation.report import load_outcomes, table
+from tests.evaluation.plain_world import (
+    COLUMNS,
+    PixelClassifier,
+    PixelGenerator,
+    PixelIdentity,
+    TurningEditor,
+    plain_faces,
+    plain_world,
+)
 
 SETTINGS = EvaluationSettings(
     num_faces=30, strengths=(0.0, 0.3, 0.6, 1.0), batch_size=8, num_shown=3, num_resamples=50
@@ -33,7 +41,7 @@ def test_every_file_is_there_and_whole(results):
     directory, summary = results
     pictures = ["edits.png", "preservation.png", "semantic_variables.png", "sliders.png"]
     names = sorted(path.name for path in directory.iterdir())
-    assert names == sorted([*pictures, "points.csv", "summary.json"])
+    assert names == sorted([*pictures, "points.csv", "summary.json", "outcomes.npz", "faces.npz"])
     for name in pictures:
         with Image.open(directory / name) as image:
             image.load()
@@ -63,10 +71,23 @@ def test_summary_interpolates_the_points(results):
     assert low < expected < high
 
 
+def test_every_face_comes_back_from_its_file(results):
+    directory, summary = results
+    outcomes = load_outcomes(directory / "outcomes.npz")
+    assert list(outcomes) == list(summary["requests"])
+    young, both = outcomes["Young"], outcomes["Young+Eyeglasses"]
+    assert young.success.shape == young.identity.shape == (30, len(young.strengths))
+    assert young.num_excluded == 0 and both.was_on is None
+    found = summary["requests"]["Young"]["highest_accuracy"]
+    assert young.success.mean(0).max() == pytest.approx(found, abs=1e-4)
+    with np.load(directory / "faces.npz") as faces:
+        np.testing.assert_array_equal(young.was_on, faces["predictions"][:, 0] > 0.5)
+
+
 def test_nothing_else_to_preserve_is_null_and_never_nan(results):
     # A judge that knows only the edited attribute sees no other that could be preserved.
-    world = plain_world()
-    world.judges.attributes = ("Eyeglasses",)
+    judges = Judges(PixelClassifier(), PixelIdentity(), attributes=("Eyeglasses",))
+    world = World(PixelGenerator(), judges)
 
     class GlassesEditor(TurningEditor):
         attributes = ("Eyeglasses",)

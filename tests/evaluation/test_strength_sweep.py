@@ -102,7 +102,7 @@ def test_disagreement_on_every_face_is_an_error(world):
 
 
 def test_attribute_without_a_judge_is_an_error(world, faces):
-    with pytest.raises(EvaluationError, match=r"cannot judge an edit of Hat"):
+    with pytest.raises(EvaluationError, match=r"they cannot judge an edit of Hat"):
         run(world, faces, Request("Hat", ("Hat",)), (1.0,))
 
 

@@ -1,0 +1,164 @@
+"""New faces with chosen attributes, StyleFlow's second task: are the attributes there, and are the
+faces different people?
+"""
+
+import itertools
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+from matplotlib.figure import Figure
+
+from sdflow_jax.batching import map_batches
+from sdflow_jax.evaluation.judges import Verdict
+from sdflow_jax.evaluation.plots import edit_grid_figure, readable
+from sdflow_jax.evaluation.world import World, faces_of
+from sdflow_jax.flow_editing import FlowEditing
+
+KINDS = ("independent", "shared")
+_MOST_WISHES = 16
+
+
+class SampledFaces(NamedTuple):
+    """Faces sampled under every wish, from the same codes.
+
+    Attributes:
+      wishes: semantic variables, each 0 or 1, [c, a].
+      images: of the first codes, [c, shown, r, r, 3].
+      verdict: of all, [c, k, j] and [c, k, e].
+    """
+
+    wishes: np.ndarray
+    images: np.ndarray
+    verdict: Verdict
+
+
+def wishes_for(num_attributes: int) -> Float[np.ndarray, "c a"]:
+    """Every combination of the attributes; of more than four, sixteen combinations at random."""
+    if 2**num_attributes <= _MOST_WISHES:
+        return np.array(list(itertools.product((0.0, 1.0), repeat=num_attributes)), np.float32)
+    random = np.random.default_rng(0)
+    return random.integers(0, 2, (_MOST_WISHES, num_attributes)).astype(np.float32)
+
+
+def normal_codes(
+    key: Array, count: int, num_styles: int, dim: int, kind: str
+) -> Float[Array, "k n d"]:
+    """Codes z ~ N(0, I): for each style its own ("independent"), or one for all styles of a face
+    ("shared"), which samples faces of W as StyleFlow does.
+    """
+    rows = num_styles if kind == "independent" else 1
+    return jnp.broadcast_to(jax.random.normal(key, (count, rows, dim)), (count, num_styles, dim))
+
+
+def sample_and_judge(
+    world: World,
+    method: FlowEditing,
+    *,
+    num_samples: int,
+    num_shown: int,
+    kind: str,
+    batch_size: int,
+    seed: int = 0,
+) -> SampledFaces:
+    """Sample `num_samples` codes and turn them into faces under every wish.
+
+    Raises:
+      FloatingPointError: if the flow could not be solved.
+    """
+    wishes = wishes_for(len(method.attributes))
+    num_styles = world.generator.num_styles
+    codes = np.asarray(
+        normal_codes(jax.random.key(seed), num_samples, num_styles, method.flow.dim, kind)
+    )
+    images, verdicts = [], []
+    for wish in wishes:
+        targets = np.broadcast_to(wish, (num_samples, len(wish)))
+
+        def judge(codes, targets):
+            faces, is_finite = _sample(world.generator, method, codes, targets)
+            return faces, world.judges.judge(faces), is_finite
+
+        faces, verdict, is_finite = map_batches(judge, batch_size, codes, targets)
+        if not is_finite.all():
+            raise FloatingPointError(
+                "some samples could not be computed; give the solver more steps or looser"
+                " tolerances"
+            )
+        images.append(faces[:num_shown])
+        verdicts.append(verdict)
+    stacked = jax.tree.map(lambda *parts: np.stack(parts), *verdicts)
+    return SampledFaces(wishes, np.stack(images), stacked)
+
+
+@jax.jit
+def _sample(generator, method, codes, targets):
+    w_plus = method.decode(codes, targets)
+    return faces_of(generator, w_plus), jnp.all(jnp.isfinite(w_plus), axis=(1, 2))
+
+
+def summarize_samples(
+    faces: SampledFaces,
+    attributes: Sequence[str],
+    judged_attributes: Sequence[str],
+    reference: Float[np.ndarray, "f e"],
+) -> dict[str, Any]:
+    """How often the judge finds what was wished, and how different the faces are.
+
+    Args:
+      faces: as from `sample_and_judge`.
+      attributes: names of the wishes' columns.
+      judged_attributes: names of the verdict's columns; what is not among them is left out.
+      reference: identity embeddings of different people, by the same judge.
+
+    Returns:
+      `accuracy`, attribute -> share of faces on which the judge decides as wished; `diversity`, the
+      mean over the wishes of the mean identity distance (1 - cosine) of two faces of one wish; and
+      `diversity_of_faces`, the same of the reference.
+    """
+    decided = faces.verdict.probabilities > 0.5
+    accuracy = {}
+    for column, name in enumerate(attributes):
+        if name in judged_attributes:
+            found = decided[:, :, list(judged_attributes).index(name)]
+            accuracy[name] = round(
+                float(np.mean(found == (faces.wishes[:, column, None] > 0.5))), 4
+            )
+    distances = [mean_distance(embeddings) for embeddings in faces.verdict.embeddings]
+    return {
+        "samples_per_wish": int(decided.shape[1]),
+        "accuracy": accuracy,
+        "diversity": round(float(np.mean(distances)), 4),
+        "diversity_of_faces": round(mean_distance(reference), 4),
+    }
+
+
+def mean_distance(embeddings: Float[np.ndarray, "k e"]) -> float:
+    """Mean of 1 - cosine over all pairs of two different rows of unit length."""
+    count = len(embeddings)
+    cosines = embeddings @ embeddings.T
+    return float(1.0 - (cosines.sum() - np.trace(cosines)) / (count * (count - 1)))
+
+
+def samples_figure(faces: SampledFaces, attributes: Sequence[str], kind: str) -> Figure:
+    """A code per row, a wish per column."""
+    signs = [[("+" if value > 0.5 else "−") for value in wish] for wish in faces.wishes]
+    columns = [
+        " ".join(sign + readable(name)[:3] for sign, name in zip(row, attributes, strict=True))
+        for row in signs
+    ]
+    count = faces.images.shape[1]
+    table = [[column[i] for column in faces.images] for i in range(count)]
+    how = "a code of its own for each style" if kind == "independent" else "one code for all styles"
+    return edit_grid_figure(
+        table,
+        columns,
+        [[""] * len(columns)] * count,
+        caption=(
+            f"New faces, not selected: a row is one draw of z ~ N(0, I), {how}; a column is one wish,"
+            f"\nwith (+) or without (−): {', '.join(readable(name) for name in attributes)}."
+        ),
+    )

@@ -1,0 +1,89 @@
+import jax
+import numpy as np
+import pytest
+
+from sdflow_jax import networks
+from sdflow_jax.evaluation import Verdict, World
+from sdflow_jax.evaluation.sampling import (
+    SampledFaces,
+    mean_distance,
+    normal_codes,
+    sample_and_judge,
+    summarize_samples,
+    wishes_for,
+)
+from sdflow_jax.flow_editing import FlowEditing
+from tests.evaluation.plain_world import EDITED, PixelGenerator, plain_world
+from tests.filled_networks import filled_arrays
+
+FLOW = {
+    "dim": 4,
+    "num_conditions": 2,
+    "hidden_sizes": [4],
+    "solver": {"method": "heun", "num_steps": 4},
+}
+
+
+def test_wishes_are_all_combinations_while_they_are_few():
+    assert wishes_for(2).tolist() == [[0, 0], [0, 1], [1, 0], [1, 1]]
+    many = wishes_for(40)
+    assert many.shape == (16, 40) and set(np.unique(many)) == {0, 1}
+
+
+def test_codes_are_normal_and_shared_ones_the_same_for_all_styles():
+    independent, shared = (
+        np.asarray(normal_codes(jax.random.key(0), 2000, 3, 4, kind))
+        for kind in ("independent", "shared")
+    )
+    assert independent.shape == shared.shape == (2000, 3, 4)
+    np.testing.assert_array_equal(shared, np.repeat(shared[:, :1], 3, axis=1))
+    for codes in (independent, shared[:, 0]):
+        assert abs(codes.mean()) < 0.05 and abs(codes.std() - 1) < 0.05
+    correlation = np.corrcoef(independent[:, 0, 0], independent[:, 1, 0])[0, 1]
+    assert abs(correlation) < 0.1
+
+
+def test_distance_of_equal_faces_is_zero_and_of_opposite_ones_two():
+    same = np.tile([[0.6, 0.8]], (3, 1))
+    assert mean_distance(same) == pytest.approx(0)
+    # Of the three pairs one is equal and two are opposite.
+    assert mean_distance(same * np.array([[1], [1], [-1]])) == pytest.approx(4 / 3)
+
+
+def test_accuracy_counts_faces_that_the_judge_finds_as_wished():
+    wishes = np.array([[0.0, 1.0], [1.0, 0.0]])
+    # Two codes under each wish; the judge knows (Male, Young, Eyeglasses).
+    probabilities = np.array([[[0, 0.1, 0.9], [0, 0.7, 0.9]], [[0, 0.9, 0.2], [0, 0.8, 0.6]]])
+    embeddings = np.tile([[1.0, 0.0], [0.0, 1.0]], (2, 1, 1))
+    faces = SampledFaces(wishes, np.zeros((2, 1, 4, 4, 3)), Verdict(probabilities, embeddings))
+    found = summarize_samples(
+        faces, ("Young", "Eyeglasses"), ("Male", "Young", "Eyeglasses"), np.eye(3)
+    )
+    assert found["accuracy"] == {"Young": 0.75, "Eyeglasses": 0.75}
+    assert found["diversity"] == 1.0 and found["diversity_of_faces"] == 1.0
+    assert found["samples_per_wish"] == 2
+    assert summarize_samples(faces, ("Young", "Hat"), ("Male", "Young"), np.eye(3))["accuracy"] == {
+        "Young": 0.75
+    }
+
+
+def test_every_wish_starts_from_the_same_codes():
+    arrays = filled_arrays("ConditionalFlow", FLOW)
+    for key in arrays:
+        if key.endswith(("/variance", "/sqrt_end_time")):
+            arrays[key] = np.ones_like(arrays[key])
+    flow = networks.build("ConditionalFlow", FLOW)
+    networks.load_arrays(flow, arrays, source="test")
+    flow.eval()
+    method = FlowEditing(flow, PixelGenerator(), attributes=EDITED, image_size=4)
+    world = World(PixelGenerator(), plain_world().judges)
+    sampled = sample_and_judge(
+        world, method, num_samples=5, num_shown=2, kind="independent", batch_size=3
+    )
+    assert sampled.images.shape == (4, 2, 4, 4, 3)
+    codes = normal_codes(jax.random.key(0), 5, 2, 4, "independent")
+    expected = method.decode(codes, np.tile(sampled.wishes[1], (5, 1)))
+    pixels = sampled.images[1].reshape(2, 48)[:, :8]
+    np.testing.assert_allclose(
+        pixels, np.clip(np.asarray(expected)[:2].reshape(2, 8), -1, 1), atol=1e-3
+    )
