@@ -5,13 +5,17 @@ RUN ?= runs/pocket
 BIN = $(VENV)/bin
 PIP_INSTALL = $(BIN)/python -m pip install --disable-pip-version-check --quiet --constraint constraints.txt
 
-.PHONY: pocket test test-full lint benchmarks pocket-build-environment clean
+.PHONY: pocket figures test test-full lint benchmarks pocket-build-environment clean
 
 # Train SDFlow on the pocket world, then draw its metric curves and edits.
 pocket: $(VENV)/installed
 	$(BIN)/python train.py --config=configs/pocket.py --workdir=$(RUN)
 	$(BIN)/python evaluate.py --config=configs/pocket.py --workdir=$(RUN)
 	@echo "Pictures: $(RUN)/evaluation"
+
+# Train, evaluate and draw everything in docs/results: hours, and continues where it was stopped.
+figures: pocket-build-environment
+	$(BIN)/python -m sdflow_jax.figures
 
 test: $(VENV)/installed-dev
 	$(BIN)/python -m pytest

@@ -1,0 +1,60 @@
+"""Regenerate every figure and table of the comparison, in the pocket world.
+
+    python -m sdflow_jax.figures
+    python -m sdflow_jax.figures --seeds=1 --judges=config --out=/tmp/results
+    python -m sdflow_jax.figures --tiny --runs=/tmp/runs --out=/tmp/results
+
+Trains every method and ablation variant for each seed below `--runs`, evaluates each by each set of
+judges, and writes pictures, tables and the page to `--out`. What is done is not done again: the
+same command continues after any interruption.
+"""
+
+import argparse
+import dataclasses
+import pathlib
+
+from absl import logging
+
+from sdflow_jax.evaluation import EvaluationError, ExternalJudges
+from sdflow_jax.figures.execution import Stopped
+from sdflow_jax.figures.plan import PAPER, ROOT, TINY, Settings
+from sdflow_jax.figures.regenerate import regenerate
+
+
+def main() -> None:
+    """Read the command line and regenerate."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--runs", type=pathlib.Path, default=ROOT / "runs" / "figures")
+    parser.add_argument("--out", type=pathlib.Path, default=ROOT / "docs" / "results")
+    parser.add_argument("--seeds", type=int, help="trainings of each method")
+    parser.add_argument("--num_faces", type=int, help="faces that are edited")
+    parser.add_argument("--split", choices=("test", "validation"), help="where they come from")
+    parser.add_argument("--judges", help="sets of judges: config, external, or both by a comma")
+    parser.add_argument(
+        "--tiny", action="store_true", help="a few steps and faces: the machinery, not the numbers"
+    )
+    arguments = parser.parse_args()
+    chosen = {
+        name: value
+        for name in ("seeds", "num_faces", "split")
+        if (value := getattr(arguments, name)) is not None
+    }
+    if arguments.judges:
+        chosen["judges"] = tuple(arguments.judges.split(","))
+        if unknown := set(chosen["judges"]) - {"config", "external"}:
+            parser.error(f"unknown judges: {', '.join(sorted(unknown))}")
+    settings = dataclasses.replace(TINY if arguments.tiny else Settings(), **chosen)
+    logging.set_verbosity(logging.WARNING)
+    try:
+        if "external" in settings.judges:
+            ExternalJudges()  # missing packages are found out now and not after hours
+        regenerate(PAPER, settings, arguments.runs.absolute(), arguments.out.absolute())
+    except (EvaluationError, Stopped) as error:
+        raise SystemExit(f"{type(error).__name__}: {error}") from error
+    print(f"Results: {arguments.out / 'README.md'}")
+
+
+if __name__ == "__main__":
+    main()

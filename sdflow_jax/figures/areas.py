@@ -1,0 +1,120 @@
+"""Areas under the curves of preservation against accuracy, over faces and training seeds."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from jaxtyping import Float
+
+from sdflow_jax.evaluation.curves import EditOutcomes, bootstrap_weights, preservation_at
+
+MEASURES = ("identity", "attributes")
+LEVELS = np.linspace(0.0, 0.99, 100)
+
+
+@dataclasses.dataclass(frozen=True)
+class Resampled:
+    """Curves of one contender on one request, with bootstrap draws.
+
+    A draw chooses as many faces as there are, with replacement, the same for every seed and for
+    every contender; and as many seeds as there are, with replacement, for each contender on its own.
+
+    Attributes:
+      curve: preservation at `LEVELS`, the mean over seeds; NaN where a seed does not reach the
+        level, [l].
+      curves: the same in each draw, [r, l].
+      area: mean over seeds of the mean over `LEVELS`, a level that is not reached counting 0: an
+        edit that does not succeed preserves nothing of what was asked.
+      areas: the same in each draw, [r].
+      highest_accuracy: mean over seeds.
+    """
+
+    curve: Float[np.ndarray, " l"]
+    curves: Float[np.ndarray, "r l"]
+    area: float
+    areas: Float[np.ndarray, " r"]
+    highest_accuracy: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Estimate:
+    """A value with its 95% percentile bootstrap interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+def resample(
+    seeds: Sequence[EditOutcomes], measure: str, *, num_resamples: int
+) -> Resampled | None:
+    """Draw faces and seeds; None if the measure means nothing here (no other attributes).
+
+    Args:
+      seeds: the outcomes of one request, one for each training seed, on the same faces.
+      measure: "identity" or "attributes".
+      num_resamples: draws.
+
+    Raises:
+      ValueError: if the seeds counted different numbers of faces.
+    """
+    counts = {outcome.num_faces for outcome in seeds}
+    if len(counts) != 1:
+        raise ValueError(f"the seeds must be measured on the same faces, got {sorted(counts)}")
+    (num_faces,) = counts
+    preservations = [getattr(outcome, measure) for outcome in seeds]
+    if not all(np.isfinite(x).all() for x in preservations):
+        return None
+    weights = bootstrap_weights(num_faces, num_resamples, seed=0)  # the same for all contenders
+    plain, drawn = [], []
+    for outcome, kept in zip(seeds, preservations, strict=True):
+        plain.append(preservation_at(outcome.success.mean(0), kept.mean(0), LEVELS))
+        accuracies, means = weights @ outcome.success, weights @ kept
+        drawn.append(
+            [preservation_at(a, p, LEVELS) for a, p in zip(accuracies, means, strict=True)]
+        )
+    curve, per_draw = np.mean(plain, axis=0), np.asarray(drawn)  # [l], [seeds, r, l]
+    chosen = np.random.default_rng(1).integers(0, len(seeds), (num_resamples, len(seeds)))
+    curves = per_draw[chosen, np.arange(num_resamples)[:, None]]  # [r, seeds, l]
+    return Resampled(
+        curve,
+        curves.mean(1),
+        float(np.nan_to_num(plain).mean()),
+        np.nan_to_num(curves).mean((1, 2)),
+        float(np.mean([outcome.success.mean(0).max() for outcome in seeds])),
+    )
+
+
+def estimate(value: float, draws: Float[np.ndarray, " r"]) -> Estimate:
+    """The value with the interval of its draws."""
+    low, high = np.quantile(draws, (0.025, 0.975))
+    return Estimate(float(value), float(low), float(high))
+
+
+def lead(ours: Resampled, other: Resampled) -> Estimate:
+    """How much larger our area is, the faces of each draw being the same for both."""
+    return estimate(ours.area - other.area, ours.areas - other.areas)
+
+
+def resample_all(
+    outcomes: Mapping[str, Sequence[Mapping[str, EditOutcomes]]], *, num_resamples: int
+) -> dict[tuple[str, str, str], Resampled]:
+    """`resample` for every contender, request and measure.
+
+    Args:
+      outcomes: contender -> for each seed: request -> outcome.
+      num_resamples: draws.
+
+    Returns:
+      (contender, request, measure) -> the draws; measures that mean nothing are left out.
+    """
+    found = {}
+    for contender, seeds in outcomes.items():
+        for request in seeds[0]:
+            for measure in MEASURES:
+                drawn = resample(
+                    [seed[request] for seed in seeds], measure, num_resamples=num_resamples
+                )
+                if drawn is not None:
+                    found[contender, request, measure] = drawn
+    return found

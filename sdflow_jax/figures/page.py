@@ -1,0 +1,187 @@
+"""The results page: every sentence of it follows from the numbers."""
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from sdflow_jax.figures.areas import MEASURES, Estimate, Resampled, estimate, lead
+from sdflow_jax.figures.curves import request_title
+from sdflow_jax.figures.plan import Settings, Study
+
+JUDGES = {
+    "config": "the evaluation classifier and the identity encoder of the config",
+    "external": "dlib's face embedding and dlib's age and gender networks",
+}
+_MEASURE_TITLES = {"identity": "identity", "attributes": "other attributes"}
+
+Areas = Mapping[tuple[str, str, str], Resampled]
+
+
+def results_page(
+    study: Study,
+    settings: Settings,
+    areas: Mapping[str, Areas],
+    summaries: Mapping[tuple[str, str], Sequence[Mapping[str, Any]]],
+    figures: Sequence[str],
+    seconds: Mapping[str, float],
+) -> str:
+    """The page as Markdown.
+
+    Args:
+      study: what was compared.
+      settings: how much was computed.
+      areas: judge -> (contender, request, measure) -> curves and areas.
+      summaries: (contender, judge) -> the evaluation's summary for each seed.
+      figures: names of the pictures beside the page, in order, as `NAME.png`.
+      seconds: wall time of each step.
+    """
+    main = settings.judges[0]
+    hours = sum(seconds.values()) / 3600
+    blocks = [
+        "# Results",
+        "Written by `make figures` from the numbers in [`points.csv`](points.csv) and"
+        " [`areas.csv`](areas.csv); not edited by hand.",
+        f"{settings.seeds} training seeds of each method, {settings.num_faces} faces of the"
+        f" {settings.split} split. {hours:.1f} hours on {os.cpu_count()} processor cores for what"
+        " this page needed, trainings and evaluations, without the pictures.",
+        "An edit drives an attribute to its opposite, harder and harder. *Accuracy* is the share of"
+        " faces on which the judge sees the attribute turned, *identity* the cosine of the identity"
+        " embeddings of the edited and the unedited reconstruction, *other attributes* the share of"
+        " the judge's other decisions that stay.",
+        "The area under a curve is the mean preservation over accuracies from 0 to 99%; an accuracy"
+        " that a method does not reach counts 0. Brackets: 95% bootstrap intervals over faces and"
+        " training seeds. Leads compare the same faces.",
+    ]
+    for judge in settings.judges:
+        blocks.append(f"## Methods, judged by {JUDGES.get(judge, judge)}")
+        blocks.append(_area_table(study.methods, areas[judge]))
+        blocks += _verdict(study, areas[judge])
+    blocks.append("## Ablation")
+    blocks.append(
+        "Each row adds a loss to the one above; the first is StyleFlow's training. Judged by"
+        f" {JUDGES.get(main, main)}."
+    )
+    blocks.append(_area_table(study.ablation, areas[main]))
+    sampling = _sampling_table(study, summaries, main)
+    if sampling:
+        blocks += [
+            "## Sampling",
+            "New faces under every combination of the attributes: how often the judge finds what"
+            " was asked, and the mean identity distance of two faces of one combination, beside"
+            " that of two different test faces. Codes are drawn for each style apart"
+            " (independent) or once for all styles of a face (shared).",
+            sampling,
+        ]
+    agreement = _agreement_table(study, summaries)
+    if agreement:
+        blocks += [
+            "## Agreement of the judges",
+            f"{study.methods[study.ours]}, first seed: the same faces shown to both sets of judges."
+            " For each attribute the share of equal decisions and the correlation of the"
+            " probabilities; for identity the correlation of the cosines.",
+            agreement,
+        ]
+    blocks.append("## Figures")
+    blocks += [f"![{name}]({name}.png)" for name in figures]
+    return "\n\n".join(blocks) + "\n"
+
+
+def _cell(found: Estimate | None) -> str:
+    return "–" if found is None else f"{found.value:.3f} [{found.low:.3f}, {found.high:.3f}]"
+
+
+def _area_table(titles: Mapping[str, str], areas: Areas) -> str:
+    requests = list(dict.fromkeys(request for _, request, _ in areas))
+    rows = []
+    for request in requests:
+        for contender, title in titles.items():
+            found = [areas.get((contender, request, measure)) for measure in MEASURES]
+            if not any(found):
+                continue
+            cells = [_cell(x and estimate(x.area, x.areas)) for x in found]
+            highest = next(x.highest_accuracy for x in found if x is not None)
+            rows.append([request_title(request), title, *cells, f"{highest:.1%}"])
+    heads = ["edit", "method", *(_MEASURE_TITLES[name] for name in MEASURES), "highest accuracy"]
+    return markdown_table(heads, rows)
+
+
+def _verdict(study: Study, areas: Areas) -> list[str]:
+    """Where SDFlow is ahead and where it is not, by the intervals of the leads."""
+    ours = study.methods[study.ours]
+    rows, sentences = [], []
+    for (contender, request, measure), drawn in areas.items():
+        if contender == study.ours or contender not in study.methods:
+            continue
+        found = lead(areas[study.ours, request, measure], drawn)
+        answer = "ahead" if found.low > 0 else "behind" if found.high < 0 else "undecided"
+        rows.append(
+            [
+                request_title(request),
+                _MEASURE_TITLES[measure],
+                study.methods[contender],
+                _cell(found),
+                answer,
+            ]
+        )
+    counts = {answer: sum(row[-1] == answer for row in rows) for answer in ("ahead", "behind")}
+    sentences.append(
+        f"{ours}'s area is larger than the other method's in {counts['ahead']} of {len(rows)}"
+        f" comparisons, smaller in {counts['behind']}, and in the rest the interval of the"
+        " difference holds 0:"
+    )
+    heads = ["edit", "preserved", "against", f"lead of {ours}", "verdict"]
+    return [*sentences, markdown_table(heads, rows)]
+
+
+def _sampling_table(study: Study, summaries, judge: str) -> str:
+    rows = []
+    names: list[str] = []
+    for contender, title in study.titles.items():
+        seeds = [
+            summary["sampling"] for summary in summaries[contender, judge] if "sampling" in summary
+        ]
+        for kind in seeds[0] if seeds else ():
+            names = list(seeds[0][kind]["accuracy"])
+            accuracies = [np.mean([s[kind]["accuracy"][name] for s in seeds]) for name in names]
+            diversity, faces = (
+                np.mean([s[kind][key] for s in seeds])
+                for key in ("diversity", "diversity_of_faces")
+            )
+            rows.append(
+                [title, kind, *(f"{x:.1%}" for x in accuracies), f"{diversity:.3f}", f"{faces:.3f}"]
+            )
+    if not rows:
+        return ""
+    return markdown_table(["method", "codes", *names, "diversity", "of test faces"], rows)
+
+
+def _agreement_table(study: Study, summaries) -> str:
+    found = summaries.get((study.ours, "external"))
+    if not found:
+        return ""
+    agreement = found[0]["agreement"]
+    names = [name for name in agreement["unedited"] if name != "identity_correlation"]
+    rows = [
+        [
+            request_title(request) if request != "unedited" else "unedited",
+            _number(entry["identity_correlation"]),
+            *(
+                f"{entry[name]['same_decision']:.1%}, {_number(entry[name]['correlation'])}"
+                for name in names
+            ),
+        ]
+        for request, entry in agreement.items()
+    ]
+    return markdown_table(["faces", "identity", *names], rows)
+
+
+def _number(value: float | None) -> str:
+    return "–" if value is None else f"{value:.2f}"
+
+
+def markdown_table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table of text cells."""
+    lines = [heads, ["---"] * len(heads), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)

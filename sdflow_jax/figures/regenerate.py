@@ -1,0 +1,211 @@
+"""From a study to its directory of results."""
+
+import csv
+import io
+import json
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from sdflow_jax.config import load_config
+from sdflow_jax.data import face_latents
+from sdflow_jax.data.attribute_names import attribute_columns
+from sdflow_jax.editing_methods import load_method
+from sdflow_jax.evaluation import World, load_judges, requests_for, results_directory
+from sdflow_jax.evaluation.curves import EditOutcomes
+from sdflow_jax.evaluation.plots import semantic_variables_figure
+from sdflow_jax.evaluation.report import load_outcomes, write_whole
+from sdflow_jax.figures.areas import Resampled, estimate, resample_all
+from sdflow_jax.figures.curves import curves_figure
+from sdflow_jax.figures.execution import carry_out, seconds_spent
+from sdflow_jax.figures.faces import faces_figures
+from sdflow_jax.figures.page import results_page
+from sdflow_jax.figures.plan import Run, Settings, Study, plan_runs
+from sdflow_jax.training import build
+
+DOTS_PER_INCH = 110
+
+
+def regenerate(
+    study: Study, settings: Settings, runs_directory: pathlib.Path, results: pathlib.Path
+) -> None:
+    """Train and evaluate what is missing, then write figures, tables and the page.
+
+    Args:
+      study: what is compared.
+      settings: how much is computed.
+      runs_directory: of the trainings, which a later call continues and reuses.
+      results: gets the pictures, `points.csv`, `areas.csv` and `README.md`.
+
+    Raises:
+      Stopped: if a training or an evaluation ended before it was done.
+    """
+    runs = plan_runs(study, settings, runs_directory)
+    carry_out(runs, settings, runs_directory)
+
+    by_contender = {name: [run for run in runs if run.contender == name] for name in study.configs}
+    outcomes = {
+        judge: {
+            name: [
+                load_outcomes(results_directory(run.workdir, judge) / "outcomes.npz")
+                for run in contender_runs
+            ]
+            for name, contender_runs in by_contender.items()
+        }
+        for judge in settings.judges
+    }
+    areas = {
+        judge: resample_all(of_judge, num_resamples=settings.num_resamples)
+        for judge, of_judge in outcomes.items()
+    }
+    summaries = {(run.contender, judge): [] for run in runs for judge in settings.judges}
+    for run in runs:
+        for judge in settings.judges:
+            file = results_directory(run.workdir, judge) / "summary.json"
+            summaries[run.contender, judge].append(json.loads(file.read_text()))
+
+    figures = _figures(study, settings, by_contender, outcomes, areas)
+    for name, figure in figures.items():
+        write_whole(
+            results / f"{name}.png",
+            lambda stream, figure=figure: figure.savefig(stream, format="png", dpi=DOTS_PER_INCH),
+        )
+    copied = _copy_samples(study, settings, by_contender, results)
+    _write(results / "points.csv", _points(runs, settings))
+    _write(results / "areas.csv", _areas_csv(areas, settings))
+    page = results_page(
+        study, settings, areas, summaries, [*figures, *copied], seconds_spent(runs_directory)
+    )
+    _write(results / "README.md", page)
+
+
+def _figures(
+    study: Study,
+    settings: Settings,
+    by_contender: Mapping[str, Sequence[Run]],
+    outcomes: Mapping[str, Mapping[str, Sequence[Mapping[str, EditOutcomes]]]],
+    areas: Mapping[str, Mapping[tuple[str, str, str], Resampled]],
+) -> dict[str, Figure]:
+    main = settings.judges[0]
+    first = by_contender[study.ours][0]
+    with np.load(results_directory(first.workdir, main) / "faces.npz") as faces:
+        variables, predictions = faces["variables"], faces["predictions"]
+    attributes = load_config(first.workdir)["attributes"]
+    figures = {
+        "figure2_semantic_variables": semantic_variables_figure(variables, predictions, attributes)
+    }
+    figures |= _faces(study, study.methods, "figure3", settings, by_contender, outcomes[main])
+    for judge in settings.judges:
+        suffix = "" if judge == main else f"_{judge}"
+        figures[f"figure4_methods{suffix}"] = _curves(study.methods, areas[judge], settings, judge)
+        figures[f"figure5_ablation{suffix}"] = _curves(
+            study.ablation, areas[judge], settings, judge
+        )
+    figures |= _faces(study, study.ablation, "figure6", settings, by_contender, outcomes[main])
+    return figures
+
+
+def _curves(titles, areas, settings: Settings, judge: str) -> Figure:
+    requests = list(dict.fromkeys(request for _, request, _ in areas))
+    return curves_figure(
+        areas,
+        titles,
+        requests,
+        caption=(
+            f"{settings.num_faces} {settings.split} faces at most, judges: {judge}. Lines: mean over"
+            f" {settings.seeds} training seeds, to where every seed reaches (dot).\n"
+            "Bands: 95% bootstrap over faces and seeds. Upper right is better."
+        ),
+    )
+
+
+def _faces(
+    study: Study,
+    titles: Mapping[str, str],
+    prefix: str,
+    settings: Settings,
+    by_contender: Mapping[str, Sequence[Run]],
+    outcomes: Mapping[str, Sequence[Mapping[str, EditOutcomes]]],
+) -> dict[str, Figure]:
+    """The faces of each contender's first seed, under the networks of the config as judges."""
+    workdir = by_contender[study.ours][0].workdir
+    config = load_config(workdir)
+    dataset = build.prepare_data(config, workdir)
+    recipe = face_latents.read_recipe(dataset)
+    files = config["networks"]
+    world = World(
+        build.load_generator(config, recipe["latent_shape"]),
+        load_judges(
+            files["evaluation_classifier"],
+            files["identity_encoder"],
+            image_size=recipe["image_size"],
+        ),
+    )
+    attributes = tuple(config["attributes"])
+    measured = outcomes[study.ours][0]
+    pictures = faces_figures(
+        world,
+        {name: load_method(by_contender[name][0].workdir) for name in titles},
+        titles,
+        face_latents.open_split(dataset, settings.split),
+        [request for request in requests_for(attributes) if request.name in measured],
+        {name: outcomes[name][0] for name in titles},
+        num_shown=settings.num_shown,
+        prediction_columns=attribute_columns(recipe["attributes"], attributes),
+    )
+    return {
+        f"{prefix}_{'all' if '+' in request else request}": figure
+        for request, figure in pictures.items()
+    }
+
+
+def _copy_samples(study, settings, by_contender, results: pathlib.Path) -> list[str]:
+    """The pictures of sampled faces of every flow's first seed, among the methods compared."""
+    copied = []
+    for name in study.methods:
+        directory = results_directory(by_contender[name][0].workdir, settings.judges[0])
+        for file in sorted(directory.glob("samples_*.png")):
+            copied.append(f"{file.stem}_{name}")
+            content = file.read_bytes()
+            write_whole(
+                results / f"{copied[-1]}.png",
+                lambda stream, content=content: stream.write(content),
+            )
+    return copied
+
+
+def _points(runs: Sequence[Run], settings: Settings) -> str:
+    """Every run's points, with the columns contender, seed and judge before their own."""
+    stream = io.StringIO()
+    writer = csv.writer(stream, lineterminator="\n")
+    for number, run in enumerate(runs):
+        for position, judge in enumerate(settings.judges):
+            with (results_directory(run.workdir, judge) / "points.csv").open(newline="") as file:
+                head, *rows = csv.reader(file)
+            if number == position == 0:
+                writer.writerow(["contender", "seed", "judge", *head])
+            writer.writerows([run.contender, run.seed, judge, *row] for row in rows)
+    return stream.getvalue()
+
+
+def _areas_csv(
+    areas: Mapping[str, Mapping[tuple[str, str, str], Resampled]], settings: Settings
+) -> str:
+    stream = io.StringIO()
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow(
+        ["judge", "contender", "request", "measure", "seeds", "area", "low", "high", "reached"]
+    )
+    for judge, found in areas.items():
+        for key, drawn in found.items():
+            area = estimate(drawn.area, drawn.areas)
+            numbers: list[Any] = [area.value, area.low, area.high, drawn.highest_accuracy]
+            writer.writerow([judge, *key, settings.seeds, *(f"{x:.6f}" for x in numbers)])
+    return stream.getvalue()
+
+
+def _write(path: pathlib.Path, text: str) -> None:
+    write_whole(path, lambda stream: stream.write(text.encode()))

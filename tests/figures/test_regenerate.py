@@ -1,0 +1,116 @@
+"""The whole way from configs to the results page, with two small methods on the tiny world."""
+
+import csv
+import pathlib
+import shutil
+
+import pytest
+from PIL import Image
+
+from sdflow_jax.figures import execution
+from sdflow_jax.figures.plan import Settings, Study, plan_runs
+from sdflow_jax.figures.regenerate import regenerate
+from tests.tiny_world import EDITED_ATTRIBUTES, build_tiny_world
+
+SETTINGS = Settings(
+    seeds=1,
+    judges=("config",),
+    num_faces=9,
+    strengths=(0.0, 1.0),
+    batch_size=4,
+    num_samples=2,
+    num_shown=2,
+    num_resamples=20,
+    overrides={"training.num_steps": 3, "training.sample_every": 0, "no.such.key": 1},
+)
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory):
+    world = build_tiny_world(tmp_path_factory.mktemp("world"))
+    files = world / "networks"
+    # The same network as teacher and judge: two random ones would agree on hardly any face.
+    shutil.copy(files / "classifier.safetensors", files / "evaluation_classifier.safetensors")
+    config = str(pathlib.Path(__file__).with_name("tiny_configs.py"))
+    return Study(
+        configs={name: f"{config}:{name}@{world}" for name in ("interfacegan", "styleflow")},
+        methods={"interfacegan": "InterFaceGAN", "styleflow": "StyleFlow"},
+        ablation={"styleflow": "nll"},
+    )
+
+
+@pytest.fixture(scope="module")
+def results(study, tmp_path_factory):
+    directory = tmp_path_factory.mktemp("figures")
+    patch = pytest.MonkeyPatch()
+    # Compiled once for both, and quickly rather than well.
+    patch.setenv("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+    patch.setenv("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
+    regenerate(study, SETTINGS, directory / "runs", directory / "results")
+    patch.undo()
+    return directory
+
+
+def test_page_shows_every_picture_and_the_tables(results):
+    page = (results / "results" / "README.md").read_text()
+    names = {path.stem for path in (results / "results").glob("*.png")}
+    assert {"figure2_semantic_variables", "figure4_methods", "figure5_ablation"} <= names
+    for request in (*EDITED_ATTRIBUTES, "all"):
+        assert {f"figure3_{request}", f"figure6_{request}"} <= names
+    assert {"samples_shared_styleflow", "samples_independent_styleflow"} <= names
+    for name in names:
+        assert f"![{name}]({name}.png)" in page
+        with Image.open(results / "results" / f"{name}.png") as image:
+            image.load()
+    for title in ("InterFaceGAN", "StyleFlow", "## Ablation", "## Sampling"):
+        assert title in page
+    assert "nan" not in page
+
+
+def test_every_point_of_every_run_is_in_the_csv(study, results):
+    with (results / "results" / "points.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert {row["contender"] for row in rows} == set(study.configs)
+    assert {row["strength"] for row in rows} == {"0", "1"}
+    with (results / "results" / "areas.csv").open() as file:
+        areas = list(csv.DictReader(file))
+    assert len(areas) == 2 * 3 * 2  # contenders, requests, measures
+    for row in areas:
+        assert float(row["low"]) <= float(row["high"])
+
+
+def test_what_is_done_is_not_done_again(study, results, monkeypatch):
+    def refuse(*arguments):
+        raise AssertionError(f"called again: {arguments}")
+
+    monkeypatch.setattr(execution, "_call", refuse)
+    regenerate(study, SETTINGS, results / "runs", results / "again")
+    first, again = results / "results", results / "again"
+    for name in ("points.csv", "areas.csv"):
+        assert (first / name).read_bytes() == (again / name).read_bytes()
+
+
+def test_interrupted_training_is_not_taken_for_a_finished_one(study, tmp_path, monkeypatch):
+    # train.py exits with status 0 after Ctrl-C, and has exported nothing.
+    monkeypatch.setattr(execution, "_call", lambda *_: None)
+    with pytest.raises(execution.Stopped, match="the same command continues"):
+        regenerate(study, SETTINGS, tmp_path / "runs", tmp_path / "results")
+
+
+def test_other_weights_or_settings_are_another_run(study, tmp_path):
+    def workdirs(settings):
+        return [run.workdir.name for run in plan_runs(study, settings, tmp_path)]
+
+    before = workdirs(SETTINGS)
+    assert before == workdirs(SETTINGS)
+    changed = Settings(**{**vars(SETTINGS), "overrides": {"training.num_steps": 4}})
+    assert not set(workdirs(changed)) & set(before)
+    assert "no.such.key" not in plan_runs(study, SETTINGS, tmp_path)[0].overrides
+    world = pathlib.Path(study.configs["styleflow"].partition("@")[2])
+    classifier = world / "networks" / "classifier.safetensors"
+    kept = classifier.read_bytes()
+    classifier.write_bytes(kept + b" ")
+    try:
+        assert not set(workdirs(SETTINGS)) & set(before)
+    finally:
+        classifier.write_bytes(kept)
