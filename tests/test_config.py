@@ -1,4 +1,5 @@
 import importlib.util
+import json
 import pathlib
 import re
 
@@ -22,11 +23,12 @@ def config(world):
     return tiny_config(world)
 
 
-def _load(name):
-    spec = importlib.util.spec_from_file_location(name, CONFIGS / f"{name}.py")
+def _load(name, *arguments):
+    file = CONFIGS / f"{name}.py"
+    spec = importlib.util.spec_from_file_location(file.stem, file)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    return module.get_config()
+    return module.get_config(*arguments)
 
 
 def _complaints(config):
@@ -129,3 +131,88 @@ def test_shipped_configs_have_only_the_mistakes_that_a_user_must_mend(name, worl
     for role in ("generator", "inversion_encoder", "evaluation_classifier", "identity_encoder"):
         config.networks[role] = str(world / "networks" / f"{role}.safetensors")
     run_config.check_config(config)
+
+
+COMPARED = {
+    "baselines/interfacegan": "interfacegan",
+    "baselines/latent_transformer": "latent_transformer",
+    "baselines/styleflow": "sdflow",
+}
+
+
+@pytest.mark.parametrize("name", COMPARED)
+def test_configs_of_the_baselines_are_right_and_keep_the_pocket_data(name, world):
+    config = _load(name)
+    assert config.method == COMPARED[name]
+    pocket = _load("pocket")
+    assert config.data == pocket.data and config.attributes == pocket.attributes
+    for role in config.networks:
+        config.networks[role] = str(world / "networks" / f"{role}.safetensors")
+    run_config.check_config(config)
+
+
+def test_ablation_adds_a_loss_at_a_time_and_ends_as_the_pocket_config():
+    variants = {name: _load("ablation", name) for name in ("nll", "reg", "mi", "kd")}
+    terms = {
+        name: {term for term in ("nll", "reg", "mi", "kd") if config.losses[term] > 0}
+        for name, config in variants.items()
+    }
+    assert terms["nll"] == {"nll"} and terms["reg"] == {"nll", "reg"}
+    assert terms["mi"] == {"nll", "reg", "mi"}
+    assert variants["kd"] == _load("pocket")
+    assert _load("baselines/styleflow") == variants["nll"]
+    fixed = [config.semantic_variables for config in variants.values()]
+    assert fixed == ["classifier"] * 3 + ["encoder"]
+    with pytest.raises(ValueError, match="the variants are nll, reg, mi, kd, got 'all'"):
+        _load("ablation", "all")
+
+
+@pytest.mark.parametrize(
+    ("name", "group", "key", "value", "message"),
+    [
+        (
+            "interfacegan",
+            "interfacegan",
+            "extremes",
+            0.6,
+            "config.interfacegan.extremes must be in",
+        ),
+        (
+            "latent_transformer",
+            "latent_transformer",
+            "attribute",
+            -1.0,
+            "config.latent_transformer.attribute must be a weight",
+        ),
+        (
+            "latent_transformer",
+            "latent_classifier",
+            "num_steps",
+            0,
+            "config.latent_classifier.num_steps must be at least 1",
+        ),
+        ("styleflow", "losses", "kd", 1.0, "config.losses: the term kd teaches"),
+    ],
+)
+def test_mistake_in_a_baseline_gives_one_line(world, name, group, key, value, message):
+    config = _load(f"baselines/{name}")
+    for role in config.networks:
+        config.networks[role] = str(world / "networks" / f"{role}.safetensors")
+    config[group][key] = value
+    complaints = _complaints(config)
+    assert len(complaints) == 1
+    assert re.match(message, complaints[0]), complaints[0]
+
+
+def test_unknown_method_is_refused(config):
+    config.method = "gan"
+    assert _complaints(config) == [
+        "config.method must be one of sdflow, interfacegan, latent_transformer, got 'gan'"
+    ]
+
+
+def test_runs_older_than_the_method_key_are_sdflow(config, tmp_path):
+    old = run_config.to_json(config)
+    del old["method"], old["semantic_variables"]
+    (tmp_path / "config.json").write_text(json.dumps(old))
+    run_config.check_resumable(run_config.load_config(tmp_path), run_config.to_json(config))
