@@ -49,7 +49,13 @@ def get_config() -> ml_collections.ConfigDict:
     config.losses.update({"mi": 1.0, "reg": 1.0})
     config.solver.update({"rtol": 1e-5, "atol": 1e-5, "first_step": 0.05, "max_steps": 64})
     config.optimizer.update(
-        {"learning_rate": 1e-4, "schedule": "constant", "warmup_steps": 0, "gradient_clip": 0.0}
+        {
+            "learning_rate": 1e-4,
+            "backbone_rate": 1.0,
+            "schedule": "constant",
+            "warmup_steps": 0,
+            "gradient_clip": 0.0,
+        }
     )
     config.training.update(
         {

@@ -68,6 +68,7 @@ def get_config() -> ml_collections.ConfigDict:
     }
     config.optimizer = {
         "learning_rate": 1e-3,
+        "backbone_rate": 0.1,  # share of it for the semantic encoder's residual network
         "b1": 0.9,
         "b2": 0.99,
         "schedule": "cosine",
