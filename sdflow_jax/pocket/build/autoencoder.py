@@ -37,7 +37,7 @@ class AutoencoderSettings:
     seed: int = 5
     generator_rate: float = 1e-3
     encoder_rate: float = 3e-4
-    discriminator_rate: float = 1.5e-3
+    discriminator_rate: float = 2e-3
     warmup_steps: int = 100
     encoder_clip: float = 3.0  # of the gradient's norm
     generator_clip: float = 3.0
@@ -52,7 +52,7 @@ class AutoencoderSettings:
     code_size: float = 1e-3
     offset_variance: float = 0.02
     adversary: float = 0.5
-    r1: float = 1.0
+    r1: float = 0.1
     r1_every: int = 16
     pyramid_levels: int = 4
 

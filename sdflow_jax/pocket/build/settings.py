@@ -56,6 +56,6 @@ TUNING = {
     for name, first in PRETRAINING.items()
 }
 
-AUTOENCODER = AutoencoderSettings(num_steps=5000, adversarial_from=2000)
+AUTOENCODER = AutoencoderSettings(num_steps=3600, adversarial_from=1840)
 MAPPING = MappingSettings(num_steps=1500)
 IDENTITY = IdentitySettings(IDENTITY_ENCODER, num_faces=2000, num_steps=1000)
