@@ -66,6 +66,11 @@ def _check_schedule(found: _Complaints, config: Mapping[str, Any]) -> None:
     optimizer, training = config["optimizer"], config["training"]
     found.require(optimizer["learning_rate"] > 0, "optimizer.learning_rate", "above 0")
     found.require(
+        optimizer["backbone_rate"] >= 0,
+        "optimizer.backbone_rate",
+        "at least 0 (0 freezes the encoder's residual network)",
+    )
+    found.require(
         optimizer["schedule"] in ("constant", "cosine"),
         "optimizer.schedule",
         "'constant' or 'cosine'",
