@@ -10,7 +10,6 @@ import os
 import pathlib
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -107,9 +106,8 @@ def convert_network(
         tree = read_checkpoint(checkpoint, progress=lambda done, total: _show(bar, done, total))
     try:
         kind = recognise(tree) if kind == "auto" else kind
-        converter = load_kind(kind)
-        report(f"converting {converter.KIND}")
-        network, arguments, arrays = _convert(converter, tree)
+        report(f"converting {load_kind(kind).KIND}")
+        network, arguments, arrays = _convert(kind, tree)
         check_keys(
             arrays, networks.expected_shapes(network, arguments), source=f"converted {network}"
         )
@@ -141,12 +139,16 @@ def convert_network(
     return path
 
 
-def _convert(converter: ModuleType, tree: Any) -> tuple[str, dict[str, Any], dict[str, np.ndarray]]:
+def _convert(kind: str, tree: Any) -> tuple[str, dict[str, Any], dict[str, np.ndarray]]:
     """Convert; a checkpoint whose keys promise what its content does not hold is an error, too."""
+    converter = load_kind(kind)
     try:
         return converter.convert(tree)
-    except CheckpointError:
-        raise
+    except CheckpointError as error:
+        others = [name for name in KINDS if name != kind and load_kind(name).matches(tree)]
+        if converter.matches(tree) or not others:
+            raise
+        raise CheckpointError(f"{error}; its keys are those of --kind {others[0]}") from error
     except (ArithmeticError, AttributeError, LookupError, MemoryError, TypeError, ValueError) as e:
         raise CheckpointError(
             f"expected the checkpoint of a {converter.KIND},"
@@ -247,6 +249,12 @@ def _show(bar: tqdm, done: int, total: int) -> None:
     bar.update(done - bar.n)
 
 
+def _bare_name(name: str) -> str:
+    if not name or pathlib.Path(name).name != name:
+        raise argparse.ArgumentTypeError(f"expected a file name without folders, got {name!r}")
+    return name
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m converters", description=__doc__.partition("\n")[0]
@@ -257,7 +265,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--out", type=pathlib.Path, required=True, help="the directory to write to")
     parser.add_argument("--kind", choices=("auto", *KINDS, "interfacegan"), default="auto")
     parser.add_argument(
-        "--name", help="file name without extension; by default what the network is for"
+        "--name",
+        type=_bare_name,
+        help="file name without extension; by default what the network is for",
     )
     parser.add_argument("--dtype", choices=("float32", "float16"), default="float32")
     parser.add_argument(

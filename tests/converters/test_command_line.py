@@ -5,6 +5,7 @@ import sys
 import numpy as np
 import pytest
 
+import sdflow_jax
 from converters.__main__ import convert_network, main
 from converters.errors import CheckpointError
 from converters.kinds import KINDS, load_kind, recognise
@@ -12,6 +13,9 @@ from converters.torch_reader import read_checkpoint
 from sdflow_jax import networks
 from sdflow_jax.baselines.interfacegan import load_boundary
 from tests.converters.checkpoint_writer import write_checkpoint
+from tests.golden.golden_weights import load_case
+
+GOLDEN = pathlib.Path(__file__).parents[1] / "golden"
 
 # For each kind a network and arguments that make it small.
 NETWORKS = {
@@ -105,7 +109,8 @@ def test_half_precision_halves_the_file(tmp_path):
 def test_wrong_kind_is_refused_with_the_keys_that_miss(tmp_path, capsys):
     write_network(tmp_path / "c.pt", "flow")
     assert main([str(tmp_path / "c.pt"), "--out", str(tmp_path / "out"), "--kind", "e4e"]) == 1
-    assert "expected" in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert "expected an IR-SE body" in error and "those of --kind flow" in error
     assert not (tmp_path / "out").exists()
 
 
@@ -207,6 +212,11 @@ def test_output_that_cannot_be_a_directory_is_refused_before_the_work(out, tmp_p
     assert not captured.out
 
 
+def test_names_with_folders_are_refused(tmp_path):
+    with pytest.raises(SystemExit):
+        main([str(tmp_path / "c.pt"), "--out", str(tmp_path), "--name", "../escape"])
+
+
 def test_interruption_leaves_nothing(tmp_path, monkeypatch, capsys):
     write_network(tmp_path / "c.pt", "flow")
 
@@ -238,6 +248,16 @@ def test_codes_can_be_measured_from_the_average_of_a_generator(tmp_path, capsys)
     wrong = ["--average-of", str(tmp_path / "inversion_encoder.safetensors")]
     assert main([str(tmp_path / "e4e.pt"), *out, *wrong]) == 1
     assert "expected a Generator" in capsys.readouterr().err
+
+
+def test_converted_checkpoint_gives_the_picture_of_the_original_code(tmp_path):
+    case = load_case(GOLDEN / "stylegan2" / "g32")
+    tree = {"g_ema": case.state_dict, "latent_avg": case.arrays["mean_latent"]}
+    write_checkpoint(tmp_path / "stylegan2.pt", tree)
+    assert main([str(tmp_path / "stylegan2.pt"), "--out", str(tmp_path)]) == 0
+    generator = sdflow_jax.load_network(tmp_path / "generator.safetensors")
+    images = np.asarray(generator.synthesize(case.arrays["wplus"])).transpose(0, 3, 1, 2)
+    np.testing.assert_allclose(images, case.arrays["wplus.image"], rtol=0, atol=1e-4)
 
 
 def test_conversion_takes_little_more_memory_than_the_file_has_bytes(tmp_path):
