@@ -1,15 +1,23 @@
 """SDFlow on FFHQ at 1024 pixels, with the paper's networks converted from their PyTorch
 checkpoints.
 
-    python -m converters --help     # makes the network files
-    python train.py --config=configs/ffhq.py --workdir=runs/ffhq --config.data.folder=FFHQ \
-        --config.networks.generator=generator.safetensors \
-        --config.networks.inversion_encoder=e4e.safetensors \
-        --config.networks.classifier=classifier.safetensors
+    python -m converters stylegan2-ffhq-config-f.pt --out networks
+    python -m converters e4e_ffhq_encode.pt --out networks
+    python -m converters CLASSIFIER.pth --out networks
+    python train.py --config=configs/ffhq.py --workdir=runs/ffhq --config.data.folder=FFHQ
+
+The converted files have the names that stand here; other ones can be given as
+`--config.networks.generator=FILE` and so on.
 
 `data.folder` holds the 70,000 aligned images, in the order of their names. They are kept at the
 size that the inversion encoder takes, 256 pixels. The judges, `networks.evaluation_classifier` and
-`networks.identity_encoder`, are only needed by evaluate.py.
+`networks.identity_encoder`, are only needed by evaluate.py:
+
+    python -m converters OTHER_CLASSIFIER.pth --out networks --name evaluation_classifier
+    python -m converters model_ir_se50.pth --out networks
+    python evaluate.py --workdir=runs/ffhq --config=configs/ffhq.py \
+        --config.networks.evaluation_classifier=networks/evaluation_classifier.safetensors \
+        --config.networks.identity_encoder=networks/identity_encoder.safetensors
 """
 
 import importlib.util
@@ -24,6 +32,8 @@ def get_config() -> ml_collections.ConfigDict:
     config = _pocket_config()
     for role in config.networks:
         config.networks[role] = config_dict.placeholder(str)
+    for role in ("generator", "inversion_encoder", "classifier"):
+        config.networks[role] = f"networks/{role}.safetensors"
 
     config.data.update(
         {

@@ -26,6 +26,15 @@ ROLES = {
 }
 TRAINING_ROLES = ("generator", "inversion_encoder", "classifier")
 
+# Role -> what to call the checkpoint that fills it, in the command that converts it.
+_CHECKPOINTS = {
+    "generator": "STYLEGAN2.pt",
+    "inversion_encoder": "E4E.pt",
+    "classifier": "CLASSIFIER.pth",
+    "evaluation_classifier": "CLASSIFIER.pth",
+    "identity_encoder": "ARCFACE.pth",
+}
+
 # Top-level keys that configs may leave out, as those did which are older than the keys.
 DEFAULTS = {"method": "sdflow", "semantic_variables": "encoder"}
 
@@ -66,8 +75,7 @@ def _check_networks(config: Mapping[str, Any]) -> list[str]:
         elif not path:
             if role in TRAINING_ROLES:
                 complaints.append(
-                    f"config.networks.{role} must be a network file; make one from your PyTorch"
-                    " checkpoint with `python -m converters`"
+                    f"config.networks.{role} must be a network file; {_how_to_make(role)}"
                 )
         else:
             complaints += _check_network(role, path, config["attributes"])
@@ -84,12 +92,20 @@ def _check_network(role: str, path: str, attributes: Sequence[str]) -> list[str]
         if role == "classifier":
             attribute_columns(attribute_names(metadata), attributes)
     except networks.NetworkFileError as error:
-        return [
-            f"config.networks.{role}: {error}; network files are made by `python -m converters`"
-        ]
+        return [f"config.networks.{role}: {error}; {_how_to_make(role, path)}"]
     except ValueError as error:
         return [f"config.attributes: {error}"]
     return []
+
+
+def _how_to_make(role: str, path: str = "") -> str:
+    file = pathlib.Path(path)
+    if file.suffix != ".safetensors":  # nothing, or a packaged network that does not exist
+        file = pathlib.Path("networks") / f"{role}.safetensors"
+    return (
+        "make it from your PyTorch checkpoint with"
+        f" `python -m converters {_CHECKPOINTS[role]} --out {file.parent} --name {file.stem}`"
+    )
 
 
 def to_json(config: Mapping[str, Any]) -> dict[str, Any]:

@@ -6,8 +6,12 @@ import re
 import numpy as np
 import pytest
 
+from converters import stylegan2
+from converters.__main__ import main as converters_main
 from sdflow_jax import config as run_config
 from sdflow_jax import networks
+from tests.converters.checkpoint_writer import write_checkpoint
+from tests.filled_networks import filled_arrays
 from tests.tiny_world import build_tiny_world, tiny_config
 
 CONFIGS = pathlib.Path(__file__).parent.parent / "configs"
@@ -119,7 +123,7 @@ def test_shipped_configs_have_only_the_mistakes_that_a_user_must_mend(name, worl
     if name == "ffhq":  # its user brings the networks and the faces
         assert {line.split()[0] for line in _complaints(config)} == {
             "config.data.folder",
-            *(f"config.networks.{role}" for role in run_config.TRAINING_ROLES),
+            *(f"config.networks.{role}:" for role in run_config.TRAINING_ROLES),
         }
         config.data.folder = str(world / "faces")
         # CelebA's forty attributes: the classifier's own default.
@@ -216,3 +220,22 @@ def test_runs_older_than_the_method_key_are_sdflow(config, tmp_path):
     del old["method"], old["semantic_variables"]
     (tmp_path / "config.json").write_text(json.dumps(old))
     run_config.check_resumable(run_config.load_config(tmp_path), run_config.to_json(config))
+
+
+def test_the_command_in_the_message_makes_the_missing_network(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    config = _load("ffhq")
+    complaints = [line for line in _complaints(config) if "config.networks.generator:" in line]
+    assert "networks/generator.safetensors: no such network file" in complaints[0]
+    words = re.search("`(.*)`", complaints[0])[1].split()
+    assert words[:3] == ["python", "-m", "converters"]
+    arguments = {
+        "resolution": 8,
+        "style_dim": 4,
+        "channels": {"4": 3, "8": 2},
+        "num_mapping_layers": 1,
+    }
+    tree = stylegan2.restore(arguments, filled_arrays("Generator", arguments))
+    write_checkpoint(tmp_path / words[3], tree)
+    assert converters_main(words[3:]) == 0
+    assert not any("networks.generator" in line for line in _complaints(config))
