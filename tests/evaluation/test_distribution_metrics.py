@@ -16,9 +16,7 @@ def features(seed, count=60, size=5):
 def test_frechet_distance_takes_the_root_of_the_covariances_product():
     a, b = features(0), features(1)
     root = scipy.linalg.sqrtm(np.cov(a.T) @ np.cov(b.T)).real
-    expected = np.sum((a.mean(0) - b.mean(0)) ** 2) + np.trace(
-        np.cov(a.T) + np.cov(b.T) - 2 * root
-    )
+    expected = np.sum((a.mean(0) - b.mean(0)) ** 2) + np.trace(np.cov(a.T) + np.cov(b.T) - 2 * root)
     np.testing.assert_allclose(frechet_distance(a, b), expected, rtol=1e-6)
     np.testing.assert_allclose(frechet_distance(a, a), 0.0, atol=1e-9)
 

@@ -37,7 +37,7 @@ class AutoencoderSettings:
     seed: int = 5
     generator_rate: float = 1e-3
     encoder_rate: float = 3e-4
-    discriminator_rate: float = 2e-3
+    discriminator_rate: float = 4e-3
     warmup_steps: int = 100
     encoder_clip: float = 3.0  # of the gradient's norm
     generator_clip: float = 3.0
@@ -46,12 +46,12 @@ class AutoencoderSettings:
     average_decay: float = 0.998
     pixels: float = 10.0
     eyes: float = 3.0  # weight of the pixels where glasses are, the others' being 1
-    features: float = 0.5
-    decisions: float = 0.5
+    features: float = 1.0
+    decisions: float = 1.0
     identity: float = 10.0
     code_size: float = 1e-3
     offset_variance: float = 0.02
-    adversary: float = 0.5
+    adversary: float = 1.0
     r1: float = 0.1
     r1_every: int = 16
     pyramid_levels: int = 4

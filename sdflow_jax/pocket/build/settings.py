@@ -44,18 +44,15 @@ IDENTITY_ENCODER = {
 # The teacher's seeds that are rendered and searched for faces. Annotated seeds outside are added.
 SEED_RANGES = ((0, 27_000), (56_000, 58_000), (60_000, 63_000))
 
-# C and its judge: first on faces, while the autoencoder trains, then on faces and reconstructions.
-PRETRAINING = {
-    "classifier": ClassifierSettings(CLASSIFIER, parity=0, seed=2, num_steps=1500),
+# C and its judge: C first on faces alone, while the autoencoder trains, then both on faces and reconstructions.
+PRETRAINING = {"classifier": ClassifierSettings(CLASSIFIER, parity=0, seed=2, num_steps=1500)}
+TUNING = {
+    "classifier": dataclasses.replace(PRETRAINING["classifier"], num_steps=800, learning_rate=5e-4),
     "evaluation_classifier": ClassifierSettings(
-        EVALUATION_CLASSIFIER, parity=1, seed=3, num_steps=1500
+        EVALUATION_CLASSIFIER, parity=1, seed=3, num_steps=1200
     ),
 }
-TUNING = {
-    name: dataclasses.replace(first, num_steps=800, learning_rate=5e-4)
-    for name, first in PRETRAINING.items()
-}
 
-AUTOENCODER = AutoencoderSettings(num_steps=3600, adversarial_from=1840)
+AUTOENCODER = AutoencoderSettings(num_steps=3600, adversarial_from=3600)
 MAPPING = MappingSettings(num_steps=1500)
 IDENTITY = IdentitySettings(IDENTITY_ENCODER, num_faces=2000, num_steps=1000)

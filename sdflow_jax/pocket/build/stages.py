@@ -154,12 +154,10 @@ def classifier_faces(
 
 
 def build_pretraining(cache: Cache, weights: pathlib.Path) -> None:
-    """C and the evaluation classifier, on faces alone."""
-    for name in ("classifier", "evaluation_classifier"):
+    """C on faces alone."""
+    for name, classifier_settings in settings.PRETRAINING.items():
         initial = networks.load_network(cache.folder / "previous" / f"{name}.safetensors")
-        _build_classifier(
-            cache, f"{name}_on_faces", settings.PRETRAINING[name], cache.folder, initial
-        )
+        _build_classifier(cache, f"{name}_on_faces", classifier_settings, cache.folder, initial)
 
 
 def build_autoencoder(cache: Cache, weights: pathlib.Path) -> None:
@@ -171,7 +169,7 @@ def build_autoencoder(cache: Cache, weights: pathlib.Path) -> None:
     encoder, generator = autoencoder.train_autoencoder(
         cache.load("train_faces"),
         cache.load("validation_faces")[:36],
-        previous["classifier"],
+        networks.load_network(cache.folder / "classifier_on_faces.safetensors"),
         previous["identity_encoder"],
         {
             "InversionEncoder": settings.INVERSION_ENCODER,
@@ -274,7 +272,10 @@ def build_evaluation_classifier(cache: Cache, weights: pathlib.Path) -> None:
 
 
 def _tune_classifier(cache, name, weights):
-    initial = networks.load_network(cache.folder / f"{name}_on_faces.safetensors")
+    if name in settings.PRETRAINING:
+        initial = networks.load_network(cache.folder / f"{name}_on_faces.safetensors")
+    else:
+        initial = networks.load_network(cache.folder / "previous" / f"{name}.safetensors")
     _build_classifier(cache, name, settings.TUNING[name], weights, initial, reconstructions=True)
 
 
