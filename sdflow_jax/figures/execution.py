@@ -33,10 +33,10 @@ def is_trained(workdir: pathlib.Path) -> bool:
     return all((workdir / method / f"{name}.safetensors").exists() for name in names)
 
 
-def evaluation_settings(settings: Settings) -> EvaluationSettings:
+def evaluation_settings(settings: Settings, judge: str) -> EvaluationSettings:
     """The settings that `evaluate.py` gets."""
     return EvaluationSettings(
-        num_faces=settings.num_faces,
+        num_faces=settings.faces_for(judge),
         strengths=settings.strengths,
         batch_size=settings.batch_size,
         num_samples=settings.num_samples,
@@ -49,7 +49,7 @@ def is_evaluated(run: Run, judge: str, settings: Settings) -> bool:
     if not file.exists():
         return False
     summary = json.loads(file.read_text())
-    wanted = dataclasses.asdict(evaluation_settings(settings))
+    wanted = dataclasses.asdict(evaluation_settings(settings, judge))
     wanted["strengths"] = list(wanted["strengths"])
     return summary.get("settings") == wanted and summary.get("split") == settings.split
 
@@ -80,7 +80,7 @@ def carry_out(runs: Sequence[Run], settings: Settings, directory: pathlib.Path) 
                 directory,
                 f"evaluate {run.workdir.name} {judge}",
                 *("evaluate.py", f"--workdir={run.workdir}", f"--judge={judge}"),
-                *(f"--split={settings.split}", f"--num_faces={settings.num_faces}"),
+                *(f"--split={settings.split}", f"--num_faces={settings.faces_for(judge)}"),
                 f"--strengths={','.join(f'{x:g}' for x in settings.strengths)}",
                 f"--batch_size={settings.batch_size}",
                 f"--num_samples={settings.num_samples}",

@@ -43,8 +43,8 @@ def results_page(
         "# Results",
         "Written by `make figures` from the numbers in [`points.csv`](points.csv) and"
         " [`areas.csv`](areas.csv); not edited by hand.",
-        f"{settings.seeds} training seeds of each method, {settings.num_faces} faces of the"
-        f" {settings.split} split. {hours:.1f} hours on {os.cpu_count()} processor cores for what"
+        f"Training seeds of each method: {settings.seeds}. Faces: the {settings.split} split."
+        f" {hours:.1f} hours on {os.cpu_count()} processor cores for what"
         " this page needed, trainings and evaluations, without the pictures.",
         "An edit drives an attribute to its opposite, harder and harder. *Accuracy* is the share of"
         " faces on which the judge sees the attribute turned, *identity* the cosine of the identity"
@@ -56,6 +56,10 @@ def results_page(
     ]
     for judge in settings.judges:
         blocks.append(f"## Methods, judged by {JUDGES.get(judge, judge)}")
+        blocks.append(
+            f"On the first {settings.faces_for(judge)} faces of the split, less those on which the"
+            " judge and the training classifier disagree before any edit."
+        )
         blocks.append(_area_table(study.methods, areas[judge]))
         blocks += _verdict(study, areas[judge])
     blocks.append("## Ablation")

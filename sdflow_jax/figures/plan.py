@@ -77,6 +77,7 @@ class Settings:
       judges: sets of judges, as for `evaluate.py --judge`; the first is the main one.
       split: the faces that are edited.
       num_faces: how many of them.
+      num_faces_external: the same for the external judges, who run on the host and are slow.
       strengths: rising edit strengths. They go further than `evaluate.py` by default, so that a
         method that moves in smaller steps is not cut short.
       batch_size: faces per compiled call.
@@ -90,12 +91,19 @@ class Settings:
     judges: tuple[str, ...] = ("config", "external")
     split: str = "test"
     num_faces: int = 500
+    num_faces_external: int = 200
     strengths: tuple[float, ...] = (*STRENGTHS, 2.0, 2.5, 3.0, 4.0)
     batch_size: int = 32
     num_samples: int = 32
     num_shown: int = 6
     num_resamples: int = 500
     overrides: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+    def faces_for(self, judge: str) -> int:
+        """How many faces a set of judges sees."""
+        return (
+            min(self.num_faces, self.num_faces_external) if judge == "external" else self.num_faces
+        )
 
 
 # The same code in little time: for looking at the machinery, not at the numbers.

@@ -115,7 +115,7 @@ def _curves(titles, areas, settings: Settings, judge: str) -> Figure:
         titles,
         requests,
         caption=(
-            f"{settings.num_faces} {settings.split} faces at most, judges: {judge}. Lines: mean over"
+            f"{settings.faces_for(judge)} {settings.split} faces at most, judges: {judge}. Lines: mean over"
             f" {settings.seeds} training seeds, to where every seed reaches (dot).\n"
             "Bands: 95% bootstrap over faces and seeds. Upper right is better."
         ),
