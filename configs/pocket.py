@@ -53,11 +53,10 @@ def get_config() -> ml_collections.ConfigDict:
         "error_norm": "max_rms",
     }
 
-    # At these sizes a heavy mi lets the encoder and the flow agree on tints that mean nothing to a judge.
     config.losses = {
         "nll": 1.0,
         "kd": 1.0,
-        "mi": 0.3,
+        "mi": 1.0,
         "reg": 0.3,
         "resample": "one",
         "noise": "rademacher",

@@ -47,12 +47,12 @@ SEED_RANGES = ((0, 27_000), (56_000, 58_000), (60_000, 63_000))
 # C and its judge: C first on faces alone, while the autoencoder trains, then both on faces and reconstructions.
 PRETRAINING = {"classifier": ClassifierSettings(CLASSIFIER, parity=0, seed=2, num_steps=1500)}
 TUNING = {
-    "classifier": dataclasses.replace(PRETRAINING["classifier"], num_steps=800, learning_rate=5e-4),
+    "classifier": dataclasses.replace(PRETRAINING["classifier"], num_steps=500, learning_rate=5e-4),
     "evaluation_classifier": ClassifierSettings(
-        EVALUATION_CLASSIFIER, parity=1, seed=3, num_steps=1200
+        EVALUATION_CLASSIFIER, parity=1, seed=3, num_steps=700
     ),
 }
 
 AUTOENCODER = AutoencoderSettings(num_steps=3600, adversarial_from=3600)
 MAPPING = MappingSettings(num_steps=1500)
-IDENTITY = IdentitySettings(IDENTITY_ENCODER, num_faces=2000, num_steps=1000)
+IDENTITY = IdentitySettings(IDENTITY_ENCODER, num_faces=1500, num_steps=700)
