@@ -75,8 +75,9 @@ def test_nvidia_state_and_back_is_exact(nvidia):
     _same(stylegan2.restore_nvidia(arguments, arrays), nvidia["G_ema"]["state_dict"])
 
 
-def test_nvidia_images_are_those_of_the_reference(nvidia):
-    generator = _loaded(*stylegan2.convert(nvidia))
+@pytest.mark.parametrize("which", ["G_ema", "G"])
+def test_nvidia_images_are_those_of_the_reference(nvidia, which):
+    generator = _loaded(*stylegan2.convert({"G_ema": nvidia[which]}))
     golden = np.load(GOLDEN / "tiny32.npz")
     w = jax.jit(generator.map)(golden["z"])
     render = jax.jit(lambda w_plus, noise: generator(w_plus, use_noise=noise), static_argnums=1)
@@ -88,10 +89,10 @@ def test_nvidia_images_are_those_of_the_reference(nvidia):
         w_plus = generator.broadcast(generator.truncate(w, psi))
         images = np.asarray(render(w_plus, noise)).transpose(0, 3, 1, 2)
         # Ten times the reference's own rounding, which also covers the demodulation's epsilon.
-        np.testing.assert_allclose(images, golden[f"G_ema.image.{recorded}"], rtol=0, atol=1e-4)
+        np.testing.assert_allclose(images, golden[f"{which}.image.{recorded}"], rtol=0, atol=1e-4)
         if noise:
             rows = w_plus[:, [0, -1]]
-            np.testing.assert_allclose(rows, golden[f"G_ema.w.{recorded}"], rtol=0, atol=1e-5)
+            np.testing.assert_allclose(rows, golden[f"{which}.w.{recorded}"], rtol=0, atol=1e-5)
 
 
 def test_both_formats_give_the_same_arrays(arrays):

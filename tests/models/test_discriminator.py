@@ -1,12 +1,18 @@
+import pathlib
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
 
+from converters.correspondence import CONV, VECTOR, Entry, flattened_linear, linear, to_flax
+from converters.torch_reader import read_checkpoint
 from sdflow_jax import networks
 from sdflow_jax.models.discriminator import minibatch_deviation, r1_penalty
 from tests.filled_networks import filled_arrays
+
+GOLDEN = pathlib.Path(__file__).parents[1] / "golden" / "nvidia_pkl"
 
 TINY = {"resolution": 8, "channels": {"4": 4, "8": 3}, "group_size": 1}
 
@@ -65,3 +71,31 @@ def test_images_of_another_size_are_rejected(discriminator):
         ValueError, match=r"images must be \[b, 8, 8, 3\], got shape \(2, 16, 16, 3\)"
     ):
         discriminator(jnp.zeros((2, 16, 16, 3)))
+
+
+def _nvidia_entries():
+    convs = {"b32.fromrgb": "from_rgb", "b4.conv": "last_conv"}
+    for i, resolution in enumerate((32, 16, 8)):
+        names = {"conv0": "conv", "conv1": "shrink", "skip": "skip"}
+        convs |= {f"b{resolution}.{old}": f"blocks/{i}/{new}" for old, new in names.items()}
+    entries = [Entry(f"{old}.weight", f"{new}/kernel", CONV) for old, new in convs.items()]
+    entries += [
+        Entry(f"{old}.bias", f"{new}/bias", VECTOR)
+        for old, new in convs.items()
+        if not old.endswith("skip")
+    ]
+    entries += linear("b4.fc", "last_hidden", flattened_linear(4))
+    return entries + linear("b4.out", "score")
+
+
+def test_logits_are_those_of_nvidias_discriminator():
+    state_dict = read_checkpoint(GOLDEN / "tiny32.pkl")["D"]["state_dict"]
+    kernels = {k: x for k, x in state_dict.items() if not k.endswith("resample_filter")}
+    arguments = {"resolution": 32, "channels": {"4": 32, "8": 32, "16": 32, "32": 16}}
+    arrays = to_flax(kernels, _nvidia_entries(), "Discriminator", arguments, source="D")
+    module = nnx.eval_shape(lambda: networks.build("Discriminator", arguments))
+    networks.load_arrays(module, arrays, source="D")
+    with np.load(GOLDEN / "tiny32.npz") as golden:
+        images = golden["G_ema.image.psi1"].transpose(0, 2, 3, 1)
+        scores = jax.jit(lambda images: module(images))(images)
+        np.testing.assert_allclose(scores, golden["D.logits"][:, 0], rtol=0, atol=1e-4)
