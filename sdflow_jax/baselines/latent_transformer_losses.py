@@ -1,4 +1,4 @@
-"""The losses of the Latent Transformer (Yao et al. 2021, section 3.2; upstream `trainer.py`).
+"""The losses of the Latent Transformer (Yao et al. 2021, section 3.2).
 
 A latent classifier H, trained first and then frozen, says which attributes a code w has. The
 transformer T of attribute k turns it to the opposite, `w' = w + (y - p_k) T(w)`, where p_k is H's
@@ -48,7 +48,7 @@ def transformer_losses(
     """The three terms, unweighted, summed over the transformers, which share no weight.
 
     Each is a mean over the batch and over what is compared. In the cross-entropy the two directions
-    weigh the same, however rare one of them is in the batch (as upstream).
+    weigh the same, however rare one of them is in the batch.
 
     Args:
       transformers: one for each of `columns`.
