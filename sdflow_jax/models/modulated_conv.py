@@ -76,9 +76,10 @@ class ToRGB(nnx.Module):
     def __call__(
         self, x: Float[Array, "b h w i"], w: Float[Array, "b d"]
     ) -> Float[Array, "b h w 3"]:
-        """Read the colors of `x`; the result is float32."""
+        """Read the colors of `x`; the result is float32, or wider if `x` is."""
         style = self.modulation(w) * self.gain  # [b, i]
         # Three outputs are so few that a kernel per image, a batched product, is the cheaper way.
         kernels = (style[:, :, None] * self.kernel[...][None, :, :]).astype(x.dtype)  # [b, i, 3]
-        colors = jnp.einsum("bhwi,bic->bhwc", x, kernels, preferred_element_type=jnp.float32)
+        dtype = jnp.promote_types(x.dtype, jnp.float32)
+        colors = jnp.einsum("bhwi,bic->bhwc", x, kernels, preferred_element_type=dtype)
         return colors + self.bias[...][None, None, None, :]

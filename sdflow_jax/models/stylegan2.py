@@ -126,10 +126,10 @@ class Generator(nnx.Module):
           noise_key: draws fresh noise for every image and layer; None uses the stored noise images.
           use_noise: False leaves the noise out.
           dtype: of the feature maps, e.g. `jnp.bfloat16`; None computes in float32. Styles,
-            demodulation and the sum of colors are float32 in any case.
+            demodulation and the sum of colors are float32 at least.
 
         Returns:
-          Float32 images, about in [-1, 1] and not clipped.
+          Images, about in [-1, 1] and not clipped; float32 unless `dtype` is wider.
 
         Raises:
           ValueError: if the codes have another number or length of styles. (The reference ignores
