@@ -1,8 +1,8 @@
 """Regenerate every figure and table of the comparison, in the pocket world.
 
     python -m sdflow_jax.figures
-    python -m sdflow_jax.figures --seeds=1 --judges=config --out=/tmp/results
-    python -m sdflow_jax.figures --tiny --runs=/tmp/runs --out=/tmp/results
+    python -m sdflow_jax.figures --seeds=1 --judges=config --out=runs/results
+    python -m sdflow_jax.figures --tiny --runs=runs/tiny --out=runs/results
 
 Trains every method and ablation variant for each seed below `--runs`, evaluates each by each set of
 judges, and writes pictures, tables and the page to `--out`. What is done is not done again: the

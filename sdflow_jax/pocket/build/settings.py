@@ -53,6 +53,7 @@ TUNING = {
     ),
 }
 
+# Without the discriminator: it joins at the step after the last.
 AUTOENCODER = AutoencoderSettings(num_steps=3600, adversarial_from=3600)
 MAPPING = MappingSettings(num_steps=1500)
 IDENTITY = IdentitySettings(IDENTITY_ENCODER, num_faces=1500, num_steps=700)

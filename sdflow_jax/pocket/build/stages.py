@@ -56,6 +56,10 @@ class Cache:
             raise FileNotFoundError(f"{file} is missing; run the build's earlier stages first")
         return np.load(file)
 
+    def previous(self, name: str) -> nnx.Module:
+        """A network of the round before, which the stage `previous` has kept."""
+        return networks.load_network(self.folder / "previous" / f"{name}.safetensors")
+
     def has(self, name: str) -> bool:
         """Whether an earlier stage, or an earlier run of this one, left the array."""
         return (self.folder / f"{name}.npy").exists()
@@ -156,21 +160,17 @@ def classifier_faces(
 def build_pretraining(cache: Cache, weights: pathlib.Path) -> None:
     """C on faces alone."""
     for name, classifier_settings in settings.PRETRAINING.items():
-        initial = networks.load_network(cache.folder / "previous" / f"{name}.safetensors")
+        initial = cache.previous(name)
         _build_classifier(cache, f"{name}_on_faces", classifier_settings, cache.folder, initial)
 
 
 def build_autoencoder(cache: Cache, weights: pathlib.Path) -> None:
     """The inversion encoder and the generator (its mapping network comes later), and every reconstruction."""
-    previous = {
-        name: networks.load_network(cache.folder / "previous" / f"{name}.safetensors")
-        for name in PREVIOUS
-    }
     encoder, generator = autoencoder.train_autoencoder(
         cache.load("train_faces"),
         cache.load("validation_faces")[:36],
         networks.load_network(cache.folder / "classifier_on_faces.safetensors"),
-        previous["identity_encoder"],
+        cache.previous("identity_encoder"),
         {
             "InversionEncoder": settings.INVERSION_ENCODER,
             "Generator": settings.GENERATOR,
@@ -179,8 +179,8 @@ def build_autoencoder(cache: Cache, weights: pathlib.Path) -> None:
         settings.AUTOENCODER,
         cache.folder,
         initial={
-            "InversionEncoder": previous["inversion_encoder"],
-            "Generator": previous["generator"],
+            "InversionEncoder": cache.previous("inversion_encoder"),
+            "Generator": cache.previous("generator"),
         },
     )
     for name, network, arguments in (
@@ -235,7 +235,7 @@ def build_identity(cache: Cache, weights: pathlib.Path) -> None:
         np.concatenate(embeddings),
         settings.IDENTITY,
         cache.folder,
-        initial=networks.load_network(cache.folder / "previous" / "identity_encoder.safetensors"),
+        initial=cache.previous("identity_encoder"),
     )
     held_out = np.concatenate(
         [cache.load("validation_faces")[:256], cache.load("validation_reconstructions")[:256]]
@@ -275,7 +275,7 @@ def _tune_classifier(cache, name, weights):
     if name in settings.PRETRAINING:
         initial = networks.load_network(cache.folder / f"{name}_on_faces.safetensors")
     else:
-        initial = networks.load_network(cache.folder / "previous" / f"{name}.safetensors")
+        initial = cache.previous(name)
     _build_classifier(cache, name, settings.TUNING[name], weights, initial, reconstructions=True)
 
 
