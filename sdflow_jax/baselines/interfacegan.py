@@ -17,6 +17,9 @@ from sdflow_jax.baselines.linear_svm import fit_linear_svm
 
 FORMAT = "sdflow_jax.boundary/1"
 
+# Finer than any use of a direction, and within reach of float64 where the styles of a face are nearly equal.
+_TOLERANCE = 1e-6
+
 
 @dataclasses.dataclass(frozen=True)
 class Boundary:
@@ -143,7 +146,9 @@ def fit_boundary(
       penalty: the support vector machine's C.
     """
     indices, labels = split.train
-    w, b = fit_linear_svm(np.asarray(latents)[indices], labels, penalty=penalty)
+    w, b = fit_linear_svm(
+        np.asarray(latents)[indices], labels, penalty=penalty, tolerance=_TOLERANCE
+    )
     length = float(np.linalg.norm(w))
     if length == 0:
         raise ValueError(

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float
+from scipy.linalg import lu_factor, lu_solve
 
 MAX_ITERATIONS = 200
 _STEP_TO_BOUNDARY = 0.995
@@ -128,16 +129,20 @@ def _newton(at: _Iterate, z: np.ndarray, y: np.ndarray, stationarity: np.ndarray
 
 
 def _factor(z: np.ndarray, diagonal: np.ndarray):
-    """A solver for (z z^T + diag(diagonal)) x = r, by the smaller factorisation."""
+    """A solver for (z z^T + diag(diagonal)) x = r, by the smaller factorisation.
+
+    By LU and not Cholesky: near the end the diagonal spans so many orders of magnitude that rounding makes the
+    matrix of nearly collinear features (the styles of one face) indefinite.
+    """
     n, d = z.shape
     if n <= d:
-        root = np.linalg.cholesky(z @ z.T + np.diag(diagonal))
-        return lambda r: np.linalg.solve(root.T, np.linalg.solve(root, r))
+        factor = lu_factor(z @ z.T + np.diag(diagonal))
+        return lambda r: lu_solve(factor, r)
     scaled = z / diagonal[:, None]
-    inner = np.eye(d) + z.T @ scaled  # Woodbury
+    inner = lu_factor(np.eye(d) + z.T @ scaled)  # Woodbury
 
     def solve(r: np.ndarray) -> np.ndarray:
         first = r / diagonal
-        return first - scaled @ np.linalg.solve(inner, z.T @ first)
+        return first - scaled @ lu_solve(inner, z.T @ first)
 
     return solve

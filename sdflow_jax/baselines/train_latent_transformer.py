@@ -95,8 +95,10 @@ def train_latent_transformer(
         title="transformers",
     )
     if is_done and jax.process_index() == 0:
+        # Before the rest: `export_editing` ends with the file that makes the directory complete.
+        file = workdir / "latent_transformer" / CLASSIFIER_FILE
+        networks.save_network(file, classifier, classifier_arguments)
         directory = export_editing(workdir, "latent_transformer", editing(state), reader_arguments)
-        networks.save_network(directory / CLASSIFIER_FILE, classifier, classifier_arguments)
         print(f"the trained networks are in {directory}")
 
 
