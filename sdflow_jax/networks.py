@@ -4,6 +4,7 @@ The shipped pocket networks, a user's converted checkpoints and the networks tha
 this form, so every part of the package loads a network by its path alone.
 """
 
+import hashlib
 import importlib
 import json
 import os
@@ -68,6 +69,15 @@ def resolve(path: str | os.PathLike[str]) -> pathlib.Path:
             f"{path}: the {world} world has no {name!r}; it has {', '.join(known)}"
         )
     return file
+
+
+def digest(path: str | os.PathLike[str]) -> str:
+    """Sixteen hexadecimal digits that change with a network file's content.
+
+    Raises:
+      NetworkFileError: for an unknown packaged network.
+    """
+    return hashlib.sha256(resolve(path).read_bytes()).hexdigest()[:16]
 
 
 def flatten(module: nnx.Module) -> dict[str, np.ndarray]:

@@ -80,6 +80,7 @@ class InversionEncoder(nnx.Module):
       widths: channels of the body's stem and four stages.
       units: residual units per stage of the body.
       head_width: channels of the style heads, `None` for `style_dim`.
+      base_width: channels of the first style's head, which makes the base code; `None` for `head_width`.
       offset_scale: factor on the offsets; below 1 it holds the styles of a fresh encoder closer
         together (1 upstream).
       equalized_heads: whether the heads' linear layers store weights of unit variance and scale
@@ -97,6 +98,7 @@ class InversionEncoder(nnx.Module):
         widths: Sequence[int] = FACE_WIDTHS,
         units: Sequence[int] = IR50_UNITS,
         head_width: int | None = None,
+        base_width: int | None = None,
         offset_scale: float = 1.0,
         equalized_heads: bool = False,
         *,
@@ -105,6 +107,7 @@ class InversionEncoder(nnx.Module):
         if image_size < 32 or image_size & (image_size - 1):
             raise ValueError(f"image_size must be a power of two and at least 32, got {image_size}")
         head_width = style_dim if head_width is None else head_width
+        base_width = head_width if base_width is None else base_width
         self.image_size = image_size
         self.num_styles = num_styles
         self.style_dim = style_dim
@@ -117,7 +120,7 @@ class InversionEncoder(nnx.Module):
                 StyleHead(
                     image_size // 16 * 2 ** pyramid_level(i),
                     widths[4],
-                    head_width,
+                    head_width if i else base_width,
                     style_dim,
                     equalized=equalized_heads,
                     rngs=rngs,

@@ -62,6 +62,10 @@ def _pixels(images):
     return images.astype(jnp.float32) / 127.5 - 1.0
 
 
+def _unit(features):
+    return features / jnp.linalg.norm(features, axis=1, keepdims=True)
+
+
 def _runner(network: nnx.Module, function: Callable) -> Callable[..., NDArray]:
     """`function(network, *arrays)`, compiled, over arrays of any length."""
     graph, state = nnx.split(network)
@@ -85,7 +89,9 @@ class Networks:
             "C": _runner(classifier, lambda net, x: net(_pixels(x))),
             "evaluation classifier": _runner(judge, lambda net, x: net(_pixels(x))),
         }
-        self.features = _runner(judge, lambda net, x: net.extractor(_pixels(x)))
+        # Of unit length, as dlib's embedding is: on about one image in 300 the length explodes, and with it any Frechet
+        # distance.
+        self.features = _runner(judge, lambda net, x: _unit(net.extractor(_pixels(x))))
 
 
 def collect(source: PocketFaces, split: str, nets: Networks, num_faces: int) -> Sets:
@@ -210,8 +216,7 @@ def path_length(nets: Networks, num_paths: int) -> float:
     for t in (share, share + PATH_STEP):
         w = ends[:num_paths] + t * (ends[num_paths:] - ends[:num_paths])
         styles = np.repeat(w[:, None], nets.generator.num_styles, axis=1)
-        features = nets.features(nets.decode(styles))
-        seen.append(features / np.linalg.norm(features, axis=1, keepdims=True))
+        seen.append(nets.features(nets.decode(styles)))
     return float(np.square(seen[1] - seen[0]).sum(1).mean() / PATH_STEP**2)
 
 

@@ -18,7 +18,8 @@ def _shift(key, images, reach):
     return jax.lax.dynamic_slice(padded, (0, row, column, 0), images.shape)
 
 
-def _blur(images):
+def blur(images: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:
+    """Binomial blur over 3x3 pixels."""
     padded = jnp.pad(images, ((0, 0), (1, 1), (1, 1), (0, 0)), mode="edge")
     rows = 0.25 * padded[:, :-2] + 0.5 * padded[:, 1:-1] + 0.25 * padded[:, 2:]
     return 0.25 * rows[:, :, :-2] + 0.5 * rows[:, :, 1:-1] + 0.25 * rows[:, :, 2:]
@@ -69,7 +70,7 @@ def augment(key: PRNGKeyArray, images: Float[Array, "b h w 3"]) -> Float[Array, 
     per_image = (len(images), 1, 1, 1)
     images = _shift(keys[1], mirror(keys[0], images), reach=3)
     sharpness = jax.random.uniform(keys[2], per_image, minval=-0.3, maxval=1.0)
-    images = images + sharpness * (_blur(images) - images)
+    images = images + sharpness * (blur(images) - images)
     contrast = jax.random.uniform(keys[3], per_image, minval=0.75, maxval=1.3)
     brightness = jax.random.uniform(keys[4], (len(images), 1, 1, 3), minval=-0.08, maxval=0.08)
     brightness += jax.random.uniform(keys[5], per_image, minval=-0.2, maxval=0.2)

@@ -1,10 +1,11 @@
 """Train the inversion encoder and the generator together, as an autoencoder with an adversary.
 
-The generator is StyleGAN2's synthesis network; it never sees a random w, only the encoder's codes and mixtures of two
-codes. Reconstruction: L1 over an average-pooling pyramid, distances between features and decisions of the critic
-classifier, and the cosine of the identity encoder's embeddings. Regularisation as e4e's: codes near the origin, styles
-near one another. The discriminator judges reconstructions and decoded mixtures (non-saturating loss, R1 as in
-StyleGAN2), so that the space between faces holds faces too.
+The generator is StyleGAN2's synthesis network; it never sees a random w, only the encoder's codes and mixtures of two.
+Reconstruction: L1 over an average-pooling pyramid, distances between features and decisions of the critic classifier,
+and the cosine of the identity encoder's embeddings. Regularisation as e4e's: codes near the origin, one style for all
+layers at first, later styles near one another. The discriminator judges reconstructions and decoded mixtures of two
+faces' w (non-saturating loss, R1), so that the space between faces holds faces too. Once there is a mapping network, a
+second training of the generator alone has samples z -> w in the place of the mixtures.
 """
 
 import dataclasses
@@ -22,26 +23,32 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from sdflow_jax import networks
-from sdflow_jax.models.discriminator import r1_penalty
 from sdflow_jax.pocket.build import trainer
 from sdflow_jax.pocket.build.augmentation import mirror
+from sdflow_jax.pocket.build.patch_discriminator import (
+    PatchDiscriminator,
+    adversary_loss,
+    smoothness_penalty,
+)
 
 
 @dataclasses.dataclass(frozen=True)
 class AutoencoderSettings:
     """Training of encoder and generator."""
 
+    name: str
     num_steps: int
     adversarial_from: int  # step at which the discriminator joins
+    offsets_from: int  # step at which styles may differ from one another
     batch_size: int = 16
     seed: int = 5
-    generator_rate: float = 1e-3
+    generator_rate: float = 6e-4
     encoder_rate: float = 3e-4
-    discriminator_rate: float = 4e-3
+    discriminator_rate: float = 3e-4
     warmup_steps: int = 100
     encoder_clip: float = 3.0  # of the gradient's norm
     generator_clip: float = 3.0
-    discriminator_clip: float = 30.0
+    discriminator_clip: float = 10.0
     final_fraction: float = 0.1  # of the rates, reached by a cosine
     average_decay: float = 0.998
     pixels: float = 10.0
@@ -50,11 +57,12 @@ class AutoencoderSettings:
     decisions: float = 1.0
     identity: float = 10.0
     code_size: float = 1e-3
-    offset_variance: float = 0.02
-    adversary: float = 1.0
+    offset_variance: float = 10.0
+    adversary: float = 0.25
     r1: float = 0.1
-    r1_every: int = 16
     pyramid_levels: int = 4
+    trains_encoder: bool = True
+    draws_samples: bool = False  # for the discriminator; else mixtures
 
 
 def pyramid_distance(
@@ -109,10 +117,10 @@ def train_autoencoder(
 
     Args:
       faces: [n, 64, 64, 3].
-      preview_faces: faces drawn with their reconstructions into `folder/previews` now and then.
+      preview_faces: faces drawn with their reconstructions into `folder/NAME_previews` now and then.
       critic: a frozen attribute classifier.
       identity: a frozen identity encoder.
-      arguments: constructor arguments of InversionEncoder, Generator and Discriminator by name.
+      arguments: constructor arguments of InversionEncoder and Generator by name.
       settings: the training.
       folder: for checkpoints, logs and previews.
       initial: networks to start from, by name; random weights where there is none.
@@ -143,7 +151,7 @@ def train_autoencoder(
     # The encoder's batch norms keep the statistics they come with: those of sixteen faces would make
     # a face's code depend on its company.
     auto.eval()
-    discriminator = nets["Discriminator"]
+    discriminator = PatchDiscriminator(rngs=nnx.Rngs(settings.seed + len(nets)))
     everything = {
         "auto": auto,
         "encoder_optimizer": optimizer(
@@ -154,7 +162,7 @@ def train_autoencoder(
         ),
         "discriminator": discriminator,
         "discriminator_optimizer": optimizer(
-            discriminator, settings.discriminator_rate, 0.0, settings.discriminator_clip
+            discriminator, settings.discriminator_rate, 0.5, settings.discriminator_clip
         ),
     }
     graph, state = nnx.split(everything)
@@ -162,32 +170,40 @@ def train_autoencoder(
     state = jax.tree.map(jnp.array, {**state, "average": state["auto"]})
     average_graph = nnx.graphdef(auto)
     frozen_graph, frozen_state = nnx.split((critic, identity))
-    num_judged = settings.batch_size // 4  # reconstructions, and as many mixtures
+    num_judged = settings.batch_size // 2  # reconstructions, and as many mixtures or samples
+    num_embedded = settings.batch_size // 4  # the embedding is dear, and a quarter tells enough
 
-    @functools.partial(jax.jit, donate_argnums=0, static_argnums=4)
-    def update(state, frozen_state, batch, key, is_adversarial):
+    @functools.partial(jax.jit, donate_argnums=0, static_argnums=(4, 5))
+    def update(state, frozen_state, batch, key, is_adversarial, stage):
         keys = jax.random.split(key, 3)
         images = mirror(keys[0], batch.astype(jnp.float32) / 127.5 - 1.0)
         learner = nnx.merge(graph, {k: v for k, v in state.items() if k != "average"}, copy=True)
         critic, identity = nnx.merge(frozen_graph, frozen_state)
-        wanted_identity = identity(images[:num_judged])
+        wanted_identity = identity(images[:num_embedded])
         judge_graph, judge_state = nnx.split(learner["discriminator"])
 
         def loss_fn(auto):
-            codes = auto.encoder(images)
+            codes = auto.encoder(images, stage=stage)
+            if not settings.trains_encoder:
+                codes = jax.lax.stop_gradient(codes)
             if is_adversarial:
-                share = jax.random.uniform(keys[1], (num_judged, 1, 1))
-                mixed = codes[:num_judged] + share * (codes[-num_judged:] - codes[:num_judged])
+                if settings.draws_samples:
+                    z = jax.random.normal(keys[1], (num_judged, codes.shape[-1]))
+                    drawn = jax.lax.stop_gradient(auto.generator.map(z))
+                else:
+                    share = jax.random.uniform(keys[1], (num_judged, 1))
+                    w = codes.mean(axis=1)
+                    drawn = w[:num_judged] + share * (w[-num_judged:] - w[:num_judged])
                 decoded = auto.generator.synthesize(
-                    jnp.concatenate([codes, mixed]), use_noise=False
+                    jnp.concatenate([codes, auto.generator.broadcast(drawn)]), use_noise=False
                 )
             else:
                 decoded = auto.generator.synthesize(codes, use_noise=False)
             rebuilt = decoded[: len(images)]
             pixels = pyramid_distance(images, rebuilt, settings.pyramid_levels)
             features, decisions = _critic_distances(critic, images, rebuilt)
-            # The embedding is dear; a quarter of the batch tells enough.
-            stranger = 1.0 - (wanted_identity * identity(rebuilt[:num_judged])).sum(axis=1).mean()
+            embeddings = identity(rebuilt[:num_embedded])
+            stranger = 1.0 - (wanted_identity * embeddings).sum(axis=1).mean()
             near_eyes = _eye_distance(images, rebuilt) / settings.pyramid_levels
             loss = (
                 settings.pixels * (pixels + (settings.eyes - 1.0) * near_eyes)
@@ -196,12 +212,14 @@ def train_autoencoder(
                 + settings.identity * stranger
             )
             loss += settings.code_size * jnp.square(codes).mean()
-            loss += settings.offset_variance * codes.var(axis=1).mean()
+            offsets = codes.var(axis=1).mean()
+            loss += settings.offset_variance * offsets
             measured = {
                 "pixels": pixels,
                 "features": features,
                 "decisions": decisions,
                 "stranger": stranger,
+                "offsets": offsets,
             }
             judged = None
             if is_adversarial:
@@ -216,35 +234,26 @@ def train_autoencoder(
         (_, (measured, judged)), grads = nnx.value_and_grad(loss_fn, has_aux=True)(learner["auto"])
         measured["encoder_norm"] = optax.global_norm(grads["encoder"])
         measured["generator_norm"] = optax.global_norm(grads["generator"])
-        learner["encoder_optimizer"].update(learner["auto"].encoder, grads["encoder"])
+        if settings.trains_encoder:
+            learner["encoder_optimizer"].update(learner["auto"].encoder, grads["encoder"])
         learner["generator_optimizer"].update(learner["auto"].generator, grads["generator"])
         if is_adversarial:
 
             def judge_loss(discriminator):
-                real = discriminator(images[-2 * num_judged :])
-                fake = discriminator(jax.lax.stop_gradient(judged))
-                return nnx.softplus(-real).mean() + nnx.softplus(fake).mean()
+                mistakes = adversary_loss(discriminator, images, judged)
+                steepness = smoothness_penalty(discriminator, images)
+                return mistakes + 0.5 * settings.r1 * steepness, (mistakes, steepness)
 
-            loss, grads = nnx.value_and_grad(judge_loss)(learner["discriminator"])
+            (_, (mistakes, steepness)), grads = nnx.value_and_grad(judge_loss, has_aux=True)(
+                learner["discriminator"]
+            )
             learner["discriminator_optimizer"].update(learner["discriminator"], grads)
-            measured["judge"] = loss
+            measured |= {"judge": mistakes, "steepness": steepness}
         new = nnx.to_pure_dict(nnx.state(learner))
         new["average"] = optax.incremental_update(
             new["auto"], state["average"], 1.0 - settings.average_decay
         )
         return new, measured
-
-    @functools.partial(jax.jit, donate_argnums=0)
-    def regularise(state, batch):
-        images = batch.astype(jnp.float32) / 127.5 - 1.0
-        learner = nnx.merge(graph, {k: v for k, v in state.items() if k != "average"}, copy=True)
-
-        def penalty(discriminator):
-            return 0.5 * settings.r1 * settings.r1_every * r1_penalty(discriminator, images).mean()
-
-        grads = nnx.grad(penalty)(learner["discriminator"])
-        learner["discriminator_optimizer"].update(learner["discriminator"], grads)
-        return {**nnx.to_pure_dict(nnx.state(learner)), "average": state["average"]}
 
     def step(state, index):
         rows = np.random.default_rng((settings.seed, index)).integers(
@@ -252,29 +261,34 @@ def train_autoencoder(
         )
         key = jax.random.fold_in(jax.random.key(settings.seed), index)
         is_adversarial = index >= settings.adversarial_from
-        if is_adversarial and index % settings.r1_every == 0:
-            state = regularise(state, faces[rows])
-        return update(state, frozen_state, faces[rows], key, is_adversarial)
+        stage = 0 if index < settings.offsets_from else None
+        return update(state, frozen_state, faces[rows], key, is_adversarial, stage)
 
     def preview(state, index):
         auto = nnx.merge(average_graph, state["average"], copy=True)
         draw_preview(
-            auto.encoder, auto.generator, preview_faces, folder / "previews" / f"{index:06d}.png"
+            functools.partial(auto.encoder, stage=0 if index <= settings.offsets_from else None),
+            auto.generator,
+            preview_faces,
+            folder / f"{settings.name}_previews" / f"{index:06d}.png",
         )
 
     state = trainer.train(
-        "autoencoder", state, step, settings.num_steps, folder, preview=preview, preview_every=500
+        settings.name, state, step, settings.num_steps, folder, preview=preview, preview_every=250
     )
     auto = nnx.merge(average_graph, state["average"], copy=True)
     return auto.encoder, auto.generator
 
 
-def draw_preview(encoder, generator, faces: NDArray[np.uint8], file: pathlib.Path) -> None:
+def draw_preview(invert, generator, faces: NDArray[np.uint8], file: pathlib.Path) -> None:
     """A sheet of faces, their reconstructions and mixtures with the next face, twelve a row, at double size."""
     images = jnp.asarray(faces, jnp.float32) / 127.5 - 1.0
-    codes = encoder(images)
+    codes = invert(images)
     rebuilt = generator.synthesize(codes, use_noise=False)
-    mixed = generator.synthesize(0.5 * (codes + jnp.roll(codes, 1, axis=0)), use_noise=False)
+    w = codes.mean(axis=1)
+    mixed = generator.synthesize(
+        generator.broadcast(0.5 * (w + jnp.roll(w, 1, axis=0))), use_noise=False
+    )
     print(f"\nmean pyramid distance of previewed faces: {pyramid_distance(images, rebuilt, 4):.4f}")
     rows = []
     for start in range(0, len(faces), 12):

@@ -1,11 +1,10 @@
 """Every number of the pocket build in one place."""
 
-import dataclasses
-
 from sdflow_jax.pocket.build.autoencoder import AutoencoderSettings
 from sdflow_jax.pocket.build.classifiers import ClassifierSettings
 from sdflow_jax.pocket.build.identity import IdentitySettings
 from sdflow_jax.pocket.build.mapping import MappingSettings
+from sdflow_jax.pocket.build.w_space import WSpaceSettings
 
 STYLE_DIM = 128
 NUM_STYLES = 10
@@ -16,14 +15,14 @@ GENERATOR = {
     "channels": {"4": 128, "8": 128, "16": 96, "32": 48, "64": 24},
     "num_mapping_layers": 4,
 }
-DISCRIMINATOR = {"resolution": 64, "channels": {"4": 128, "8": 128, "16": 96, "32": 48, "64": 24}}
 INVERSION_ENCODER = {
     "image_size": 64,
     "num_styles": NUM_STYLES,
     "style_dim": STYLE_DIM,
     "widths": [24, 24, 48, 96, 128],
     "units": [2, 2, 2, 2],
-    "head_width": 48,
+    "head_width": 32,
+    "base_width": 128,
     "offset_scale": 0.3,
 }
 CLASSIFIER = {
@@ -44,16 +43,30 @@ IDENTITY_ENCODER = {
 # The teacher's seeds that are rendered and searched for faces. Annotated seeds outside are added.
 SEED_RANGES = ((0, 27_000), (56_000, 58_000), (60_000, 63_000))
 
-# C and its judge: C first on faces alone, while the autoencoder trains, then both on faces and reconstructions.
-PRETRAINING = {"classifier": ClassifierSettings(CLASSIFIER, parity=0, seed=2, num_steps=1500)}
-TUNING = {
-    "classifier": dataclasses.replace(PRETRAINING["classifier"], num_steps=500, learning_rate=5e-4),
+# C and its judge, on faces and reconstructions.
+CLASSIFIERS = {
+    "classifier": ClassifierSettings(
+        CLASSIFIER, parity=0, seed=2, num_steps=500, learning_rate=5e-4
+    ),
     "evaluation_classifier": ClassifierSettings(
         EVALUATION_CLASSIFIER, parity=1, seed=3, num_steps=700
     ),
 }
 
-# Without the discriminator: it joins at the step after the last.
-AUTOENCODER = AutoencoderSettings(num_steps=3600, adversarial_from=3600)
+AUTOENCODER = AutoencoderSettings(
+    "autoencoder", num_steps=3000, adversarial_from=0, offsets_from=1000
+)
+SAMPLES = AutoencoderSettings(
+    "samples",
+    num_steps=800,
+    adversarial_from=0,
+    offsets_from=0,
+    seed=15,
+    generator_rate=4e-4,
+    average_decay=0.995,
+    trains_encoder=False,
+    draws_samples=True,
+)
+W_SPACE = WSpaceSettings(num_steps=3000)
 MAPPING = MappingSettings(num_steps=1500)
 IDENTITY = IdentitySettings(IDENTITY_ENCODER, num_faces=1500, num_steps=700)

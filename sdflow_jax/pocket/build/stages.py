@@ -24,6 +24,7 @@ from sdflow_jax.pocket.build import (
     mapping,
     settings,
     sources,
+    w_space,
 )
 from sdflow_jax.pocket.build.teacher_weights import teacher_arrays
 from sdflow_jax.pocket.teacher import teacher_latents, to_uint8
@@ -145,43 +146,69 @@ def annotated_test_rows(cache: Cache) -> NDArray[np.int64]:
     return np.flatnonzero(np.isin(cache.load("train_seeds"), seeds[is_test]))
 
 
-def classifier_faces(
-    cache: Cache, parity: int, *, reconstructions: bool
-) -> classifiers.LabelledFaces:
-    """The training faces of one parity, without the annotated test faces."""
+def classifier_faces(cache: Cache, parity: int) -> classifiers.LabelledFaces:
+    """The training faces of one parity and their reconstructions, without the annotated test faces."""
     keep = cache.load("train_seeds") % 2 == parity
     keep[annotated_test_rows(cache)] = False
-    variants = [cache.load("train_faces")[keep]]
-    if reconstructions:
-        variants.append(cache.load("train_reconstructions")[keep])
+    variants = [cache.load(f"train_{kind}")[keep] for kind in ("faces", "reconstructions")]
     return classifiers.LabelledFaces(np.stack(variants), cache.load("train_labels")[keep])
 
 
-def build_pretraining(cache: Cache, weights: pathlib.Path) -> None:
-    """C on faces alone."""
-    for name, classifier_settings in settings.PRETRAINING.items():
-        initial = cache.previous(name)
-        _build_classifier(cache, f"{name}_on_faces", classifier_settings, cache.folder, initial)
+def build_w_space(cache: Cache, weights: pathlib.Path) -> None:
+    """The encoder and the generator to start from: those of the round before, with a face in a single w."""
+    generator = cache.previous("generator")
+    encoder = w_space.change_coordinates(
+        cache.previous("inversion_encoder"),
+        generator,
+        cache.load("train_faces"),
+        settings.INVERSION_ENCODER,
+        settings.W_SPACE,
+        cache.folder,
+    )
+    networks.save_network(cache.folder / "w_generator.safetensors", generator, settings.GENERATOR)
+    networks.save_network(
+        cache.folder / "w_inversion_encoder.safetensors", encoder, settings.INVERSION_ENCODER
+    )
 
 
 def build_autoencoder(cache: Cache, weights: pathlib.Path) -> None:
-    """The inversion encoder and the generator (its mapping network comes later), and every reconstruction."""
+    """The inversion encoder and the generator; its mapping network comes later."""
+    _train_autoencoder(
+        cache,
+        weights,
+        settings.AUTOENCODER,
+        networks.load_network(cache.folder / "w_inversion_encoder.safetensors"),
+        networks.load_network(cache.folder / "w_generator.safetensors"),
+    )
+
+
+def build_samples(cache: Cache, weights: pathlib.Path) -> None:
+    """The generator, trained on with samples of its mapping network; the encoder stays."""
+    # Kept, so that a second call does not begin from its own result.
+    for name in ("inversion_encoder", "generator"):
+        kept = cache.folder / f"mapped_{name}.safetensors"
+        if not kept.exists():
+            shutil.copyfile(weights / f"{name}.safetensors", kept)
+    _train_autoencoder(
+        cache,
+        weights,
+        settings.SAMPLES,
+        networks.load_network(cache.folder / "mapped_inversion_encoder.safetensors"),
+        networks.load_network(cache.folder / "mapped_generator.safetensors"),
+    )
+    build_reconstructions(cache, weights)
+
+
+def _train_autoencoder(cache, weights, training, encoder, generator):
     encoder, generator = autoencoder.train_autoencoder(
         cache.load("train_faces"),
         cache.load("validation_faces")[:36],
-        networks.load_network(cache.folder / "classifier_on_faces.safetensors"),
+        cache.previous("classifier"),
         cache.previous("identity_encoder"),
-        {
-            "InversionEncoder": settings.INVERSION_ENCODER,
-            "Generator": settings.GENERATOR,
-            "Discriminator": settings.DISCRIMINATOR,
-        },
-        settings.AUTOENCODER,
+        {"InversionEncoder": settings.INVERSION_ENCODER, "Generator": settings.GENERATOR},
+        training,
         cache.folder,
-        initial={
-            "InversionEncoder": cache.previous("inversion_encoder"),
-            "Generator": cache.previous("generator"),
-        },
+        initial={"InversionEncoder": encoder, "Generator": generator},
     )
     for name, network, arguments in (
         ("inversion_encoder", encoder, settings.INVERSION_ENCODER),
@@ -262,27 +289,23 @@ def build_mapping(cache: Cache, weights: pathlib.Path) -> None:
 
 
 def build_classifier(cache: Cache, weights: pathlib.Path) -> None:
-    """C, tuned on faces and reconstructions."""
-    _tune_classifier(cache, "classifier", weights)
+    """C."""
+    _build_classifier(cache, weights, "classifier")
 
 
 def build_evaluation_classifier(cache: Cache, weights: pathlib.Path) -> None:
-    """The evaluation classifier, tuned on faces and reconstructions."""
-    _tune_classifier(cache, "evaluation_classifier", weights)
+    """The evaluation classifier."""
+    _build_classifier(cache, weights, "evaluation_classifier")
 
 
-def _tune_classifier(cache, name, weights):
-    if name in settings.PRETRAINING:
-        initial = networks.load_network(cache.folder / f"{name}_on_faces.safetensors")
-    else:
-        initial = cache.previous(name)
-    _build_classifier(cache, name, settings.TUNING[name], weights, initial, reconstructions=True)
-
-
-def _build_classifier(cache, name, classifier_settings, folder, initial, *, reconstructions=False):
-    faces = classifier_faces(cache, classifier_settings.parity, reconstructions=reconstructions)
+def _build_classifier(cache, weights, name):
+    classifier_settings = settings.CLASSIFIERS[name]
     network = classifiers.train_classifier(
-        name, faces, classifier_settings, cache.folder, initial=initial
+        name,
+        classifier_faces(cache, classifier_settings.parity),
+        classifier_settings,
+        cache.folder,
+        initial=cache.previous(name),
     )
     rows = annotated_test_rows(cache)
     truth = cache.load("train_labels")[rows]
@@ -293,7 +316,7 @@ def _build_classifier(cache, name, classifier_settings, folder, initial, *, reco
     }
     print(f"{name}: area under the curve on annotated test faces {areas}")
     networks.save_network(
-        folder / f"{name}.safetensors",
+        weights / f"{name}.safetensors",
         network,
         classifier_settings.arguments,
         dtype=np.float16,
