@@ -21,9 +21,18 @@ import jax
 from absl import app, flags, logging
 from ml_collections import config_flags
 
-from sdflow_jax.config import ConfigError, check_config, check_resumable, load_config, to_json
+from sdflow_jax import networks
+from sdflow_jax.config import (
+    JUDGING_ROLES,
+    ConfigError,
+    check_config,
+    check_resumable,
+    load_config,
+    to_json,
+)
 from sdflow_jax.data import face_latents
 from sdflow_jax.data.attribute_names import attribute_columns
+from sdflow_jax.data.image_source import DataError
 from sdflow_jax.editing_methods import load_method
 from sdflow_jax.evaluation import (
     STRENGTHS,
@@ -73,7 +82,7 @@ def run(
     """Evaluate the run in `workdir` and write the results into `results_directory`."""
     check_config(config)
     files = config["networks"]
-    for role in ("evaluation_classifier", "identity_encoder"):
+    for role in JUDGING_ROLES:
         if not files.get(role):
             raise ConfigError(
                 f"config.networks.{role} must be a network file: the evaluation needs a judge"
@@ -85,6 +94,7 @@ def run(
     own = load_judges(
         files["evaluation_classifier"], files["identity_encoder"], image_size=recipe["image_size"]
     )
+    judge_files = {role: networks.digest(files[role]) for role in JUDGING_ROLES}
     judges, compared, requested = own, None, method.attributes
     if judge == "external":
         judges, compared = ExternalJudges(), own
@@ -102,7 +112,7 @@ def run(
         prediction_columns=attribute_columns(recipe["attributes"], method.attributes),
         requests=requests_for(requested),
         compared_judges=compared,
-        notes={"split": split, "judge": judge},
+        notes={"split": split, "judge": judge, "judge_files": judge_files},
         settings=settings,
     )
 
@@ -127,9 +137,18 @@ def main(argv: list[str]) -> None:
         if CONFIG.value is not None:
             check_resumable(config, to_json(CONFIG.value))
             config = to_json(CONFIG.value)
+        # As in training: a GPU would round the factors of float32 products otherwise.
+        jax.config.update("jax_default_matmul_precision", config["training"]["matmul_precision"])
         logging.info("evaluating %s on %s", workdir, jax.devices()[0].device_kind)
         summary = run(config, workdir, settings, SPLIT.value, JUDGE.value)
-    except (ConfigError, EvaluationError, NetworkFileError, FileNotFoundError) as error:
+    except (
+        ConfigError,
+        DataError,
+        EvaluationError,
+        NetworkFileError,
+        FileNotFoundError,
+        FloatingPointError,
+    ) as error:
         # A mistake in what was asked, not in the program: no traceback.
         raise SystemExit(f"{type(error).__name__}: {error}") from error
     print(table(summary))

@@ -74,10 +74,10 @@ def run(config, workdir: pathlib.Path, interrupts: Interrupts) -> None:
 def _prepared_data(plain, workdir: pathlib.Path) -> pathlib.Path:
     """Build the data set in the first process; the others wait and find it built."""
     if jax.process_index() == 0:
-        build.prepare_data(plain, workdir)
+        dataset = build.prepare_data(plain, workdir)
     if jax.process_count() > 1:
         multihost_utils.sync_global_devices("the data set is built")
-    return build.prepare_data(plain, workdir)
+    return dataset if jax.process_index() == 0 else build.prepare_data(plain, workdir)
 
 
 def main(argv: list[str]) -> None:

@@ -25,6 +25,7 @@ ROLES = {
     "identity_encoder": ("IdentityEncoder", "IResNet"),
 }
 TRAINING_ROLES = ("generator", "inversion_encoder", "classifier")
+JUDGING_ROLES = ("evaluation_classifier", "identity_encoder")
 
 # Role -> what to call the checkpoint that fills it, in the command that converts it.
 _CHECKPOINTS = {
@@ -46,7 +47,7 @@ _FREE = {
         *("keep_checkpoints", "compilation_cache"),
     },
     "data": {"directory", "num_threads", "prefetch", "annotation_batch_size", "folder"},
-    "networks": set(ROLES) - set(TRAINING_ROLES),
+    "networks": set(JUDGING_ROLES),
 }
 
 
@@ -89,8 +90,10 @@ def _check_network(role: str, path: str, attributes: Sequence[str]) -> list[str]
             expected = " or ".join(ROLES[role])
             found = metadata["network"]
             return [f"config.networks.{role}: expected a {expected}, {path} holds a {found}"]
-        if role == "classifier":
-            attribute_columns(attribute_names(metadata), attributes)
+        if role in ("classifier", "evaluation_classifier"):
+            names = attribute_names(metadata)
+            if role == "classifier":
+                attribute_columns(names, attributes)
     except networks.NetworkFileError as error:
         return [f"config.networks.{role}: {error}; {_how_to_make(role, path)}"]
     except ValueError as error:

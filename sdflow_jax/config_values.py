@@ -82,10 +82,12 @@ def _check_schedule(found: _Complaints, config: Mapping[str, Any]) -> None:
     found.require(
         0 <= optimizer["ema_decay"] < 1, "optimizer.ema_decay", "in [0, 1) (0 averages nothing)"
     )
+    least = max(optimizer["warmup_steps"] + 1, training["num_steps"])
     found.require(
-        optimizer["schedule"] != "cosine" or optimizer["decay_steps"] > optimizer["warmup_steps"],
+        optimizer["schedule"] != "cosine" or optimizer["decay_steps"] >= least,
         "optimizer.decay_steps",
-        "more than optimizer.warmup_steps",
+        f"at least {least}: the cosine begins after optimizer.warmup_steps and ends at a rate of 0,"
+        " before which training.num_steps must be done",
     )
     for name in ("num_steps", "batch_size", "log_every", "checkpoint_every", "keep_checkpoints"):
         found.require(training[name] >= 1, f"training.{name}", "at least 1")

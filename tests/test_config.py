@@ -62,7 +62,8 @@ def test_good_config_passes(config):
         ("solver", "method", "rk", "config.solver: solver setting method must be one of dopri5"),
         ("optimizer", "learning_rate", 0.0, "config.optimizer.learning_rate must be above 0"),
         ("optimizer", "ema_decay", 1.0, "config.optimizer.ema_decay must be in"),
-        ("optimizer", "decay_steps", 1, "config.optimizer.decay_steps must be more than"),
+        ("optimizer", "decay_steps", 1, "config.optimizer.decay_steps must be at least"),
+        ("training", "num_steps", 5000, "config.optimizer.decay_steps must be at least 5000"),
         ("training", "num_steps", 0, "config.training.num_steps must be at least 1, got 0"),
         (
             "training",

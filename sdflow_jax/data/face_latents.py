@@ -186,8 +186,8 @@ def prepare(
         latent_shape=(encoder.num_styles, encoder.style_dim),
         attributes=names,
         networks={
-            "inversion_encoder": _digest(inversion_encoder),
-            "classifier": _digest(classifier),
+            "inversion_encoder": networks.digest(inversion_encoder),
+            "classifier": networks.digest(classifier),
         },
     )
     root = pathlib.Path(directory).expanduser().absolute()
@@ -296,7 +296,3 @@ def _png(image: UInt8[np.ndarray, "h w 3"]) -> io.BytesIO:
     Image.fromarray(image).save(stream, "PNG", compress_level=1)
     stream.seek(0)
     return stream
-
-
-def _digest(path: str) -> str:
-    return hashlib.sha256(networks.resolve(path).read_bytes()).hexdigest()[:16]

@@ -64,7 +64,7 @@ def requests_figure(
         columns,
         [[column[i] for column in notes] for i in range(count)],
         caption=(
-            f"The first {count} test faces, not selected; edits at strength 1."
+            f"The first {count} faces of the split, not selected; edits at strength 1."
             "\n✓ the judge sees the edit. Number: identity cosine, reconstructions to the original,"
             " edits to the reconstruction."
         ),

@@ -77,7 +77,7 @@ def preservation_figure(
         counts = [outcome.num_faces for outcome in outcomes.values()]
         faces = f"{counts[0]}" if len(set(counts)) == 1 else f"{min(counts)} to {max(counts)}"
         figure.supxlabel(
-            f"{faces} test faces per curve, judged by networks that took no part in training."
+            f"{faces} faces per curve, judged by networks that did not train the method."
             " Reference: the unedited reconstruction.\n"
             "Markers: rising edit strength, up to 99% accuracy (dashed) or the strongest edit tried."
             " Bands: 95% bootstrap over faces. Upper right is better.",
@@ -142,7 +142,7 @@ def semantic_variables_figure(
         ]
         figure.legend(handles=handles, loc="outside upper center", ncols=2)
         figure.supxlabel(
-            f"{len(semantic_variables)} test faces, the originals.",
+            f"{len(semantic_variables)} faces, the originals.",
             fontsize=8,
             color=CAPTION_COLOR,
             x=0.01,

@@ -109,7 +109,8 @@ def sweep(
 
     Raises:
       EvaluationError: if an attribute is unknown to the judges, or no face is left to count.
-      FloatingPointError: if an edit could not be computed.
+      FloatingPointError: if an edit of the first strength could not be computed; the curve ends
+        before a later one that could not.
     """
     judged = judge_columns(world.judges, request)
     columns = [method.attributes.index(name) for name in request.attributes]
@@ -127,9 +128,16 @@ def sweep(
     measured = []
     for strength in strengths:
         targets = target_variables(faces.semantic_variables, faces.is_on, strength, is_edited)
-        verdict = judge_targets(
-            world, method, faces.code, targets, batch_size=batch_size, what=request.name
-        )
+        try:
+            verdict = judge_targets(
+                world, method, faces.code, targets, batch_size=batch_size, what=request.name
+            )
+        except FloatingPointError as error:
+            if not measured:
+                raise
+            # A flow far from where it was trained; what is measured already stands.
+            logging.warning("%s; the curve ends before strength %.2f", error, strength)
+            break
         is_same = (verdict.probabilities > 0.5) == before
         success = np.all(~is_same[:, judged], axis=1).astype(np.float64)
         identity = np.sum(verdict.embeddings * faces.reconstruction.embeddings, axis=1)

@@ -2,7 +2,7 @@
 
     python -m sdflow_jax.figures
     python -m sdflow_jax.figures --seeds=1 --judges=config --out=runs/results
-    python -m sdflow_jax.figures --tiny --runs=runs/tiny --out=runs/results
+    python -m sdflow_jax.figures --tiny --runs=runs/tiny
 
 Trains every method and ablation variant for each seed below `--runs`, evaluates each by each set of
 judges, and writes pictures, tables and the page to `--out`. What is done is not done again: the
@@ -27,7 +27,9 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--runs", type=pathlib.Path, default=ROOT / "runs" / "figures")
-    parser.add_argument("--out", type=pathlib.Path, default=ROOT / "docs" / "results")
+    parser.add_argument(
+        "--out", type=pathlib.Path, help="docs/results by default, runs/results with --tiny"
+    )
     parser.add_argument("--seeds", type=int, help="trainings of each method")
     parser.add_argument("--num_faces", type=int, help="faces that are edited")
     parser.add_argument("--split", choices=("test", "validation"), help="where they come from")
@@ -45,15 +47,17 @@ def main() -> None:
         chosen["judges"] = tuple(arguments.judges.split(","))
         if unknown := set(chosen["judges"]) - {"config", "external"}:
             parser.error(f"unknown judges: {', '.join(sorted(unknown))}")
+    usual = ROOT / ("runs" if arguments.tiny else "docs") / "results"
+    out = (arguments.out or usual).absolute()
     settings = dataclasses.replace(TINY if arguments.tiny else Settings(), **chosen)
     logging.set_verbosity(logging.WARNING)
     try:
         if "external" in settings.judges:
             ExternalJudges()  # missing packages are found out now and not after hours
-        regenerate(PAPER, settings, arguments.runs.absolute(), arguments.out.absolute())
+        regenerate(PAPER, settings, arguments.runs.absolute(), out)
     except (EvaluationError, Stopped) as error:
         raise SystemExit(f"{type(error).__name__}: {error}") from error
-    print(f"Results: {arguments.out / 'README.md'}")
+    print(f"Results: {out / 'README.md'}")
 
 
 if __name__ == "__main__":

@@ -9,7 +9,8 @@ import sys
 import time
 from collections.abc import Sequence
 
-from sdflow_jax.config import load_config
+from sdflow_jax import networks
+from sdflow_jax.config import JUDGING_ROLES, load_config
 from sdflow_jax.evaluation import EvaluationSettings, results_directory
 from sdflow_jax.figures.plan import ROOT, Run, Settings
 
@@ -51,7 +52,13 @@ def is_evaluated(run: Run, judge: str, settings: Settings) -> bool:
     summary = json.loads(file.read_text())
     wanted = dataclasses.asdict(evaluation_settings(settings, judge))
     wanted["strengths"] = list(wanted["strengths"])
-    return summary.get("settings") == wanted and summary.get("split") == settings.split
+    files = load_config(run.workdir)["networks"]
+    judge_files = {role: networks.digest(files[role]) for role in JUDGING_ROLES}
+    return (
+        summary.get("settings") == wanted
+        and summary.get("split") == settings.split
+        and summary.get("judge_files") == judge_files
+    )
 
 
 def carry_out(runs: Sequence[Run], settings: Settings, directory: pathlib.Path) -> None:
@@ -87,8 +94,16 @@ def carry_out(runs: Sequence[Run], settings: Settings, directory: pathlib.Path) 
             )
 
 
-def seconds_spent(directory: pathlib.Path) -> dict[str, float]:
-    """Wall time of every step so far, interrupted attempts included."""
+def seconds_spent(
+    directory: pathlib.Path, runs: Sequence[Run], settings: Settings
+) -> dict[str, float]:
+    """Wall time of each step of these runs so far, interrupted attempts included."""
+    steps = {f"train {run.workdir.name}" for run in runs}
+    steps |= {f"evaluate {run.workdir.name} {judge}" for run in runs for judge in settings.judges}
+    return {step: seconds for step, seconds in _read_times(directory).items() if step in steps}
+
+
+def _read_times(directory: pathlib.Path) -> dict[str, float]:
     file = directory / TIMES_FILE
     return json.loads(file.read_text()) if file.exists() else {}
 
@@ -103,7 +118,7 @@ def _call(directory: pathlib.Path, step: str, script: str, *arguments: str) -> N
             [sys.executable, str(ROOT / script), *arguments], env=environment, check=False
         ).returncode
     finally:
-        spent = seconds_spent(directory)
+        spent = _read_times(directory)
         spent[step] = round(spent.get(step, 0.0) + time.monotonic() - start, 1)
         directory.mkdir(parents=True, exist_ok=True)
         (directory / TIMES_FILE).write_text(json.dumps(spent, indent=1) + "\n")

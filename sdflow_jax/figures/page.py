@@ -1,4 +1,4 @@
-"""The results page: every sentence of it follows from the numbers."""
+"""The results page: every sentence of it follows from the numbers, but for the reading of them."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -26,6 +26,7 @@ def results_page(
     summaries: Mapping[tuple[str, str], Sequence[Mapping[str, Any]]],
     figures: Sequence[str],
     seconds: Mapping[str, float],
+    reading: str = "",
 ) -> str:
     """The page as Markdown.
 
@@ -36,13 +37,15 @@ def results_page(
       summaries: (contender, judge) -> the evaluation's summary for each seed.
       figures: names of the pictures beside the page, in order, as `NAME.png`.
       seconds: wall time of each step.
+      reading: what a person makes of it, Markdown.
     """
     main = settings.judges[0]
     hours = sum(seconds.values()) / 3600
     blocks = [
         "# Results",
         "Written by `make figures` from the numbers in [`points.csv`](points.csv) and"
-        " [`areas.csv`](areas.csv); not edited by hand.",
+        " [`areas.csv`](areas.csv). Only what stands under *Reading*, if anything, is by hand, from"
+        " `reading.md`.",
         f"Training seeds of each method: {settings.seeds}. Faces: the {settings.split} split."
         f" {hours:.1f} hours on {os.cpu_count()} processor cores for what"
         " this page needed, trainings and evaluations, without the pictures.",
@@ -50,10 +53,15 @@ def results_page(
         " faces on which the judge sees the attribute turned, *identity* the cosine of the identity"
         " embeddings of the edited and the unedited reconstruction, *other attributes* the share of"
         " the judge's other decisions that stay.",
-        "The area under a curve is the mean preservation over accuracies from 0 to 99%; an accuracy"
-        " that a method does not reach counts 0. Brackets: 95% bootstrap intervals over faces and"
-        " training seeds. Leads compare the same faces.",
+        "The area under a curve is the mean preservation over accuracies from 0 to 95%; an accuracy"
+        f" that a method does not reach counts 0. Brackets: 95% bootstrap intervals over {drawn_over(settings)}."
+        " Leads compare the same faces.",
+        "The methods share faces, networks and solver, not the care that went into their settings:"
+        " SDFlow's loss weights and learning rates were chosen by looking at validation faces, the"
+        " baselines' are their papers' or plain choices.",
     ]
+    if reading:
+        blocks += ["## Reading", reading.strip()]
     for judge in settings.judges:
         blocks.append(f"## Methods, judged by {JUDGES.get(judge, judge)}")
         blocks.append(
@@ -74,7 +82,7 @@ def results_page(
             "## Sampling",
             "New faces under every combination of the attributes: how often the judge finds what"
             " was asked, and the mean identity distance of two faces of one combination, beside"
-            " that of two different test faces. Codes are drawn for each style apart"
+            f" that of two different {settings.split} faces. Codes are drawn for each style apart"
             " (independent) or once for all styles of a face (shared).",
             sampling,
         ]
@@ -90,6 +98,11 @@ def results_page(
     blocks.append("## Figures")
     blocks += [f"![{name}]({name}.png)" for name in figures]
     return "\n\n".join(blocks) + "\n"
+
+
+def drawn_over(settings: Settings) -> str:
+    """What the bootstrap draws."""
+    return "faces and training seeds" if settings.seeds > 1 else "faces (of the one training seed)"
 
 
 def _cell(found: Estimate | None) -> str:
@@ -158,7 +171,7 @@ def _sampling_table(study: Study, summaries, judge: str) -> str:
             )
     if not rows:
         return ""
-    return markdown_table(["method", "codes", *names, "diversity", "of test faces"], rows)
+    return markdown_table(["method", "codes", *names, "diversity", "of real faces"], rows)
 
 
 def _agreement_table(study: Study, summaries) -> str:

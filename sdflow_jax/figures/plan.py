@@ -11,7 +11,7 @@ from typing import Any
 import ml_collections
 
 from sdflow_jax import networks
-from sdflow_jax.config import to_json
+from sdflow_jax.config import JUDGING_ROLES, TRAINING_ROLES, to_json
 from sdflow_jax.evaluation import STRENGTHS
 
 ROOT = pathlib.Path(__file__).parent.parent.parent
@@ -92,7 +92,7 @@ class Settings:
     split: str = "test"
     num_faces: int = 500
     num_faces_external: int = 200
-    strengths: tuple[float, ...] = (*STRENGTHS, 2.0, 2.5, 3.0, 4.0)
+    strengths: tuple[float, ...] = (*STRENGTHS, 2.0, 2.5, 3.0, 4.0, 6.0, 8.0, 12.0)
     batch_size: int = 32
     num_samples: int = 32
     num_shown: int = 6
@@ -149,8 +149,8 @@ class Run:
 def plan_runs(study: Study, settings: Settings, directory: pathlib.Path) -> list[Run]:
     """Every run of a study, seed by seed, so that a first answer on all methods comes early.
 
-    A working directory is named for everything that decides the result (config, network files), so
-    that a changed config or changed weights begin a new run instead of continuing an old one.
+    A working directory is named for everything that decides the training (config, network files),
+    so that a changed config or changed weights begin a new run instead of continuing an old one.
     """
     runs = []
     for seed in range(settings.seeds):
@@ -189,7 +189,13 @@ def _has(config: ml_collections.ConfigDict, key: str) -> bool:
 def _digest(config: ml_collections.ConfigDict) -> str:
     plain = to_json(config)
     del plain["data"]["directory"]  # only a place
+    files = [plain["networks"][role] for role in TRAINING_ROLES]
+    for role in JUDGING_ROLES:  # an evaluation notes its judges itself
+        plain["networks"].pop(role, None)
+    files.append(plain.get("initial_backbone"))
+    if plain["data"]["source"] == "pocket":
+        files += ["pocket:teacher", "pocket:alignments"]
     digest = hashlib.sha256(json.dumps(plain, sort_keys=True).encode())
-    for path in filter(None, plain["networks"].values()):
-        digest.update(networks.resolve(path).read_bytes())
+    for path in filter(None, files):
+        digest.update(networks.digest(path).encode())
     return digest.hexdigest()[:10]

@@ -22,7 +22,7 @@ from sdflow_jax.figures.areas import Resampled, estimate, resample_all
 from sdflow_jax.figures.curves import curves_figure
 from sdflow_jax.figures.execution import carry_out, seconds_spent
 from sdflow_jax.figures.faces import faces_figures
-from sdflow_jax.figures.page import results_page
+from sdflow_jax.figures.page import drawn_over, results_page
 from sdflow_jax.figures.plan import Run, Settings, Study, plan_runs
 from sdflow_jax.training import build
 
@@ -38,7 +38,8 @@ def regenerate(
       study: what is compared.
       settings: how much is computed.
       runs_directory: of the trainings, which a later call continues and reuses.
-      results: gets the pictures, `points.csv`, `areas.csv` and `README.md`.
+      results: gets the pictures, `points.csv`, `areas.csv` and `README.md`. A `reading.md` that
+        lies there becomes a section of the page.
 
     Raises:
       Stopped: if a training or an evaluation ended before it was done.
@@ -76,8 +77,15 @@ def regenerate(
     copied = _copy_samples(study, settings, by_contender, results)
     _write(results / "points.csv", _points(runs, settings))
     _write(results / "areas.csv", _areas_csv(areas, settings))
+    reading = results / "reading.md"
     page = results_page(
-        study, settings, areas, summaries, [*figures, *copied], seconds_spent(runs_directory)
+        study,
+        settings,
+        areas,
+        summaries,
+        [*figures, *copied],
+        seconds_spent(runs_directory, runs, settings),
+        reading.read_text() if reading.exists() else "",
     )
     _write(results / "README.md", page)
 
@@ -117,7 +125,7 @@ def _curves(titles, areas, settings: Settings, judge: str) -> Figure:
         caption=(
             f"{settings.faces_for(judge)} {settings.split} faces at most, judges: {judge}. Lines: mean over"
             f" {settings.seeds} training seeds, to where every seed reaches (dot).\n"
-            "Bands: 95% bootstrap over faces and seeds. Upper right is better."
+            f"Bands: 95% bootstrap over {drawn_over(settings)}. Upper right is better."
         ),
     )
 

@@ -25,7 +25,7 @@ def test_curves_are_drawn_through_the_measured_points():
     np.testing.assert_allclose(curves["young"].get_ydata(), [1, 0.8, 0.6])
     assert "all at once (a + b)" in curves
     assert all(axes.get_xlabel() and axes.get_ylabel() for axes in (left, right))
-    assert "4 test faces" in figure.get_supxlabel()
+    assert "4 faces per curve" in figure.get_supxlabel()
 
 
 def test_nothing_is_drawn_where_no_attribute_is_left_to_preserve():

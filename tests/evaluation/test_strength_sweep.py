@@ -114,7 +114,14 @@ class FailingEditor(TurningEditor):
 
 def test_edit_that_failed_is_never_counted_as_an_edit(world, faces):
     with pytest.raises(FloatingPointError, match=r"Young.*could not be computed"):
-        sweep(world, FailingEditor(), faces, YOUNG, strengths=(0.1, 1.1), batch_size=5)
+        sweep(world, FailingEditor(), faces, YOUNG, strengths=(1.1, 1.2), batch_size=5)
+
+
+def test_curve_ends_before_an_edit_that_failed(world, faces):
+    outcome = sweep(world, FailingEditor(), faces, YOUNG, strengths=(0.1, 0.2, 1.1), batch_size=5)
+    assert outcome.strengths.tolist() == [0.1, 0.2]
+    assert outcome.success.shape[1] == 2
+    assert np.isfinite(outcome.identity).all()
 
 
 def test_no_faces_is_an_error(world):

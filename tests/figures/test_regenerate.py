@@ -46,6 +46,8 @@ def results(study, tmp_path_factory):
     # Compiled once for both, and quickly rather than well.
     patch.setenv("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
     patch.setenv("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
+    (directory / "results").mkdir()
+    (directory / "results" / "reading.md").write_text("Nothing can be learnt from this.\n")
     regenerate(study, SETTINGS, directory / "runs", directory / "results")
     patch.undo()
     return directory
@@ -64,6 +66,7 @@ def test_page_shows_every_picture_and_the_tables(results):
             image.load()
     for title in ("InterFaceGAN", "StyleFlow", "## Ablation", "## Sampling"):
         assert title in page
+    assert "## Reading\n\nNothing can be learnt from this.\n\n" in page
     assert "nan" not in page
 
 

@@ -23,6 +23,7 @@ OPTIONS = {
     "training.checkpoint_every": 30,
     "training.sample_every": 120,
     "optimizer.ema_decay": 0.9,
+    "optimizer.decay_steps": NUM_STEPS,
 }
 
 
