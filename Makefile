@@ -2,6 +2,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 RUN ?= runs/pocket
+JOBS ?= 1
 BIN = $(VENV)/bin
 PIP_INSTALL = $(BIN)/python -m pip install --disable-pip-version-check --quiet --constraint constraints.txt
 
@@ -15,7 +16,7 @@ pocket: $(VENV)/installed
 
 # Train, evaluate and draw everything in docs/results: hours, and continues where it was stopped.
 figures: pocket-build-environment
-	$(BIN)/python -m sdflow_jax.figures
+	$(BIN)/python -m sdflow_jax.figures --jobs=$(JOBS)
 
 test: $(VENV)/installed-dev
 	$(BIN)/python -m pytest

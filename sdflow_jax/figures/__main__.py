@@ -33,6 +33,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, help="trainings of each method")
     parser.add_argument("--num_faces", type=int, help="faces that are edited")
     parser.add_argument("--split", choices=("test", "validation"), help="where they come from")
+    parser.add_argument("--jobs", type=int, default=1, help="runs at a time, which share the cores")
     parser.add_argument("--judges", help="sets of judges: config, external, or both by a comma")
     parser.add_argument(
         "--tiny", action="store_true", help="a few steps and faces: the machinery, not the numbers"
@@ -47,6 +48,8 @@ def main() -> None:
         chosen["judges"] = tuple(arguments.judges.split(","))
         if unknown := set(chosen["judges"]) - {"config", "external"}:
             parser.error(f"unknown judges: {', '.join(sorted(unknown))}")
+    if arguments.jobs < 1:
+        parser.error(f"--jobs must be at least 1, got {arguments.jobs}")
     usual = ROOT / ("runs" if arguments.tiny else "docs") / "results"
     out = (arguments.out or usual).absolute()
     settings = dataclasses.replace(TINY if arguments.tiny else Settings(), **chosen)
@@ -54,7 +57,7 @@ def main() -> None:
     try:
         if "external" in settings.judges:
             ExternalJudges()  # missing packages are found out now and not after hours
-        regenerate(PAPER, settings, arguments.runs.absolute(), out)
+        regenerate(PAPER, settings, arguments.runs.absolute(), out, jobs=arguments.jobs)
     except (EvaluationError, Stopped) as error:
         raise SystemExit(f"{type(error).__name__}: {error}") from error
     print(f"Results: {out / 'README.md'}")

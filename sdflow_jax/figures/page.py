@@ -1,6 +1,5 @@
 """The results page: every sentence of it follows from the numbers, but for the reading of them."""
 
-import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -24,8 +23,8 @@ def results_page(
     settings: Settings,
     areas: Mapping[str, Areas],
     summaries: Mapping[tuple[str, str], Sequence[Mapping[str, Any]]],
-    figures: Sequence[str],
-    seconds: Mapping[str, float],
+    pictures: Sequence[str],
+    core_seconds: Mapping[str, float],
     reading: str = "",
 ) -> str:
     """The page as Markdown.
@@ -35,27 +34,27 @@ def results_page(
       settings: how much was computed.
       areas: judge -> (contender, request, measure) -> curves and areas.
       summaries: (contender, judge) -> the evaluation's summary for each seed.
-      figures: names of the pictures beside the page, in order, as `NAME.png`.
-      seconds: wall time of each step.
+      pictures: names of the picture files beside the page, in order.
+      core_seconds: wall time of each step times the processor cores it had.
       reading: what a person makes of it, Markdown.
     """
     main = settings.judges[0]
-    hours = sum(seconds.values()) / 3600
+    hours = sum(core_seconds.values()) / 3600
     blocks = [
         "# Results",
         "Written by `make figures` from the numbers in [`points.csv`](points.csv) and"
         " [`areas.csv`](areas.csv). Only what stands under *Reading*, if anything, is by hand, from"
         " `reading.md`.",
         f"Training seeds of each method: {settings.seeds}. Faces: the {settings.split} split."
-        f" {hours:.1f} hours on {os.cpu_count()} processor cores for what"
-        " this page needed, trainings and evaluations, without the pictures.",
+        f" {hours:.1f} hours of one processor core for what this page needed, trainings and"
+        " evaluations, without the pictures.",
         "An edit drives an attribute to its opposite, harder and harder. *Accuracy* is the share of"
         " faces on which the judge sees the attribute turned, *identity* the cosine of the identity"
         " embeddings of the edited and the unedited reconstruction, *other attributes* the share of"
         " the judge's other decisions that stay.",
         "The area under a curve is the mean preservation over accuracies from 0 to 95%; an accuracy"
-        f" that a method does not reach counts 0. Brackets: 95% bootstrap intervals over {drawn_over(settings)}."
-        " Leads compare the same faces.",
+        " that a method does not reach counts 0. Brackets: 95% bootstrap intervals over"
+        f" {drawn_over(settings.seeds)}. Leads compare the same faces.",
         "The methods share faces, networks and solver, not the care that went into their settings:"
         " SDFlow's loss weights and learning rates were chosen by looking at validation faces, the"
         " baselines' are their papers' or plain choices.",
@@ -66,7 +65,9 @@ def results_page(
         blocks.append(f"## Methods, judged by {JUDGES.get(judge, judge)}")
         blocks.append(
             f"On the first {settings.faces_for(judge)} faces of the split, less those on which the"
-            " judge and the training classifier disagree before any edit."
+            " judge and the training classifier disagree before any edit;"
+            f" {settings.seeds_for(judge)} training seeds, intervals over"
+            f" {drawn_over(settings.seeds_for(judge))}."
         )
         blocks.append(_area_table(study.methods, areas[judge]))
         blocks += _verdict(study, areas[judge])
@@ -96,13 +97,13 @@ def results_page(
             agreement,
         ]
     blocks.append("## Figures")
-    blocks += [f"![{name}]({name}.png)" for name in figures]
+    blocks += [f"![{name.partition('.')[0]}]({name})" for name in pictures]
     return "\n\n".join(blocks) + "\n"
 
 
-def drawn_over(settings: Settings) -> str:
+def drawn_over(seeds: int) -> str:
     """What the bootstrap draws."""
-    return "faces and training seeds" if settings.seeds > 1 else "faces (of the one training seed)"
+    return "faces and training seeds" if seeds > 1 else "faces (of the one training seed)"
 
 
 def _cell(found: Estimate | None) -> str:

@@ -74,10 +74,12 @@ class Settings:
 
     Attributes:
       seeds: trainings of each contender, with the seeds 0, 1, ...
-      judges: sets of judges, as for `evaluate.py --judge`; the first is the main one.
+      judges: sets of judges, as for `evaluate.py --judge`. The first judges every run; the others
+        the methods compared, not the ablation's variants between them.
       split: the faces that are edited.
       num_faces: how many of them.
       num_faces_external: the same for the external judges, who run on the host and are slow.
+      seeds_external: how many of the trainings these see.
       strengths: rising edit strengths. They go further than `evaluate.py` by default, so that a
         method that moves in smaller steps is not cut short.
       batch_size: faces per compiled call.
@@ -90,8 +92,9 @@ class Settings:
     seeds: int = 3
     judges: tuple[str, ...] = ("config", "external")
     split: str = "test"
-    num_faces: int = 500
-    num_faces_external: int = 200
+    num_faces: int = 300
+    num_faces_external: int = 100
+    seeds_external: int = 1
     strengths: tuple[float, ...] = (*STRENGTHS, 2.0, 2.5, 3.0, 4.0, 6.0, 8.0, 12.0)
     batch_size: int = 32
     num_samples: int = 32
@@ -104,6 +107,11 @@ class Settings:
         return (
             min(self.num_faces, self.num_faces_external) if judge == "external" else self.num_faces
         )
+
+    def seeds_for(self, judge: str) -> int:
+        """How many trainings of a contender a set of judges sees."""
+        is_slow = judge == "external" and judge != self.judges[0]
+        return min(self.seeds, self.seeds_external) if is_slow else self.seeds
 
 
 # The same code in little time: for looking at the machinery, not at the numbers.
@@ -137,6 +145,7 @@ class Run:
       config_flag: for `--config`.
       overrides: config values of this run, as for the command line.
       workdir: its directory.
+      judges: the sets of judges that see it.
     """
 
     contender: str
@@ -144,6 +153,7 @@ class Run:
     config_flag: str
     overrides: Mapping[str, Any]
     workdir: pathlib.Path
+    judges: tuple[str, ...]
 
 
 def plan_runs(study: Study, settings: Settings, directory: pathlib.Path) -> list[Run]:
@@ -160,7 +170,13 @@ def plan_runs(study: Study, settings: Settings, directory: pathlib.Path) -> list
             overrides = {**fitting, "seed": seed, "data.directory": str(directory / "data")}
             config.update_from_flattened_dict(overrides)
             workdir = directory / f"{contender}-seed{seed}-{_digest(config)}"
-            runs.append(Run(contender, seed, str(_located(file)), overrides, workdir))
+            judges = tuple(
+                judge
+                for judge in settings.judges
+                if judge == settings.judges[0]
+                or (contender in study.methods and seed < settings.seeds_for(judge))
+            )
+            runs.append(Run(contender, seed, str(_located(file)), overrides, workdir, judges))
     return runs
 
 

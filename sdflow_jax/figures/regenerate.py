@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
+from PIL import Image
 
 from sdflow_jax.config import load_config
 from sdflow_jax.data import face_latents
@@ -20,17 +21,23 @@ from sdflow_jax.evaluation.plots import semantic_variables_figure
 from sdflow_jax.evaluation.report import load_outcomes, write_whole
 from sdflow_jax.figures.areas import Resampled, estimate, resample_all
 from sdflow_jax.figures.curves import curves_figure
-from sdflow_jax.figures.execution import carry_out, seconds_spent
+from sdflow_jax.figures.execution import carry_out, core_seconds_spent
 from sdflow_jax.figures.faces import faces_figures
 from sdflow_jax.figures.page import drawn_over, results_page
 from sdflow_jax.figures.plan import Run, Settings, Study, plan_runs
 from sdflow_jax.training import build
 
 DOTS_PER_INCH = 110
+JPEG_QUALITY = 90
 
 
 def regenerate(
-    study: Study, settings: Settings, runs_directory: pathlib.Path, results: pathlib.Path
+    study: Study,
+    settings: Settings,
+    runs_directory: pathlib.Path,
+    results: pathlib.Path,
+    *,
+    jobs: int = 1,
 ) -> None:
     """Train and evaluate what is missing, then write figures, tables and the page.
 
@@ -40,21 +47,23 @@ def regenerate(
       runs_directory: of the trainings, which a later call continues and reuses.
       results: gets the pictures, `points.csv`, `areas.csv` and `README.md`. A `reading.md` that
         lies there becomes a section of the page.
+      jobs: trainings and evaluations at a time.
 
     Raises:
       Stopped: if a training or an evaluation ended before it was done.
     """
     runs = plan_runs(study, settings, runs_directory)
-    carry_out(runs, settings, runs_directory)
+    carry_out(runs, settings, runs_directory, jobs=jobs)
 
     by_contender = {name: [run for run in runs if run.contender == name] for name in study.configs}
     outcomes = {
         judge: {
             name: [
                 load_outcomes(results_directory(run.workdir, judge) / "outcomes.npz")
-                for run in contender_runs
+                for run in judged
             ]
             for name, contender_runs in by_contender.items()
+            if (judged := [run for run in contender_runs if judge in run.judges])
         }
         for judge in settings.judges
     }
@@ -64,18 +73,24 @@ def regenerate(
     }
     summaries = {(run.contender, judge): [] for run in runs for judge in settings.judges}
     for run in runs:
-        for judge in settings.judges:
+        for judge in run.judges:
             file = results_directory(run.workdir, judge) / "summary.json"
             summaries[run.contender, judge].append(json.loads(file.read_text()))
 
-    figures = _figures(study, settings, by_contender, outcomes, areas)
-    for name, figure in figures.items():
+    pictures = []
+    for name, figure in _figures(study, settings, by_contender, outcomes, areas).items():
+        # Faces as JPEG, at a fifth of the size; lines as PNG.
+        kind = "jpg" if figure.axes[0].images else "png"
+        pictures.append(f"{name}.{kind}")
+        options = {"pil_kwargs": {"quality": JPEG_QUALITY}} if kind == "jpg" else {}
         write_whole(
-            results / f"{name}.png",
-            lambda stream, figure=figure: figure.savefig(stream, format="png", dpi=DOTS_PER_INCH),
+            results / pictures[-1],
+            lambda stream, figure=figure, kind=kind, options=options: figure.savefig(
+                stream, format=kind, dpi=DOTS_PER_INCH, **options
+            ),
         )
-    copied = _copy_samples(study, settings, by_contender, results)
-    _write(results / "points.csv", _points(runs, settings))
+    pictures += _copy_samples(study, settings, by_contender, results)
+    _write(results / "points.csv", _points(runs))
     _write(results / "areas.csv", _areas_csv(areas, settings))
     reading = results / "reading.md"
     page = results_page(
@@ -83,8 +98,8 @@ def regenerate(
         settings,
         areas,
         summaries,
-        [*figures, *copied],
-        seconds_spent(runs_directory, runs, settings),
+        pictures,
+        core_seconds_spent(runs_directory, runs),
         reading.read_text() if reading.exists() else "",
     )
     _write(results / "README.md", page)
@@ -109,9 +124,7 @@ def _figures(
     for judge in settings.judges:
         suffix = "" if judge == main else f"_{judge}"
         figures[f"figure4_methods{suffix}"] = _curves(study.methods, areas[judge], settings, judge)
-        figures[f"figure5_ablation{suffix}"] = _curves(
-            study.ablation, areas[judge], settings, judge
-        )
+    figures["figure5_ablation"] = _curves(study.ablation, areas[main], settings, main)
     figures |= _faces(study, study.ablation, "figure6", settings, by_contender, outcomes[main])
     return figures
 
@@ -124,8 +137,9 @@ def _curves(titles, areas, settings: Settings, judge: str) -> Figure:
         requests,
         caption=(
             f"{settings.faces_for(judge)} {settings.split} faces at most, judges: {judge}. Lines: mean over"
-            f" {settings.seeds} training seeds, to where every seed reaches (dot).\n"
-            f"Bands: 95% bootstrap over {drawn_over(settings)}. Upper right is better."
+            f" {settings.seeds_for(judge)} training seeds, to where every seed reaches (dot).\n"
+            f"Bands: 95% bootstrap over {drawn_over(settings.seeds_for(judge))}. Upper right is"
+            " better."
         ),
     )
 
@@ -171,26 +185,31 @@ def _faces(
 
 
 def _copy_samples(study, settings, by_contender, results: pathlib.Path) -> list[str]:
-    """The pictures of sampled faces of every flow's first seed, among the methods compared."""
+    """The pictures of sampled faces of every flow's first seed, among the methods compared, half
+    as large.
+    """
     copied = []
     for name in study.methods:
         directory = results_directory(by_contender[name][0].workdir, settings.judges[0])
         for file in sorted(directory.glob("samples_*.png")):
-            copied.append(f"{file.stem}_{name}")
-            content = file.read_bytes()
+            copied.append(f"{file.stem}_{name}.jpg")
+            with Image.open(file) as image:
+                smaller = image.convert("RGB").reduce(2)
             write_whole(
-                results / f"{copied[-1]}.png",
-                lambda stream, content=content: stream.write(content),
+                results / copied[-1],
+                lambda stream, smaller=smaller: smaller.save(
+                    stream, format="jpeg", quality=JPEG_QUALITY
+                ),
             )
     return copied
 
 
-def _points(runs: Sequence[Run], settings: Settings) -> str:
+def _points(runs: Sequence[Run]) -> str:
     """Every run's points, with the columns contender, seed and judge before their own."""
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
     for number, run in enumerate(runs):
-        for position, judge in enumerate(settings.judges):
+        for position, judge in enumerate(run.judges):
             with (results_directory(run.workdir, judge) / "points.csv").open(newline="") as file:
                 head, *rows = csv.reader(file)
             if number == position == 0:
@@ -211,7 +230,8 @@ def _areas_csv(
         for key, drawn in found.items():
             area = estimate(drawn.area, drawn.areas)
             numbers: list[Any] = [area.value, area.low, area.high, drawn.highest_accuracy]
-            writer.writerow([judge, *key, settings.seeds, *(f"{x:.6f}" for x in numbers)])
+            seeds = settings.seeds_for(judge)
+            writer.writerow([judge, *key, seeds, *(f"{x:.6f}" for x in numbers)])
     return stream.getvalue()
 
 

@@ -21,7 +21,12 @@ def page(areas, summaries=None):
     empty = {(name, "config"): [{}] for name in STUDY.configs}
     settings = Settings(seeds=3, judges=("config",))
     return results_page(
-        STUDY, settings, {"config": areas}, summaries or empty, ["figure4_methods"], {"x": 7200.0}
+        STUDY,
+        settings,
+        {"config": areas},
+        summaries or empty,
+        ["figure4_methods.png"],
+        {"x": 7200.0},
     )
 
 
@@ -46,7 +51,10 @@ def test_verdict_follows_the_interval_of_the_lead():
         line.startswith("| Male | identity | Method A") and "undecided" in line for line in lines
     )
     assert "larger than the other method's in 1 of 3 comparisons, smaller in 1" in text
-    assert "2.0 hours" in text and "![figure4_methods](figure4_methods.png)" in text
+    assert (
+        "2.0 hours of one processor core" in text
+        and "![figure4_methods](figure4_methods.png)" in text
+    )
     assert "| Young | Ours | 0.800 [0.79" in text and "97.0%" in text
 
 

@@ -1,6 +1,7 @@
 """The whole way from configs to the results page, with two small methods on the tiny world."""
 
 import csv
+import dataclasses
 import pathlib
 import shutil
 
@@ -48,21 +49,23 @@ def results(study, tmp_path_factory):
     patch.setenv("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
     (directory / "results").mkdir()
     (directory / "results" / "reading.md").write_text("Nothing can be learnt from this.\n")
-    regenerate(study, SETTINGS, directory / "runs", directory / "results")
+    regenerate(study, SETTINGS, directory / "runs", directory / "results", jobs=2)
     patch.undo()
     return directory
 
 
 def test_page_shows_every_picture_and_the_tables(results):
     page = (results / "results" / "README.md").read_text()
-    names = {path.stem for path in (results / "results").glob("*.png")}
-    assert {"figure2_semantic_variables", "figure4_methods", "figure5_ablation"} <= names
+    files = [path for path in (results / "results").iterdir() if path.suffix in (".png", ".jpg")]
+    names = {path.name for path in files}
+    assert {"figure2_semantic_variables.png", "figure4_methods.png"} <= names
+    assert "figure5_ablation.png" in names
     for request in (*EDITED_ATTRIBUTES, "all"):
-        assert {f"figure3_{request}", f"figure6_{request}"} <= names
-    assert {"samples_shared_styleflow", "samples_independent_styleflow"} <= names
-    for name in names:
-        assert f"![{name}]({name}.png)" in page
-        with Image.open(results / "results" / f"{name}.png") as image:
+        assert {f"figure3_{request}.jpg", f"figure6_{request}.jpg"} <= names
+    assert {"samples_shared_styleflow.jpg", "samples_independent_styleflow.jpg"} <= names
+    for path in files:
+        assert f"![{path.stem}]({path.name})" in page
+        with Image.open(path) as image:
             image.load()
     for title in ("InterFaceGAN", "StyleFlow", "## Ablation", "## Sampling"):
         assert title in page
@@ -98,6 +101,46 @@ def test_interrupted_training_is_not_taken_for_a_finished_one(study, tmp_path, m
     monkeypatch.setattr(execution, "_call", lambda *_: None)
     with pytest.raises(execution.Stopped, match="the same command continues"):
         regenerate(study, SETTINGS, tmp_path / "runs", tmp_path / "results")
+
+
+def test_no_run_begins_after_one_that_failed(study, tmp_path, monkeypatch):
+    begun = []
+
+    def fail(directory, step, cores, *arguments):
+        begun.append(step)
+        assert cores  # a process without a core would never start
+        raise execution.Stopped(step)
+
+    monkeypatch.setattr(execution, "_call", fail)
+    monkeypatch.setattr(execution, "_own_cores", lambda: {3, 5})
+    runs = plan_runs(study, dataclasses.replace(SETTINGS, seeds=4), tmp_path)
+    with pytest.raises(execution.Stopped):
+        execution.carry_out(runs, SETTINGS, tmp_path, jobs=3)
+    assert len(begun) == 1  # the one that builds the data set
+    monkeypatch.setattr(execution, "is_trained", lambda workdir: workdir == runs[0].workdir)
+    with pytest.raises(execution.Stopped):
+        execution.carry_out(runs, SETTINGS, tmp_path, jobs=3)
+    assert len(begun) <= 1 + 3 < len(runs)
+
+
+def test_cores_are_dealt_out_among_the_jobs():
+    assert execution._dealt({4, 1, 7, 2}, 2) == [{1, 4}, {2, 7}]
+    assert execution._dealt({0, 1}, 3) == [{0}, {1}, {0}]
+
+
+def test_slow_judges_see_some_trainings_of_the_methods_compared(study, tmp_path):
+    settings = dataclasses.replace(
+        SETTINGS, seeds=3, judges=("config", "external"), seeds_external=1
+    )
+    other = dataclasses.replace(
+        study, configs={**study.configs, "variant": study.configs["styleflow"]}
+    )
+    seen = {(run.contender, run.seed): run.judges for run in plan_runs(other, settings, tmp_path)}
+    assert seen["styleflow", 0] == ("config", "external")
+    assert seen["styleflow", 1] == seen["variant", 0] == ("config",)
+    alone = dataclasses.replace(settings, judges=("external",))
+    assert all(run.judges == ("external",) for run in plan_runs(other, alone, tmp_path))
+    assert alone.seeds_for("external") == 3 and settings.seeds_for("external") == 1
 
 
 def test_other_weights_or_settings_are_another_run(study, tmp_path):
