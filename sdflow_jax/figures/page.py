@@ -65,9 +65,7 @@ def results_page(
         blocks.append(f"## Methods, judged by {JUDGES.get(judge, judge)}")
         blocks.append(
             f"On the first {settings.faces_for(judge)} faces of the split, less those on which the"
-            " judge and the training classifier disagree before any edit;"
-            f" {settings.seeds_for(judge)} training seeds, intervals over"
-            f" {drawn_over(settings.seeds_for(judge))}."
+            " judge and the training classifier disagree before any edit."
         )
         blocks.append(_area_table(study.methods, areas[judge]))
         blocks += _verdict(study, areas[judge])

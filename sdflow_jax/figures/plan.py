@@ -79,7 +79,6 @@ class Settings:
       split: the faces that are edited.
       num_faces: how many of them.
       num_faces_external: the same for the external judges, who run on the host and are slow.
-      seeds_external: how many of the trainings these see.
       strengths: rising edit strengths. They go further than `evaluate.py` by default, so that a
         method that moves in smaller steps is not cut short.
       batch_size: faces per compiled call.
@@ -94,7 +93,6 @@ class Settings:
     split: str = "test"
     num_faces: int = 300
     num_faces_external: int = 100
-    seeds_external: int = 1
     strengths: tuple[float, ...] = (*STRENGTHS, 2.0, 2.5, 3.0, 4.0, 6.0, 8.0, 12.0)
     batch_size: int = 32
     num_samples: int = 32
@@ -107,11 +105,6 @@ class Settings:
         return (
             min(self.num_faces, self.num_faces_external) if judge == "external" else self.num_faces
         )
-
-    def seeds_for(self, judge: str) -> int:
-        """How many trainings of a contender a set of judges sees."""
-        is_slow = judge == "external" and judge != self.judges[0]
-        return min(self.seeds, self.seeds_external) if is_slow else self.seeds
 
 
 # The same code in little time: for looking at the machinery, not at the numbers.
@@ -173,8 +166,7 @@ def plan_runs(study: Study, settings: Settings, directory: pathlib.Path) -> list
             judges = tuple(
                 judge
                 for judge in settings.judges
-                if judge == settings.judges[0]
-                or (contender in study.methods and seed < settings.seeds_for(judge))
+                if judge == settings.judges[0] or contender in study.methods
             )
             runs.append(Run(contender, seed, str(_located(file)), overrides, workdir, judges))
     return runs

@@ -137,8 +137,8 @@ def _curves(titles, areas, settings: Settings, judge: str) -> Figure:
         requests,
         caption=(
             f"{settings.faces_for(judge)} {settings.split} faces at most, judges: {judge}. Lines: mean over"
-            f" {settings.seeds_for(judge)} training seeds, to where every seed reaches (dot).\n"
-            f"Bands: 95% bootstrap over {drawn_over(settings.seeds_for(judge))}. Upper right is"
+            f" {settings.seeds} training seeds, to where every seed reaches (dot).\n"
+            f"Bands: 95% bootstrap over {drawn_over(settings.seeds)}. Upper right is"
             " better."
         ),
     )
@@ -230,8 +230,7 @@ def _areas_csv(
         for key, drawn in found.items():
             area = estimate(drawn.area, drawn.areas)
             numbers: list[Any] = [area.value, area.low, area.high, drawn.highest_accuracy]
-            seeds = settings.seeds_for(judge)
-            writer.writerow([judge, *key, seeds, *(f"{x:.6f}" for x in numbers)])
+            writer.writerow([judge, *key, settings.seeds, *(f"{x:.6f}" for x in numbers)])
     return stream.getvalue()
 
 

@@ -128,19 +128,16 @@ def test_cores_are_dealt_out_among_the_jobs():
     assert execution._dealt({0, 1}, 3) == [{0}, {1}, {0}]
 
 
-def test_slow_judges_see_some_trainings_of_the_methods_compared(study, tmp_path):
-    settings = dataclasses.replace(
-        SETTINGS, seeds=3, judges=("config", "external"), seeds_external=1
-    )
+def test_second_judges_see_the_methods_compared(study, tmp_path):
+    settings = dataclasses.replace(SETTINGS, judges=("config", "external"))
     other = dataclasses.replace(
         study, configs={**study.configs, "variant": study.configs["styleflow"]}
     )
     seen = {(run.contender, run.seed): run.judges for run in plan_runs(other, settings, tmp_path)}
     assert seen["styleflow", 0] == ("config", "external")
-    assert seen["styleflow", 1] == seen["variant", 0] == ("config",)
+    assert seen["variant", 0] == ("config",)
     alone = dataclasses.replace(settings, judges=("external",))
     assert all(run.judges == ("external",) for run in plan_runs(other, alone, tmp_path))
-    assert alone.seeds_for("external") == 3 and settings.seeds_for("external") == 1
 
 
 def test_other_weights_or_settings_are_another_run(study, tmp_path):
