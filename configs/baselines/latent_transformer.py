@@ -16,8 +16,8 @@ def get_config() -> ml_collections.ConfigDict:
         del config[group]
     config.method = "latent_transformer"
     config.latent_classifier = {"hidden_sizes": (256, 128), "num_steps": 2000}
-    # Weights of the terms; nobody has tuned them in this world.
-    config.latent_transformer = {"classification": 1.0, "attribute": 10.0, "reconstruction": 10.0}
+    # The authors' weights.
+    config.latent_transformer = {"classification": 1.0, "attribute": 1.0, "reconstruction": 10.0}
     # Of the latent classifier and of the transformers. No limit of the gradient's norm: it would
     # tie the transformers of different attributes to each other.
     config.optimizer.update(
@@ -25,11 +25,11 @@ def get_config() -> ml_collections.ConfigDict:
     )
     config.training.update(
         {
-            "num_steps": 3000,
+            "num_steps": 10000,
             "batch_size": 32,
-            "log_every": 50,
-            "sample_every": 1000,
-            "checkpoint_every": 500,
+            "log_every": 100,
+            "sample_every": 5000,
+            "checkpoint_every": 1000,
         }
     )
     return config

@@ -27,9 +27,10 @@ def check_codes(w_plus: Array, num_styles: int, style_dim: int) -> None:
 class LatentTransformer(nnx.Module):
     """Edits a code along an input-dependent direction: `w + strength * T(w)`, for one attribute.
 
-    `T` maps each of the n styles by an affine map of its own. The weights are stored with unit
-    variance and scaled by 1 / sqrt(style_dim) at run time, as upstream. Upstream accepts an
-    activation but never applies it: `T` is linear.
+    `T` maps each of the n styles by an affine map of its own. As upstream, the weights are stored
+    with variance 1 / style_dim (Glorot's) and scaled by 1 / sqrt(style_dim) once more at run time,
+    so that training begins with edits near nothing. Upstream accepts an activation but never
+    applies it: `T` is linear.
 
     Args:
       num_styles: n, rows of the code.
@@ -47,8 +48,9 @@ class LatentTransformer(nnx.Module):
             )
         self.num_styles = num_styles
         self.style_dim = style_dim
+        limit = (3.0 / style_dim) ** 0.5
         self.kernel = nnx.Param(
-            rngs.params.normal((num_styles, style_dim, style_dim))
+            rngs.params.uniform((num_styles, style_dim, style_dim), minval=-limit, maxval=limit)
         )  # [n, in, out]
         self.bias = nnx.Param(jnp.zeros((num_styles, style_dim)))
 

@@ -5,11 +5,11 @@ transformer T of attribute k turns it to the opposite, `w' = w + (y - p_k) T(w)`
 probability and y = 1 where p_k <= 1/2, else 0. Three terms:
 
   classification  cross-entropy of H(w')_k and y
-  attribute       sum over i != k of (1 - gamma_ki) (H(w')_i - H(w)_i)^2, of the logits
-  reconstruction  (w' - w)^2
+  attribute       mean over i of ((1 - gamma_ki) (H(w')_i - H(w)_i))^2, of the logits
+  reconstruction  mean of (w' - w)^2
 
 gamma_ki is the absolute correlation of the attributes over the training faces: what usually comes
-along with the attribute may come along with the edit.
+along with the attribute may come along with the edit. The terms are upstream's `compute_loss`.
 """
 
 from collections.abc import Sequence
@@ -66,7 +66,7 @@ def transformer_losses(
         after = classifier.logits(edited)
         surprise = optax.sigmoid_binary_cross_entropy(after[:, column], target)
         others = (1.0 - jnp.asarray(correlation)[column]).at[column].set(0.0)
-        kept = jnp.sum(others[None] * (after - before) ** 2, 1) / max(before.shape[1] - 1, 1)
+        kept = jnp.mean((others[None] * (after - before)) ** 2, 1)
         terms["classification"] += jnp.mean(_balanced(target) * surprise)
         terms["attribute"] += jnp.mean(kept)
         terms["reconstruction"] += jnp.mean((edited - w_plus) ** 2)
@@ -74,9 +74,7 @@ def transformer_losses(
 
 
 def _balanced(target: Float[Array, " b"]) -> Float[Array, " b"]:
-    """Weights of mean 1 by which both directions count the same; 1 where only one occurs."""
+    """Weights of mean 2 by which both directions count the same; 1 where only one occurs."""
     share = jnp.mean(target)
-    weights = 0.5 * (
-        target / jnp.maximum(share, 1e-6) + (1 - target) / jnp.maximum(1 - share, 1e-6)
-    )
+    weights = target / jnp.maximum(share, 1e-6) + (1 - target) / jnp.maximum(1 - share, 1e-6)
     return jnp.where((share > 0) & (share < 1), weights, 1.0)

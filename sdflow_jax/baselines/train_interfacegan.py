@@ -49,7 +49,9 @@ def train_interfacegan(
     )
     conditional = config["interfacegan"]["conditional"]
     directions = unit_directions(boundaries, separations, conditional=conditional)
-    directions = directions.reshape(len(boundaries), *latents.w_plus.shape[1:])
+    # One step for all styles, as upstream moves a code of W+.
+    num_styles = latents.w_plus.shape[1]
+    directions = np.repeat(directions[:, None], num_styles, axis=1)
     mover = AttributeDirections(*directions.shape, rngs=nnx.Rngs(0))
     mover.directions.set_value(jnp.asarray(directions))
     reader, arguments = build.load_classifier_variables(config)
@@ -71,7 +73,10 @@ def train_interfacegan(
 def fit_boundaries(
     latents: TrainingLatents, attributes: Sequence[str], settings: Mapping[str, Any], *, seed: int
 ) -> tuple[list[Boundary], list[float], dict[str, dict[str, float]]]:
-    """Fit one boundary for each attribute.
+    """Fit one boundary for each attribute, in W: between the means of the faces' styles.
+
+    The styles of a face are nearly equal. A boundary of all of them, flattened, would lean on their
+    small differences, which separate the training faces and show in no picture.
 
     Args:
       latents: the training faces.
@@ -81,10 +86,10 @@ def fit_boundaries(
       seed: of the choice among the extremes.
 
     Returns:
-      The boundaries; for each how far apart, along its normal, the means of the two extremes lie;
-      and a report, attribute -> numbers.
+      The boundaries; for each the distance along its normal that makes one unit of the classifier's
+      probability, by the means of the two extremes; and a report, attribute -> numbers.
     """
-    flat = latents.w_plus.reshape(len(latents.w_plus), -1)
+    means = latents.w_plus.mean(1)  # [f, d]
     boundaries, separations, report = [], [], {}
     for column in attribute_columns(latents.attributes, attributes):
         split = split_extremes(
@@ -93,9 +98,9 @@ def fit_boundaries(
             chosen=float(settings["extremes"]),
             train_share=settings["train_share"],
         )
-        boundary = fit_boundary(flat, split, penalty=settings["penalty"])
-        separation = _separation(boundary, flat, split)
-        correct, count = count_correct(boundary, flat, split.validation), len(split.validation[0])
+        boundary = fit_boundary(means, split, penalty=settings["penalty"])
+        separation = _separation(boundary, means, latents.predictions[:, column], split)
+        correct, count = count_correct(boundary, means, split.validation), len(split.validation[0])
         report[latents.attributes[column]] = {
             "training_faces": len(split.train[0]),
             "validation_faces": count,
@@ -107,10 +112,18 @@ def fit_boundaries(
     return boundaries, separations, report
 
 
-def _separation(boundary: Boundary, flat: Float[np.ndarray, "f d"], split: Split) -> float:
+def _separation(
+    boundary: Boundary,
+    means: Float[np.ndarray, "f d"],
+    probabilities: Float[np.ndarray, " f"],
+    split: Split,
+) -> float:
+    """Distance between the means of the two extremes for each unit of probability between them."""
     indices, labels = split.train
-    distance = boundary.distance(flat[indices])
-    return float(distance[labels > 0].mean() - distance[labels < 0].mean())
+    distance, probability = boundary.distance(means[indices]), probabilities[indices]
+    positive, negative = labels > 0, labels < 0
+    rise = probability[positive].mean() - probability[negative].mean()
+    return float((distance[positive].mean() - distance[negative].mean()) / rise)
 
 
 def unit_directions(
@@ -118,14 +131,14 @@ def unit_directions(
 ) -> Float[np.ndarray, "a d"]:
     """How far to move the latent for one unit of a semantic variable.
 
-    A unit leads from the mean of the faces that lack the attribute to the mean of those that have
-    it, measured across the attribute's own boundary. With `conditional` the way runs parallel to
+    A unit crosses the attribute's own boundary by as much as separates two faces whose
+    probabilities differ by one. With `conditional` the way runs parallel to
     the boundaries of the other attributes (the paper's conditional manipulation, equation 5), and
     is longer by as much as it is slanted.
 
     Args:
       boundaries: one for each attribute.
-      separations: distance of the two means of each.
+      separations: distance of a unit for each.
       conditional: whether to project the other attributes' normals out.
     """
     normals = [boundary.normal for boundary in boundaries]

@@ -29,6 +29,7 @@ class Resampled:
         edit that does not succeed preserves nothing of what was asked.
       areas: the same in each draw, [r].
       highest_accuracy: mean over seeds.
+      highest_accuracies: the same in each draw, [r].
     """
 
     curve: Float[np.ndarray, " l"]
@@ -36,6 +37,7 @@ class Resampled:
     area: float
     areas: Float[np.ndarray, " r"]
     highest_accuracy: float
+    highest_accuracies: Float[np.ndarray, " r"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,22 +72,25 @@ def resample(
     if not all(np.isfinite(x).all() for x in preservations):
         return None
     weights = bootstrap_weights(num_faces, num_resamples, seed=0)  # the same for all contenders
-    plain, drawn = [], []
+    plain, drawn, highest = [], [], []
     for outcome, kept in zip(seeds, preservations, strict=True):
         plain.append(preservation_at(outcome.success.mean(0), kept.mean(0), LEVELS))
         accuracies, means = weights @ outcome.success, weights @ kept
+        highest.append(accuracies.max(1))
         drawn.append(
             [preservation_at(a, p, LEVELS) for a, p in zip(accuracies, means, strict=True)]
         )
     curve, per_draw = np.mean(plain, axis=0), np.asarray(drawn)  # [l], [seeds, r, l]
     chosen = np.random.default_rng([1, stream]).integers(0, len(seeds), (num_resamples, len(seeds)))
-    curves = per_draw[chosen, np.arange(num_resamples)[:, None]]  # [r, seeds, l]
+    rows = np.arange(num_resamples)[:, None]
+    curves = per_draw[chosen, rows]  # [r, seeds, l]
     return Resampled(
         curve,
         curves.mean(1),
         float(np.nan_to_num(plain).mean()),
         np.nan_to_num(curves).mean((1, 2)),
         float(np.mean([outcome.success.mean(0).max() for outcome in seeds])),
+        np.asarray(highest)[chosen, rows].mean(1),
     )
 
 
@@ -95,9 +100,23 @@ def estimate(value: float, draws: Float[np.ndarray, " r"]) -> Estimate:
     return Estimate(float(value), float(low), float(high))
 
 
-def lead(ours: Resampled, other: Resampled) -> Estimate:
-    """How much larger our area is, the faces of each draw being the same for both."""
-    return estimate(ours.area - other.area, ours.areas - other.areas)
+def accuracy_lead(ours: Resampled, other: Resampled) -> Estimate:
+    """How much higher our highest accuracy is, the faces of each draw being the same for both."""
+    return estimate(
+        ours.highest_accuracy - other.highest_accuracy,
+        ours.highest_accuracies - other.highest_accuracies,
+    )
+
+
+def preservation_lead(ours: Resampled, other: Resampled) -> Estimate:
+    """How much more we preserve, on average over the accuracies that both reach.
+
+    What a method cannot reach is `accuracy_lead`'s matter alone. The faces of each draw are the same
+    for both.
+    """
+    return estimate(
+        np.nanmean(ours.curve - other.curve), np.nanmean(ours.curves - other.curves, axis=1)
+    )
 
 
 def resample_all(

@@ -103,6 +103,9 @@ def regenerate(
         reading.read_text() if reading.exists() else "",
     )
     _write(results / "README.md", page)
+    for file in results.glob("*.*g"):  # pictures of an earlier page
+        if file.name.startswith(("figure", "samples_")) and file.name not in pictures:
+            file.unlink()
 
 
 def _figures(

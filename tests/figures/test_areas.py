@@ -2,7 +2,13 @@ import numpy as np
 import pytest
 
 from sdflow_jax.evaluation.curves import EditOutcomes
-from sdflow_jax.figures.areas import LEVELS, lead, resample, resample_all
+from sdflow_jax.figures.areas import (
+    LEVELS,
+    accuracy_lead,
+    preservation_lead,
+    resample,
+    resample_all,
+)
 
 
 def outcomes(identity, *, reach=1.0, faces=40, seed=0):
@@ -55,7 +61,18 @@ def test_seeds_of_two_contenders_are_drawn_apart():
     one, two = (found[name, "Young", "identity"] for name in ("one", "two"))
     assert abs(np.corrcoef(one.areas, two.areas)[0, 1]) < 0.2
     # Equal methods, but nothing says that the second's seeds would come out as the first's do.
-    assert lead(one, two).value == 0 and lead(one, two).low < -0.05
+    assert preservation_lead(one, two).value == 0 and preservation_lead(one, two).low < -0.05
+
+
+def test_reach_and_preservation_are_compared_apart():
+    far, near = (
+        resample([outcomes(0.5, reach=reach)], "identity", num_resamples=200) for reach in (1, 0.5)
+    )
+    reached = accuracy_lead(far, near)
+    assert reached.value == pytest.approx(0.5, abs=0.03) and 0.3 < reached.low < reached.high < 0.7
+    # At equal accuracy the method of half the reach has gone twice as far: 0.5 x level more is lost.
+    levels = LEVELS[LEVELS <= 0.5]
+    assert preservation_lead(far, near).value == pytest.approx(0.5 * levels.mean(), abs=0.02)
 
 
 def test_accuracy_at_which_a_sweep_stops_does_not_count_as_missed():
@@ -67,10 +84,10 @@ def test_lead_on_the_same_faces_is_sharper_than_either_area():
     ours, other = (
         resample([outcomes(identity)], "identity", num_resamples=200) for identity in (0.6, 0.5)
     )
-    found = lead(ours, other)
+    found = preservation_lead(ours, other)
     assert found.value == pytest.approx(0.05, abs=0.01) and found.low > 0
     assert found.high - found.low < 2 * (np.quantile(ours.areas, 0.975) - ours.areas.min())
-    equal = lead(ours, ours)
+    equal = preservation_lead(ours, ours)
     assert equal.value == equal.low == equal.high == 0
 
 
