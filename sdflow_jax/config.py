@@ -48,6 +48,7 @@ _FREE = {
     },
     "data": {"directory", "num_threads", "prefetch", "annotation_batch_size", "folder"},
     "networks": set(JUDGING_ROLES),
+    "solver": {"max_steps"},  # a bound: no solve that stays within it changes
 }
 
 

@@ -113,6 +113,8 @@ def test_resuming_may_change_lengths_but_not_the_course(config):
     config.training.num_steps = 99
     config.data.num_threads = 1
     run_config.check_resumable(old, run_config.to_json(config))
+    config.solver.max_steps += 1  # what a run that failed for want of steps is told to do
+    run_config.check_resumable(old, run_config.to_json(config))
     config.optimizer.learning_rate = 0.5
     with pytest.raises(run_config.ConfigError, match="learning_rate was .* and is now 0.5"):
         run_config.check_resumable(old, run_config.to_json(config))

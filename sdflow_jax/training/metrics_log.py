@@ -161,7 +161,8 @@ def _check(step: int, values: Mapping[str, float]) -> None:
     if not values["success"]:
         raise TrainingDiverged(
             f"step {step}: the flow's differential equation was not solved within its steps; raise"
-            " config.solver.max_steps, or config.solver.rtol and config.solver.atol"
+            " config.solver.max_steps, and the same command continues, or config.solver.rtol and"
+            " config.solver.atol, in another --workdir"
         )
     bad = [name for name, value in values.items() if not math.isfinite(value)]
     if bad:
