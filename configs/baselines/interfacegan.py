@@ -1,4 +1,4 @@
-"""InterFaceGAN (Shen et al. 2020) in the pocket world: linear boundaries in W+.
+"""InterFaceGAN (Shen et al. 2020) in the pocket world: linear boundaries in W, which move all styles.
 
 python train.py --config=configs/baselines/interfacegan.py --workdir=runs/interfacegan
 """

@@ -141,7 +141,7 @@ def fit_boundary(
     agree to a cosine of about 0.999995.
 
     Args:
-      latents: all examples, [n, d]; W+ codes are flattened by the caller.
+      latents: all examples, [n, d].
       split: from `split_extremes`.
       penalty: the support vector machine's C.
     """

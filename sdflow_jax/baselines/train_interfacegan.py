@@ -1,4 +1,4 @@
-"""Training of InterFaceGAN in W+: one support vector machine for each attribute (Shen et al. 2020).
+"""Training of InterFaceGAN: one support vector machine for each attribute (Shen et al. 2020).
 
 The hyperplanes separate the faces that the frozen classifier C finds most and least likely to have
 an attribute. There is nothing to resume: it takes seconds.

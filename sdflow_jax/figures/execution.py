@@ -15,6 +15,7 @@ from collections.abc import Sequence, Set
 from sdflow_jax import networks
 from sdflow_jax.config import JUDGING_ROLES, load_config
 from sdflow_jax.evaluation import EvaluationSettings, results_directory
+from sdflow_jax.evaluation.report import write_whole
 from sdflow_jax.figures.plan import ROOT, Run, Settings
 
 TIMES_FILE = "core_seconds.json"
@@ -191,9 +192,7 @@ def _call(
             spent = _read_times(directory)
             passed = (time.monotonic() - start) * len(cores)
             spent[step] = round(spent.get(step, 0.0) + passed, 1)
-            directory.mkdir(parents=True, exist_ok=True)
-            partial = directory / f"{TIMES_FILE}.partial"
-            partial.write_text(json.dumps(spent, indent=1) + "\n")
-            partial.replace(directory / TIMES_FILE)
+            text = json.dumps(spent, indent=1) + "\n"
+            write_whole(directory / TIMES_FILE, lambda stream: stream.write(text.encode()))
     if code != 0:
         raise Stopped(f"{script} ended with status {code} ({step}); the same command continues")
