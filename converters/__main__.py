@@ -21,6 +21,7 @@ from converters.arrays_report import digest, table
 from converters.check import check_keys
 from converters.errors import CheckpointError
 from converters.kinds import KINDS, load_kind, recognise
+from converters.notes import input_notes, missing_notes
 from converters.torch_reader import read_checkpoint
 from sdflow_jax import networks
 from sdflow_jax.baselines.interfacegan import load_boundary, save_boundary
@@ -61,6 +62,9 @@ def main(argv: Sequence[str] | None = None) -> int:
                 dtype=arguments.dtype,
                 overwrite=arguments.overwrite,
                 average_of=arguments.average_of,
+                attributes=arguments.attributes,
+                image_size=arguments.image_size,
+                crop=arguments.crop,
             )
     except (CheckpointError, networks.NetworkFileError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
@@ -81,6 +85,9 @@ def convert_network(
     dtype: str = "float32",
     overwrite: bool = False,
     average_of: str | os.PathLike[str] | None = None,
+    attributes: Sequence[str] | None = None,
+    image_size: int | None = None,
+    crop: Sequence[float] | None = None,
     report: Callable[[str], None] = print,
 ) -> pathlib.Path:
     """Convert one checkpoint; returns the network file.
@@ -94,6 +101,9 @@ def convert_network(
       overwrite: replace a network file that is there already.
       average_of: for an e4e encoder, a generator's network file: measure codes from its average
         style, as upstream's demo does, in place of the encoder's own average code.
+      attributes: what the network's outputs are; see `converters.notes.input_notes`.
+      image_size: side of its input in pixels; the same.
+      crop: the part of the face that it sees; the same.
       report: called with lines of text as the work goes on.
 
     Raises:
@@ -114,9 +124,14 @@ def convert_network(
         del tree
         for key in arrays:  # one by one, so that never all arrays are there twice
             arrays[key] = _stored(key, arrays[key], np.dtype(dtype))
+        told = input_notes(
+            network, arguments, attributes=attributes, image_size=image_size, crop=crop
+        )
     except CheckpointError as error:
         raise CheckpointError(f"{checkpoint}: {error}") from error
-    notes = {"source": pathlib.Path(checkpoint).name, "kind": kind}
+    if sentence := missing_notes(network, arguments, told):
+        report(sentence)
+    notes = {"source": pathlib.Path(checkpoint).name, "kind": kind, **told}
     if average_of is not None:
         if network != "InversionEncoder":
             raise CheckpointError(f"{checkpoint}: only an e4e encoder takes the average of another")
@@ -255,6 +270,17 @@ def _bare_name(name: str) -> str:
     return name
 
 
+def _shares(text: str) -> tuple[float, ...]:
+    try:
+        return tuple(float(share) for share in text.split(","))
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"expected numbers with commas, got {text!r}") from error
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(name.strip() for name in text.split(","))
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m converters", description=__doc__.partition("\n")[0]
@@ -279,6 +305,25 @@ def _parser() -> argparse.ArgumentParser:
         metavar="GENERATOR",
         help="e4e only: measure codes from the average style of this converted generator, as"
         " upstream's demo does, not from the encoder's own average code",
+    )
+    parser.add_argument(
+        "--attributes",
+        type=_names,
+        metavar="NAME,NAME,...",
+        help="classifiers and semantic encoders: what the outputs are, in their order; without it, 40"
+        " outputs of a classifier are CelebA's attributes",
+    )
+    parser.add_argument(
+        "--image-size",
+        type=int,
+        metavar="PIXELS",
+        help="classifiers and semantic encoders: side of the images that the network takes",
+    )
+    parser.add_argument(
+        "--crop",
+        type=_shares,
+        metavar="TOP,LEFT,SIDE",
+        help="identity encoders: the part of the face that the network takes, in shares of the side",
     )
     return parser
 

@@ -35,8 +35,8 @@ def load_reader(path: str | os.PathLike[str]) -> tuple[nnx.Module, tuple[str, ..
     for note in ("attributes", "image_size"):
         if not notes.get(note):
             raise networks.NetworkFileError(
-                f"{path}: the file lacks the note {note!r}; training writes it, for"
-                " converted weights give it to `networks.save_network(..., notes=...)`"
+                f"{path}: the file lacks the note {note!r}; training writes it, and so does"
+                f" `python -m converters` with --{note.replace('_', '-')}"
             )
     encoder = networks.load_network(path)
     attributes = tuple(name.strip() for name in notes["attributes"].split(","))

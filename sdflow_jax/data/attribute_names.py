@@ -34,7 +34,7 @@ def attribute_names(metadata: Mapping[str, Any]) -> tuple[str, ...]:
     if len(names) != count:
         raise ValueError(
             f"the classifier predicts {count} attributes and its file names {len(names)}"
-            f" ({note!r}); save it with the metadata note 'attributes', names separated by commas"
+            f" ({note!r}); convert it with --attributes NAME,NAME,..."
         )
     return names
 
