@@ -11,7 +11,7 @@ PIP_INSTALL = $(BIN)/python -m pip install --disable-pip-version-check --quiet -
 # Train SDFlow on the pocket world, then draw its metric curves and edits.
 pocket: $(VENV)/installed
 	$(BIN)/python train.py --config=configs/pocket.py --workdir=$(RUN)
-	$(BIN)/python evaluate.py --config=configs/pocket.py --workdir=$(RUN)
+	$(BIN)/python evaluate.py --workdir=$(RUN)
 	@echo "Pictures: $(RUN)/evaluation"
 
 # Train, evaluate and draw everything in docs/results: hours, and continues where it was stopped.

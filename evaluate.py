@@ -1,37 +1,41 @@
 """Evaluate a training run: identity and attribute preservation against editing accuracy.
 
     python evaluate.py --workdir=runs/pocket
-    python evaluate.py --config=configs/pocket.py --workdir=runs/pocket --num_faces=2000
     python evaluate.py --workdir=runs/pocket --judge=external
+    python evaluate.py --workdir=runs/ffhq --faces=CELEBA_HQ \\
+        --network=evaluation_classifier=networks/evaluation_classifier.safetensors \\
+        --network=identity_encoder=networks/identity_encoder.safetensors
 
 Reads the networks that `train.py` left in the working directory and the test faces of its data set,
 and writes to `WORKDIR/evaluation/` the curves (`preservation.png`, with every point in
 `points.csv`), their summary (`summary.json`), histograms of the semantic variables, edited faces,
-and new faces if the method is a flow.
+and new faces if the method is a flow. All else is as in the run's config.
 
 With --judge=external published networks judge, which nobody here trained (`make
-pocket-build-environment` installs them), and the results go to `WORKDIR/evaluation_external/`.
-Without --config the run's own config is used; with it, only the networks that judge and the place
-of the data may differ from the run's.
+pocket-build-environment` installs them), and the results go to `WORKDIR/evaluation_external/`. With
+--faces the faces of another folder are edited, aligned as the run's, and the folder's name is
+appended to that of the results.
 """
 
 import pathlib
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import jax
 from absl import app, flags, logging
-from ml_collections import config_flags
 
 from sdflow_jax import networks
 from sdflow_jax.config import (
     JUDGING_ROLES,
+    ROLES,
     ConfigError,
     check_config,
-    check_resumable,
+    check_contents,
     load_config,
-    to_json,
 )
 from sdflow_jax.data import face_latents
 from sdflow_jax.data.attribute_names import attribute_columns
+from sdflow_jax.data.image_folder import image_files
 from sdflow_jax.data.image_source import DataError
 from sdflow_jax.editing_methods import load_method
 from sdflow_jax.evaluation import (
@@ -49,11 +53,18 @@ from sdflow_jax.evaluation.report import table
 from sdflow_jax.networks import NetworkFileError
 from sdflow_jax.training import build
 
-CONFIG = config_flags.DEFINE_config_file("config", None, "The config file.", lock_config=True)
 WORKDIR = flags.DEFINE_string("workdir", None, "Directory of a training run.", required=True)
 NUM_FACES = flags.DEFINE_integer("num_faces", 500, "How many faces of the split to edit.")
 SPLIT = flags.DEFINE_string(
     "split", "test", "The faces: test, or validation to choose settings by."
+)
+FACES = flags.DEFINE_string(
+    "faces",
+    None,
+    "A directory of other faces, aligned as the run's; the first --num_faces by name are edited.",
+)
+NETWORKS = flags.DEFINE_multi_string(
+    "network", [], "ROLE=FILE: a network in place of the config's, the judges above all."
 )
 BATCH_SIZE = flags.DEFINE_integer("batch_size", 32, "Faces per compiled call.")
 JUDGE = flags.DEFINE_enum(
@@ -73,20 +84,37 @@ STRENGTH_LIST = flags.DEFINE_list(
 
 
 def run(
-    config,
+    config: Mapping[str, Any],
     workdir: pathlib.Path,
     settings: EvaluationSettings,
-    split: str,
+    split: str = "test",
     judge: str = "config",
-) -> dict:
-    """Evaluate the run in `workdir` and write the results into `results_directory`."""
+    faces: str | None = None,
+) -> dict[str, Any]:
+    """Evaluate the run in `workdir` and write the results into its `results_directory`.
+
+    Args:
+      config: the run's, as by `load_config`.
+      workdir: the run's directory.
+      settings: how much is evaluated.
+      split: of the run's faces.
+      judge: "config" or "external".
+      faces: a directory of images in place of the run's faces.
+
+    Returns:
+      The summary, as in `summary.json`.
+    """
     check_config(config)
+    check_contents(config)
     files = config["networks"]
     for role in JUDGING_ROLES:
         if not files.get(role):
             raise ConfigError(
-                f"config.networks.{role} must be a network file: the evaluation needs a judge"
+                f"config.networks.{role} must be a network file: the evaluation needs a judge;"
+                f" give --network={role}=FILE"
             )
+    if faces is not None:
+        config = {**config, "data": _data_of_folder(config["data"], faces, settings.num_faces)}
     method = load_method(workdir)
     dataset = build.prepare_data(config, workdir)
     recipe = face_latents.read_recipe(dataset)
@@ -108,13 +136,46 @@ def run(
         World(generator, judges),
         method,
         face_latents.open_split(dataset, split),
-        results_directory(workdir, judge),
+        _results(workdir, judge, faces),
         prediction_columns=attribute_columns(recipe["attributes"], method.attributes),
         requests=requests_for(requested),
         compared_judges=compared,
-        notes={"split": split, "judge": judge, "judge_files": judge_files},
+        notes={"split": split, "faces": faces or "", "judge": judge, "judge_files": judge_files},
         settings=settings,
     )
+
+
+def _results(workdir: pathlib.Path, judge: str, faces: str | None) -> pathlib.Path:
+    name = pathlib.Path(faces).expanduser().absolute().name if faces else ""
+    return results_directory(workdir, judge, name)
+
+
+def _data_of_folder(data: Mapping[str, Any], folder: str, num_faces: int) -> dict[str, Any]:
+    """The group `data` of a config with the first images of a folder as its test faces."""
+    directory = pathlib.Path(folder).expanduser().absolute()
+    count = min(len(image_files(directory)), num_faces)
+    if not count:
+        raise DataError(f"--faces {directory}: no PNG, JPEG or WebP image in this directory")
+    return {
+        **data,
+        "source": "folder",
+        "folder": str(directory),
+        "splits": {"test": (0, count)},
+        "limits": {},
+    }
+
+
+def _with_networks(config: dict[str, Any], replaced: Sequence[str]) -> dict[str, Any]:
+    """The config with other network files, each given as ROLE=FILE."""
+    files = dict(config["networks"])
+    for entry in replaced:
+        role, separator, file = entry.partition("=")
+        if not separator or role not in ROLES or not file:
+            raise ConfigError(
+                f"--network={entry}: expected ROLE=FILE, where ROLE is one of {', '.join(ROLES)}"
+            )
+        files[role] = file
+    return {**config, "networks": files}
 
 
 def main(argv: list[str]) -> None:
@@ -133,14 +194,13 @@ def main(argv: list[str]) -> None:
     except ValueError as error:
         raise app.UsageError(str(error)) from error
     try:
-        config = load_config(workdir)
-        if CONFIG.value is not None:
-            check_resumable(config, to_json(CONFIG.value))
-            config = to_json(CONFIG.value)
+        if FACES.value and SPLIT.value != "test":
+            raise ConfigError(f"--faces are test faces; --split={SPLIT.value} is of the run's own")
+        config = _with_networks(load_config(workdir), NETWORKS.value)
         # As in training: a GPU would round the factors of float32 products otherwise.
         jax.config.update("jax_default_matmul_precision", config["training"]["matmul_precision"])
         logging.info("evaluating %s on %s", workdir, jax.devices()[0].device_kind)
-        summary = run(config, workdir, settings, SPLIT.value, JUDGE.value)
+        summary = run(config, workdir, settings, SPLIT.value, JUDGE.value, FACES.value)
     except (
         ConfigError,
         DataError,
@@ -152,7 +212,7 @@ def main(argv: list[str]) -> None:
         # A mistake in what was asked, not in the program: no traceback.
         raise SystemExit(f"{type(error).__name__}: {error}") from error
     print(table(summary))
-    print(f"Results are in {results_directory(workdir, JUDGE.value)}.")
+    print(f"Results are in {_results(workdir, JUDGE.value, FACES.value)}.")
 
 
 if __name__ == "__main__":

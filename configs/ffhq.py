@@ -15,9 +15,11 @@ size that the inversion encoder takes, 256 pixels. The judges, `networks.evaluat
 
     python -m converters OTHER_CLASSIFIER.pth --out networks --name evaluation_classifier
     python -m converters model_ir_se50.pth --out networks
-    python evaluate.py --workdir=runs/ffhq --config=configs/ffhq.py --config.data.folder=FFHQ \
-        --config.networks.evaluation_classifier=networks/evaluation_classifier.safetensors \
-        --config.networks.identity_encoder=networks/identity_encoder.safetensors
+    python evaluate.py --workdir=runs/ffhq \
+        --network=evaluation_classifier=networks/evaluation_classifier.safetensors \
+        --network=identity_encoder=networks/identity_encoder.safetensors
+
+With `--faces=CELEBA_HQ` as well it edits the aligned images of that directory, as the paper does.
 """
 
 import importlib.util

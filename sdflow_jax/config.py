@@ -36,6 +36,9 @@ _CHECKPOINTS = {
     "identity_encoder": "ARCFACE.pth",
 }
 
+# What a residual network is made of, and the defaults of `SemanticEncoder` and `AttributeClassifier`.
+_BACKBONE = {"depth": 34, "width": 64, "stem_pool": True}
+
 # Top-level keys that configs may leave out, as those did which are older than the keys.
 DEFAULTS = {"method": "sdflow", "semantic_variables": "encoder"}
 
@@ -47,7 +50,7 @@ _FREE = {
         *("keep_checkpoints", "compilation_cache"),
     },
     "data": {"directory", "num_threads", "prefetch", "annotation_batch_size", "folder"},
-    "networks": set(JUDGING_ROLES),
+    "networks": set(ROLES),  # the place; what the files of training hold is checked by digest
     "solver": {"max_steps"},  # a bound: no solve that stays within it changes
 }
 
@@ -62,7 +65,7 @@ def check_config(config: Mapping[str, Any]) -> None:
     Raises:
       ConfigError: with one line for every mistake that was found.
     """
-    complaints = [*value_complaints(config), *_check_networks(config)]
+    complaints = [*value_complaints(config), *_check_networks(config), *_check_backbone(config)]
     if complaints:
         raise ConfigError("\n".join(complaints))
 
@@ -102,6 +105,31 @@ def _check_network(role: str, path: str, attributes: Sequence[str]) -> list[str]
     return []
 
 
+def _check_backbone(config: Mapping[str, Any]) -> list[str]:
+    """Whether the semantic encoder can start from the residual network that it is told to."""
+    path = config.get("initial_backbone", "")
+    if not path or config.get("semantic_variables", "encoder") != "encoder":
+        return []
+    try:
+        metadata = networks.read_metadata(path)
+    except networks.NetworkFileError as error:
+        return [f"config.initial_backbone: {error}"]
+    if metadata["network"] != "AttributeClassifier":
+        return [
+            "config.initial_backbone: expected an AttributeClassifier,"
+            f" {path} holds a {metadata['network']}"
+        ]
+    # Both classes have the same names and defaults for these.
+    found = {key: metadata["arguments"].get(key, x) for key, x in _BACKBONE.items()}
+    wanted = {key: config["semantic_encoder"].get(key, x) for key, x in _BACKBONE.items()}
+    return [
+        f"config.semantic_encoder.{key} must be {found[key]!r}, as in config.initial_backbone"
+        f" ({path}), got {wanted[key]!r}"
+        for key in _BACKBONE
+        if found[key] != wanted[key]
+    ]
+
+
 def _how_to_make(role: str, path: str = "") -> str:
     file = pathlib.Path(path)
     if file.suffix != ".safetensors":  # nothing, or a packaged network that does not exist
@@ -125,11 +153,21 @@ def to_json(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def save_config(workdir: str | os.PathLike[str], config: Mapping[str, Any]) -> None:
-    """Write the config to `config.json` in the run's directory, whole or not at all."""
+    """Write the config to `config.json` in the run's directory, whole or not at all.
+
+    It gets the key `network_digests`: what the network files hold that the training depends on, by
+    role, for `check_contents`.
+
+    Raises:
+      NetworkFileError: if one of these files is missing.
+    """
     path = pathlib.Path(workdir) / CONFIG_FILE
     path.parent.mkdir(parents=True, exist_ok=True)
+    plain = to_json(config)
+    files = plain["networks"]
+    digests = {role: networks.digest(files[role]) for role in TRAINING_ROLES}
     partial = path.with_name(path.name + ".partial")
-    partial.write_text(json.dumps(to_json(config), indent=2) + "\n")
+    partial.write_text(json.dumps({**plain, "network_digests": digests}, indent=2) + "\n")
     partial.replace(path)
 
 
@@ -147,13 +185,42 @@ def load_config(workdir: str | os.PathLike[str]) -> dict[str, Any]:
     return {**DEFAULTS, **json.loads(path.read_text())}
 
 
+def check_contents(config: Mapping[str, Any], roles: Sequence[str] = TRAINING_ROLES) -> None:
+    """Make sure that a run's network files hold what they held when it began.
+
+    Args:
+      config: of a run, as by `load_config`.
+      roles: which of the networks that its training depends on.
+
+    Raises:
+      ConfigError: with a line for every file that holds something else.
+      NetworkFileError: if a file is missing.
+    """
+    begun = config.get("network_digests", {})
+    complaints = _content_complaints(
+        config["networks"], {role: begun[role] for role in roles if role in begun}
+    )
+    if complaints:
+        raise ConfigError("\n".join(complaints))
+
+
+def _content_complaints(files: Mapping[str, str], digests: Mapping[str, str]) -> list[str]:
+    return [
+        f"config.networks.{role}: {files[role]} does not hold the network that the run was begun"
+        f" with (digest {found}, then {digest})"
+        for role, digest in digests.items()
+        if (found := networks.digest(files[role])) != digest
+    ]
+
+
 def check_resumable(old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
-    """Make sure that a run which began with the config `old` may go on with `new` (both as by
-    `to_json`).
+    """Make sure that a run which began with the config `old` (as by `load_config`) may go on with
+    `new` (as by `to_json`).
 
     Raises:
       ConfigError: if they differ in anything but lengths, intervals, places and the networks of the
         evaluation.
+      NetworkFileError: if a network file of `new` is missing.
     """
     before, after = _flatten(_binding(old)), _flatten(_binding(new))
     changed = [
@@ -161,6 +228,7 @@ def check_resumable(old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
         for key in sorted(before.keys() | after.keys())
         if before.get(key) != after.get(key)
     ]
+    changed += _content_complaints(new["networks"], old.get("network_digests", {}))
     if changed:
         raise ConfigError(
             "this run was begun with another config; give it back, or choose another --workdir:\n"
@@ -171,6 +239,8 @@ def check_resumable(old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
 def _binding(config: Mapping[str, Any]) -> dict[str, Any]:
     kept = {}
     for group, value in config.items():
+        if group == "network_digests":
+            continue  # compared with the files themselves
         free = _FREE.get(group, set())
         kept[group] = {k: v for k, v in value.items() if k not in free} if free else value
     return kept

@@ -5,6 +5,7 @@ from typing import Any
 
 from sdflow_jax.flow.solve import SolverSettings
 from sdflow_jax.losses import TERMS, LossSettings
+from sdflow_jax.models.resnet import LAYOUTS
 
 METHODS = ("sdflow", "interfacegan", "latent_transformer")
 
@@ -107,6 +108,7 @@ def _check_sdflow(found: _Complaints, config: Mapping[str, Any]) -> None:
         "training.generator_dtype",
         "'float32' or 'bfloat16'",
     )
+    _check_sizes(found, config)
     try:
         SolverSettings.create(config["solver"])
     except ValueError as error:
@@ -121,6 +123,23 @@ def _check_sdflow(found: _Complaints, config: Mapping[str, Any]) -> None:
         )
     except ValueError as error:
         found.lines.append(f"config.losses: {error}")
+
+
+def _check_sizes(found: _Complaints, config: Mapping[str, Any]) -> None:
+    flow, encoder = config["flow"], config["semantic_encoder"]
+    for group, sizes in (("flow", flow), ("semantic_encoder", encoder)):
+        found.require(
+            all(isinstance(size, int) and size >= 1 for size in sizes["hidden_sizes"]),
+            f"{group}.hidden_sizes",
+            "a tuple of whole numbers above 0",
+        )
+    found.require(flow["num_blocks"] >= 1, "flow.num_blocks", "at least 1")
+    found.require(
+        encoder["depth"] in LAYOUTS,
+        "semantic_encoder.depth",
+        f"one of {', '.join(map(str, LAYOUTS))}",
+    )
+    found.require(encoder["width"] >= 1, "semantic_encoder.width", "at least 1")
 
 
 def _check_latent_transformer(found: _Complaints, config: Mapping[str, Any]) -> None:

@@ -11,7 +11,7 @@ from jaxtyping import Array, Float
 
 from sdflow_jax import networks
 from sdflow_jax.batching import map_batches
-from sdflow_jax.config import load_config
+from sdflow_jax.config import check_contents, load_config
 from sdflow_jax.data.pixels import to_signed
 from sdflow_jax.editing_methods import EditingMethod, load_method
 from sdflow_jax.flow_editing import FlowEditing
@@ -94,8 +94,11 @@ class Editor:
           FileNotFoundError: if the directory holds no run.
           NetworkFileError: if the run has exported no networks yet, or a network of its config is
             gone.
+          ConfigError: if its generator or inversion encoder has been replaced by another.
         """
-        files = load_config(workdir)["networks"]
+        config = load_config(workdir)
+        check_contents(config, ("generator", "inversion_encoder"))
+        files = config["networks"]
         return cls(
             load_method(workdir),
             networks.load_network(files["generator"], expected="Generator"),

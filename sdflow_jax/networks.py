@@ -75,9 +75,12 @@ def digest(path: str | os.PathLike[str]) -> str:
     """Sixteen hexadecimal digits that change with a network file's content.
 
     Raises:
-      NetworkFileError: for an unknown packaged network.
+      NetworkFileError: if the file is missing, or for an unknown packaged network.
     """
-    return hashlib.sha256(resolve(path).read_bytes()).hexdigest()[:16]
+    file = resolve(path)
+    if not file.is_file():
+        raise NetworkFileError(f"{file}: no such network file")
+    return hashlib.sha256(file.read_bytes()).hexdigest()[:16]
 
 
 def flatten(module: nnx.Module) -> dict[str, np.ndarray]:

@@ -64,6 +64,16 @@ def test_good_config_passes(config):
         ("optimizer", "ema_decay", 1.0, "config.optimizer.ema_decay must be in"),
         ("optimizer", "decay_steps", 1, "config.optimizer.decay_steps must be at least"),
         ("training", "num_steps", 5000, "config.optimizer.decay_steps must be at least 5000"),
+        ("flow", "num_blocks", 0, "config.flow.num_blocks must be at least 1, got 0"),
+        ("flow", "hidden_sizes", (8, 0), "config.flow.hidden_sizes must be a tuple of whole"),
+        ("semantic_encoder", "depth", 35, "config.semantic_encoder.depth must be one of 18, 34"),
+        (None, "initial_backbone", "pocket:nobody", "config.initial_backbone: .* has no 'nobody'"),
+        (
+            None,
+            "initial_backbone",
+            "pocket:generator",
+            "config.initial_backbone: expected an AttributeClassifier, .* holds a Generator",
+        ),
         ("training", "num_steps", 0, "config.training.num_steps must be at least 1, got 0"),
         (
             "training",
@@ -87,6 +97,15 @@ def test_mistake_gives_one_line_that_names_it(config, group, key, value, message
     assert re.match(message, complaints[0]), complaints[0]
 
 
+def test_backbone_must_fit_the_semantic_encoder(config):
+    config.initial_backbone = "pocket:classifier"
+    config.semantic_encoder.update({"depth": 34, "width": 8, "stem_pool": True})
+    (complaint,) = _complaints(config)
+    assert complaint.startswith("config.semantic_encoder.width must be 16")
+    config.semantic_encoder.width = 16
+    run_config.check_config(config)
+
+
 def test_every_mistake_is_reported_at_once(config):
     config.training.batch_size = 0
     config.networks.generator = config.networks.classifier
@@ -101,6 +120,8 @@ def test_every_mistake_is_reported_at_once(config):
 def test_config_survives_its_file(config, tmp_path):
     run_config.save_config(tmp_path, config)
     loaded = run_config.load_config(tmp_path)
+    digests = loaded.pop("network_digests")
+    assert set(digests) == set(run_config.TRAINING_ROLES)
     assert loaded == run_config.to_json(config)
     assert loaded["attributes"] == list(config.attributes)
     assert loaded["data"]["splits"]["train"] == [0, 40]
@@ -118,6 +139,27 @@ def test_resuming_may_change_lengths_but_not_the_course(config):
     config.optimizer.learning_rate = 0.5
     with pytest.raises(run_config.ConfigError, match="learning_rate was .* and is now 0.5"):
         run_config.check_resumable(old, run_config.to_json(config))
+
+
+def test_networks_may_move_but_not_change(config, world, tmp_path):
+    run_config.save_config(tmp_path, config)
+    old = run_config.load_config(tmp_path)
+    moved = tmp_path / "moved.safetensors"
+    moved.write_bytes(pathlib.Path(config.networks.generator).read_bytes())
+    config.networks.generator = str(moved)
+    run_config.check_resumable(old, run_config.to_json(config))
+    old["networks"]["generator"] = str(moved)
+    run_config.check_contents(old)
+    moved.write_bytes(moved.read_bytes() + b" ")
+    message = "config.networks.generator: .*moved.safetensors does not hold the network"
+    with pytest.raises(run_config.ConfigError, match=message):
+        run_config.check_resumable(old, run_config.to_json(config))
+    with pytest.raises(run_config.ConfigError, match=message):
+        run_config.check_contents(old)
+    run_config.check_contents(old, ("classifier",))
+    moved.unlink()
+    with pytest.raises(networks.NetworkFileError, match="no such network file"):
+        run_config.check_contents(old)
 
 
 @pytest.mark.parametrize("name", ["pocket", "ffhq"])

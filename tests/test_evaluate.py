@@ -14,6 +14,7 @@ import evaluate
 from sdflow_jax import networks
 from sdflow_jax.config import ConfigError, load_config, save_config
 from sdflow_jax.data import face_latents
+from sdflow_jax.data.image_source import DataError
 from sdflow_jax.evaluation import EvaluationError, EvaluationSettings, ExternalJudges, Verdict
 from sdflow_jax.training import build
 from tests.filled_networks import filled_arrays
@@ -112,5 +113,35 @@ def test_missing_packages_of_the_external_judges_are_named(monkeypatch):
 def test_evaluation_without_a_judge_is_refused(workdir):
     config = load_config(workdir)
     config["networks"]["identity_encoder"] = ""
-    with pytest.raises(ConfigError, match="identity_encoder must be a network file"):
+    with pytest.raises(ConfigError, match="identity_encoder must be .* --network=identity_encoder"):
         evaluate.run(config, workdir, SETTINGS, "test")
+
+
+def test_faces_of_another_folder_are_evaluated_beside_the_runs_own(workdir, tmp_path):
+    folder = tmp_path / "others"
+    folder.mkdir()
+    for file in sorted((workdir / "faces").iterdir())[:12]:
+        shutil.copy(file, folder)
+    settings = dataclasses.replace(SETTINGS, strengths=(0.0, 1.0), num_samples=0)
+    summary = evaluate.run(load_config(workdir), workdir, settings, faces=str(folder))
+    assert summary["num_faces"] == 9 and summary["faces"] == str(folder)
+    written = workdir / "evaluation_others" / "summary.json"
+    assert json.loads(written.read_text()) == summary
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    with pytest.raises(DataError, match="empty: no PNG, JPEG or WebP image"):
+        evaluate.run(load_config(workdir), workdir, settings, faces=str(empty))
+
+
+def test_networks_given_by_role_replace_those_of_the_config(workdir):
+    config = load_config(workdir)
+    replaced = evaluate._with_networks(config, ["identity_encoder=other=one.safetensors"])
+    assert replaced["networks"]["identity_encoder"] == "other=one.safetensors"
+    assert replaced["networks"]["generator"] == config["networks"]["generator"]
+    for mistake in ("identity_encoder", "judge=file", "generator="):
+        with pytest.raises(ConfigError, match=f"--network={mistake}: expected ROLE=FILE"):
+            evaluate._with_networks(config, [mistake])
+    # Another generator than that of the training is no choice.
+    wrong = evaluate._with_networks(config, ["generator=pocket:generator"])
+    with pytest.raises(ConfigError, match="does not hold the network that the run was begun with"):
+        evaluate.run(wrong, workdir, SETTINGS)

@@ -15,6 +15,18 @@ from sdflow_jax.data.image_source import SPLITS, DataError, FaceBatch
 _SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 
 
+def image_files(directory: str | os.PathLike[str]) -> list[pathlib.Path]:
+    """The PNG, JPEG and WebP files below `directory`, in the order of their paths.
+
+    Raises:
+      DataError: if the directory does not exist.
+    """
+    directory = pathlib.Path(directory)
+    if not directory.is_dir():
+        raise DataError(f"{directory}: no such directory of images; set config.data.folder")
+    return sorted(f for f in directory.rglob("*") if f.suffix.lower() in _SUFFIXES)
+
+
 class ImageFolder:
     """The image files below `directory` in the order of their paths; a face's identifier is its
     place in it.
@@ -42,15 +54,11 @@ class ImageFolder:
         num_threads: int = 8,
     ):
         self.directory = pathlib.Path(directory)
-        if not self.directory.is_dir():
-            raise DataError(
-                f"{self.directory}: no such directory of images; set config.data.folder"
-            )
+        self._files = image_files(directory)
         self.splits = {name: (int(first), int(stop)) for name, (first, stop) in splits.items()}
         self.image_size = image_size
         self._batch_size = batch_size
         self._num_threads = num_threads
-        self._files = sorted(f for f in self.directory.rglob("*") if f.suffix.lower() in _SUFFIXES)
         self._check_splits()
 
     def _check_splits(self) -> None:

@@ -60,9 +60,16 @@ class EvaluationSettings:
             raise ValueError(f"num_samples must be 0 or at least 2, got {self.num_samples}")
 
 
-def results_directory(workdir: str | os.PathLike[str], judge: str) -> pathlib.Path:
-    """Where the results of one set of judges lie: "config" for the networks of the run's config."""
-    return pathlib.Path(workdir) / ("evaluation" if judge == "config" else f"evaluation_{judge}")
+def results_directory(workdir: str | os.PathLike[str], judge: str, faces: str = "") -> pathlib.Path:
+    """Where the results of one set of judges lie.
+
+    Args:
+      workdir: of the run.
+      judge: "config" for the networks of the run's config, else the judges' name.
+      faces: a name for faces that are not the run's own.
+    """
+    parts = ["evaluation", "" if judge == "config" else judge, faces]
+    return pathlib.Path(workdir) / "_".join(part for part in parts if part)
 
 
 def evaluate(

@@ -13,7 +13,7 @@ import time
 from collections.abc import Sequence, Set
 
 from sdflow_jax import networks
-from sdflow_jax.config import JUDGING_ROLES, load_config
+from sdflow_jax.config import load_config
 from sdflow_jax.evaluation import EvaluationSettings, results_directory
 from sdflow_jax.evaluation.report import write_whole
 from sdflow_jax.figures.plan import ROOT, Run, Settings
@@ -56,8 +56,7 @@ def is_evaluated(run: Run, judge: str, settings: Settings) -> bool:
     summary = json.loads(file.read_text())
     wanted = dataclasses.asdict(evaluation_settings(settings, judge))
     wanted["strengths"] = list(wanted["strengths"])
-    files = load_config(run.workdir)["networks"]
-    judge_files = {role: networks.digest(files[role]) for role in JUDGING_ROLES}
+    judge_files = {role: networks.digest(file) for role, file in run.judge_files.items()}
     return (
         summary.get("settings") == wanted
         and summary.get("split") == settings.split
@@ -142,6 +141,7 @@ def _carry_out_run(
             f"--strengths={','.join(f'{x:g}' for x in settings.strengths)}",
             f"--batch_size={settings.batch_size}",
             f"--num_samples={settings.num_samples}",
+            *(f"--network={role}={file}" for role, file in run.judge_files.items()),
         )
 
 

@@ -139,6 +139,7 @@ class Run:
       overrides: config values of this run, as for the command line.
       workdir: its directory.
       judges: the sets of judges that see it.
+      judge_files: role -> network file, of the judges that the config names.
     """
 
     contender: str
@@ -147,6 +148,7 @@ class Run:
     overrides: Mapping[str, Any]
     workdir: pathlib.Path
     judges: tuple[str, ...]
+    judge_files: Mapping[str, str]
 
 
 def plan_runs(study: Study, settings: Settings, directory: pathlib.Path) -> list[Run]:
@@ -168,7 +170,10 @@ def plan_runs(study: Study, settings: Settings, directory: pathlib.Path) -> list
                 for judge in settings.judges
                 if judge == settings.judges[0] or contender in study.methods
             )
-            runs.append(Run(contender, seed, str(_located(file)), overrides, workdir, judges))
+            judge_files = {role: config.networks[role] for role in JUDGING_ROLES}
+            runs.append(
+                Run(contender, seed, str(_located(file)), overrides, workdir, judges, judge_files)
+            )
     return runs
 
 

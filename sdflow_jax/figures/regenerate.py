@@ -156,16 +156,15 @@ def _faces(
     outcomes: Mapping[str, Sequence[Mapping[str, EditOutcomes]]],
 ) -> dict[str, Figure]:
     """The faces of each contender's first seed, under the networks of the config as judges."""
-    workdir = by_contender[study.ours][0].workdir
-    config = load_config(workdir)
-    dataset = build.prepare_data(config, workdir)
+    first = by_contender[study.ours][0]
+    config = load_config(first.workdir)
+    dataset = build.prepare_data(config, first.workdir)
     recipe = face_latents.read_recipe(dataset)
-    files = config["networks"]
     world = World(
         build.load_generator(config, recipe["latent_shape"]),
         load_judges(
-            files["evaluation_classifier"],
-            files["identity_encoder"],
+            first.judge_files["evaluation_classifier"],
+            first.judge_files["identity_encoder"],
             image_size=recipe["image_size"],
         ),
     )

@@ -2,12 +2,15 @@
 
 import csv
 import dataclasses
+import json
 import pathlib
 import shutil
 
 import pytest
 from PIL import Image
 
+from sdflow_jax import networks
+from sdflow_jax.evaluation import results_directory
 from sdflow_jax.figures import execution
 from sdflow_jax.figures.plan import Settings, Study, plan_runs
 from sdflow_jax.figures.regenerate import regenerate
@@ -138,6 +141,21 @@ def test_second_judges_see_the_methods_compared(study, tmp_path):
     assert seen["variant", 0] == ("config",)
     alone = dataclasses.replace(settings, judges=("external",))
     assert all(run.judges == ("external",) for run in plan_runs(other, alone, tmp_path))
+
+
+def test_another_judge_asks_for_another_evaluation(study, tmp_path):
+    (run, *_) = plan_runs(study, SETTINGS, tmp_path)
+    summary = results_directory(run.workdir, "config") / "summary.json"
+    summary.parent.mkdir(parents=True)
+    wanted = dataclasses.asdict(execution.evaluation_settings(SETTINGS, "config"))
+    digests = {role: networks.digest(file) for role, file in run.judge_files.items()}
+    entries = {"settings": wanted, "split": SETTINGS.split, "judge_files": digests}
+    summary.write_text(json.dumps(entries))
+    assert execution.is_evaluated(run, "config", SETTINGS)
+    changed = {**run.judge_files, "identity_encoder": run.judge_files["evaluation_classifier"]}
+    assert not execution.is_evaluated(
+        dataclasses.replace(run, judge_files=changed), "config", SETTINGS
+    )
 
 
 def test_other_weights_or_settings_are_another_run(study, tmp_path):
