@@ -1,3 +1,6 @@
+import json
+import shutil
+
 import jax
 import numpy as np
 import pytest
@@ -59,6 +62,8 @@ def workdir(tmp_path_factory):
             if key.endswith(("/variance", "/sqrt_end_time")):
                 arrays[key] = np.ones_like(arrays[key])
         networks.save_arrays(path, kind, arguments, arrays, notes=notes)
+    # The run's digests cover the classifier, which an editor does not load.
+    (directory / "networks" / "classifier.safetensors").write_bytes(b"unread")
     config_file.save_config(directory, config)
     return directory
 
@@ -182,3 +187,14 @@ def test_semantic_encoder_must_name_its_attributes(workdir, tmp_path):
     networks.save_arrays(path, kind, arguments, filled_arrays(kind, arguments))
     with pytest.raises(networks.NetworkFileError, match="lacks the note 'attributes'"):
         FlowEditing.load(workdir / "sdflow" / "flow.safetensors", path)
+
+
+def test_run_whose_generator_was_replaced_is_refused(workdir, tmp_path):
+    moved = shutil.copytree(workdir, tmp_path / "run")
+    config = json.loads((moved / "config.json").read_text())
+    config["networks"]["generator"] = "pocket:generator"
+    (moved / "config.json").write_text(json.dumps(config))
+    with pytest.raises(
+        config_file.ConfigError, match="config.networks.generator: pocket:generator"
+    ):
+        Editor.from_workdir(moved)

@@ -26,7 +26,7 @@ def test_forty_unnamed_attributes_are_celebas():
 
 @pytest.mark.parametrize("metadata", [_metadata(3), _metadata(3, "Male,Young")])
 def test_unnamed_attributes_are_refused(metadata):
-    with pytest.raises(ValueError, match="predicts 3 attributes.*note 'attributes'"):
+    with pytest.raises(ValueError, match="predicts 3 attributes.*with --attributes"):
         attribute_names(metadata)
 
 
