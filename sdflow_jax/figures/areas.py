@@ -22,6 +22,7 @@ class Resampled:
     every contender; and as many seeds as there are, with replacement, for each contender on its own.
 
     Attributes:
+      num_faces: how many faces count.
       curve: preservation at `LEVELS`, the mean over seeds; NaN where a seed does not reach the
         level, [l].
       curves: the same in each draw, [r, l].
@@ -32,6 +33,7 @@ class Resampled:
       highest_accuracies: the same in each draw, [r].
     """
 
+    num_faces: int
     curve: Float[np.ndarray, " l"]
     curves: Float[np.ndarray, "r l"]
     area: float
@@ -85,6 +87,7 @@ def resample(
     rows = np.arange(num_resamples)[:, None]
     curves = per_draw[chosen, rows]  # [r, seeds, l]
     return Resampled(
+        num_faces,
         curve,
         curves.mean(1),
         float(np.nan_to_num(plain).mean()),

@@ -128,9 +128,11 @@ def _area_table(titles: Mapping[str, str], areas: Areas) -> str:
             if not any(found):
                 continue
             cells = [_cell(x and estimate(x.area, x.areas)) for x in found]
-            highest = next(x.highest_accuracy for x in found if x is not None)
-            rows.append([request_title(request), title, *cells, f"{highest:.1%}"])
-    heads = ["edit", "method", *(_MEASURE_TITLES[name] for name in MEASURES), "highest accuracy"]
+            some = next(x for x in found if x is not None)
+            ends = [f"{some.highest_accuracy:.1%}", f"{some.num_faces}"]
+            rows.append([request_title(request), title, *cells, *ends])
+    titles_of_measures = [_MEASURE_TITLES[name] for name in MEASURES]
+    heads = ["edit", "method", *titles_of_measures, "highest accuracy", "faces"]
     return markdown_table(heads, rows)
 
 

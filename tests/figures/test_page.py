@@ -14,7 +14,7 @@ STUDY = Study(
 def resampled(area, spread=0.01, reach=0.97):
     draws = area + spread * np.linspace(-1, 1, 101)
     curves = np.broadcast_to(draws[:, None], (101, len(LEVELS)))
-    return Resampled(np.full(len(LEVELS), area), curves, area, draws, reach, reach + 0 * draws)
+    return Resampled(88, np.full(len(LEVELS), area), curves, area, draws, reach, reach + 0 * draws)
 
 
 def page(areas, summaries=None):
@@ -50,7 +50,7 @@ def test_verdict_follows_the_interval_of_the_lead():
         "2.0 hours of one processor core" in text
         and "![figure4_methods](figure4_methods.png)" in text
     )
-    assert "| Young | Ours | 0.800 [0.79" in text and "97.0%" in text
+    assert "| Young | Ours | 0.800 [0.79" in text and "| 97.0% | 88 |" in text
 
 
 def test_sampling_and_agreement_appear_with_their_numbers():
