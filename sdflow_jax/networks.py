@@ -94,8 +94,7 @@ def flatten(module: nnx.Module) -> dict[str, np.ndarray]:
 
 def expected_shapes(name: str, arguments: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
     """Shapes by path of the network `name` built from `arguments`, without allocating it."""
-    abstract = nnx.eval_shape(lambda: build(name, arguments))
-    state = nnx.to_pure_dict(nnx.state(abstract, nnx.Not(nnx.RngState)))
+    state = nnx.to_pure_dict(nnx.state(build_abstract(name, arguments), nnx.Not(nnx.RngState)))
     leaves = jax.tree_util.tree_flatten_with_path(state)[0]
     return {
         jax.tree_util.keystr(path, simple=True, separator="/"): tuple(x.shape) for path, x in leaves
@@ -114,6 +113,15 @@ def build(name: str, arguments: Mapping[str, Any], *, seed: int = 0) -> nnx.Modu
         )
     module, _, attribute = REGISTRY[name].partition(":")
     return getattr(importlib.import_module(module), attribute)(**arguments, rngs=nnx.Rngs(seed))
+
+
+def build_abstract(name: str, arguments: Mapping[str, Any]) -> nnx.Module:
+    """Construct the network `name` with shapes in place of its arrays, without allocating it.
+
+    Raises:
+      NetworkFileError: for an unknown name.
+    """
+    return nnx.eval_shape(lambda: build(name, arguments))
 
 
 def load_arrays(module: nnx.Module, arrays: Mapping[str, np.ndarray], *, source: str) -> None:
@@ -265,7 +273,7 @@ def load_network(path: str | os.PathLike[str], *, expected: str | None = None) -
     name = metadata["network"]
     if expected is not None and name != expected:
         raise NetworkFileError(f"{file}: expected a {expected}, the file holds a {name}")
-    module = nnx.eval_shape(lambda: build(name, metadata["arguments"]))
+    module = build_abstract(name, metadata["arguments"])
     # Abstract leaves are replaced one for one below, so no random initialisation is computed only to be dropped.
     with safe_open(file, framework="numpy") as handle:
         arrays = {key: handle.get_tensor(key) for key in handle.keys()}  # noqa: SIM118 (not a mapping)
