@@ -52,7 +52,8 @@ class Judges(nnx.Module):
     """A `Jury` of networks: an evaluation classifier and an identity encoder, each with its own input size.
 
     Args:
-      classifier: maps images to probabilities; its first columns are `attributes`.
+      classifier: an `AttributeClassifier`, or another network whose `attribute_probabilities` of
+        images begin with the columns `attributes`.
       identity_encoder: maps images to embeddings of unit length.
       attributes: names of the classifier's attributes.
       classifier_size: side of the classifier's input in pixels; None takes images as they come.
@@ -80,7 +81,9 @@ class Judges(nnx.Module):
 
     def __call__(self, images: Float[Array, "b h w 3"]) -> Verdict:
         """Judge images in [-1, 1]; every row independently of the others."""
-        probabilities = self.classifier(crop_and_resize(images, self.classifier_size))
+        probabilities = self.classifier.attribute_probabilities(
+            crop_and_resize(images, self.classifier_size)
+        )
         faces = crop_and_resize(images, self.identity_size, crop=self.identity_crop)
         return Verdict(probabilities[:, : len(self.attributes)], self.identity_encoder(faces))
 

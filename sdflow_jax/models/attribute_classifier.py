@@ -108,6 +108,14 @@ class AttributeClassifier(nnx.Module):
     def __call__(self, images: Float[Array, "b h w 3"]) -> Float[Array, "b k"]:
         return nnx.sigmoid(self.logits(images))
 
+    def attribute_probabilities(self, images: Float[Array, "b h w 3"]) -> Float[Array, "b a"]:
+        """The attributes' columns of what calling the network gives, without the work of the age network.
+
+        Args:
+          images: pixels in [-1, 1].
+        """
+        return nnx.sigmoid(self.heads(self.extractor(images)))
+
     def predictions(self, images: Float[Array, "b h w 3"]) -> Float[Array, "b p"]:
         """Decisions in the columns of upstream's `preds`: 0 or 1 per attribute, then the number of
         exceeded thresholds.

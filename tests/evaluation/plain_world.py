@@ -25,7 +25,7 @@ class PixelGenerator(nnx.Module):
 
 
 class PixelClassifier(nnx.Module):
-    def __call__(self, images):
+    def attribute_probabilities(self, images):
         return (images.reshape(images.shape[0], 48)[:, : len(JUDGED)] + 1) / 2
 
 

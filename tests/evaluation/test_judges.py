@@ -24,6 +24,8 @@ class Brightness(nnx.Module):
         mean = images.mean((1, 2, 3))
         return jnp.stack([mean, jnp.full_like(mean, images.shape[1])], 1)
 
+    attribute_probabilities = __call__
+
 
 def test_each_judge_sees_its_own_part_and_size():
     images = np.full((1, 256, 256, 3), -1.0, np.float32)

@@ -5,6 +5,7 @@ import pytest
 from flax import nnx
 
 from sdflow_jax.models.attribute_classifier import AttributeClassifier, AttributeHeads
+from tests.filled_networks import filled_network
 
 
 @pytest.fixture
@@ -44,6 +45,16 @@ def test_predictions_count_the_exceeded_age_thresholds(monkeypatch):
     images = jnp.zeros((2, 8, 8, 3))
     np.testing.assert_array_equal(classifier.predictions(images), [[1, 0, 2], [0, 1, 0]])
     np.testing.assert_allclose(classifier(images), 1 / (1 + np.exp(-logits)), rtol=1e-6)
+
+
+def test_attributes_are_read_without_the_age_network():
+    arguments = {"depth": 18, "num_attributes": 2, "num_age_thresholds": 3, "width": 2}
+    classifier = filled_network("AttributeClassifier", arguments | {"stem_pool": False})
+    images = np.random.default_rng(0).uniform(-1, 1, (3, 16, 16, 3)).astype(np.float32)
+    everything = classifier(images)
+    assert everything.shape == (3, 5)
+    del classifier.age_extractor
+    np.testing.assert_array_equal(classifier.attribute_probabilities(images), everything[:, :2])
 
 
 def test_without_age_thresholds_there_is_no_age_network():
