@@ -14,7 +14,8 @@ def open_source(data: Mapping[str, Any], image_size: int) -> tuple[ImageSource, 
 
     Args:
       data: `source` "pocket" with `limits` (split -> number of faces), or "folder" with `folder` (a
-        directory) and `splits` (split -> first and last + 1 in the order of the file names).
+        directory), `splits` (split -> first and last + 1 in the order of the file names) and
+        `num_threads` (files decoded at a time).
       image_size: side in pixels that the inversion encoder takes.
 
     Returns:
@@ -34,6 +35,11 @@ def open_source(data: Mapping[str, Any], image_size: int) -> tuple[ImageSource, 
         digests = {file.name: hashlib.sha256(file.read_bytes()).hexdigest()[:16] for file in files}
         return source, {"kind": "pocket", "limits": dict(data["limits"]), "files": digests}
     if data["source"] == "folder":
-        folder = ImageFolder(data["folder"], dict(data["splits"]), image_size=image_size)
+        folder = ImageFolder(
+            data["folder"],
+            dict(data["splits"]),
+            image_size=image_size,
+            num_threads=data["num_threads"],
+        )
         return folder, folder.describe()
     raise DataError(f"config.data.source must be 'pocket' or 'folder', got {data['source']!r}")

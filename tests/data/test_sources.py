@@ -1,3 +1,5 @@
+import concurrent.futures
+
 import pytest
 
 from sdflow_jax.data.image_source import SPLITS, DataError
@@ -14,11 +16,24 @@ def test_pocket_source_has_the_faces_asked_for():
     assert set(description["files"]) == {"teacher.safetensors", "alignments.safetensors"}
 
 
-def test_folder_source_reads_the_folder(tmp_path):
+def test_folder_source_reads_the_folder(tmp_path, monkeypatch):
     write_pictures(tmp_path / "faces", 3, size=8)
-    data = {"source": "folder", "folder": str(tmp_path / "faces"), "splits": {"train": (0, 3)}}
+    data = {
+        "source": "folder",
+        "folder": str(tmp_path / "faces"),
+        "splits": {"train": (0, 3)},
+        "num_threads": 3,
+    }
     source, description = open_source(data, 8)
     assert source.num_faces("train") == 3 and description["num_files"] == 3
+
+    pools = []
+    pool = concurrent.futures.ThreadPoolExecutor
+    monkeypatch.setattr(
+        concurrent.futures, "ThreadPoolExecutor", lambda size: pools.append(size) or pool(size)
+    )
+    ((ids, _),) = source.split("train")
+    assert ids.tolist() == [0, 1, 2] and pools == [3]
 
 
 def test_impossible_sources_are_refused():
