@@ -32,6 +32,7 @@ from sdflow_jax import networks
 from sdflow_jax.batching import pad_batch
 from sdflow_jax.data.attribute_names import attribute_names
 from sdflow_jax.data.image_source import SPLITS, DataError, FaceBatch, ImageSource
+from sdflow_jax.data.kept_batches import KeptBatches
 from sdflow_jax.data.pixels import to_signed
 
 VERSION = "1.0.0"
@@ -99,6 +100,8 @@ class FaceLatents(tfds.core.GeneratorBasedBuilder):
             name=recipe.name, version=VERSION, description="faces and latents"
         )
         super().__init__(data_dir=data_dir, config=config, file_format="array_record")
+        path = pathlib.Path(self.data_dir)
+        self.kept = KeptBatches(path.with_name(f"{path.name}.annotated"))
 
     def _info(self) -> tfds.core.DatasetInfo:
         size, attributes = self._recipe.image_size, self._recipe.attributes
@@ -130,7 +133,7 @@ class FaceLatents(tfds.core.GeneratorBasedBuilder):
         with tqdm(total=total, desc=f"{split} faces", unit="face", mininterval=1.0) as progress:
             batches = _rebatch(self._source.split(split), self._batch_size)
             for ids, images, w_plus, predictions in _annotated(
-                batches, self._annotate, self._batch_size
+                batches, self._annotate, self._batch_size, self.kept, split
             ):
                 for face_id, image, codes, scores in zip(
                     ids, images, w_plus, predictions, strict=True
@@ -162,8 +165,9 @@ def prepare(
     """Build the data set below `directory`, or find it there already built from the same source and
     networks.
 
-    The directory appears whole or not at all, so a build that was killed leaves nothing that could
-    be mistaken.
+    The directory appears whole or not at all. Beside it stand the annotated batches of a build that
+    was killed or met a face it could not read; the next build passes only the other faces through
+    the networks, and removes the batches when the data set is whole.
 
     Args:
       directory: may hold several data sets, told apart by their recipes.
@@ -171,20 +175,20 @@ def prepare(
       description: JSON-able facts that determine the faces; other facts make another data set.
       inversion_encoder: network file whose network maps images to `w_plus`.
       classifier: network file whose network maps images to attribute probabilities.
-      batch_size: faces per pass through the networks.
+      batch_size: faces per pass through the networks; a build that continues with another one begins
+        anew.
 
     Returns:
       The data set's own directory, for `open_split`.
     """
-    encoder = networks.load_network(inversion_encoder)
-    teacher = networks.load_network(classifier)
-    names = attribute_names(networks.read_metadata(classifier))
+    metadata = networks.read_metadata(inversion_encoder)
+    encoder = networks.build_abstract(metadata["network"], metadata["arguments"])
     recipe = Recipe(
         source=description,
         num_faces={name: source.num_faces(name) for name in SPLITS},
         image_size=encoder.image_size,
         latent_shape=(encoder.num_styles, encoder.style_dim),
-        attributes=names,
+        attributes=attribute_names(networks.read_metadata(classifier)),
         networks={
             "inversion_encoder": networks.digest(inversion_encoder),
             "classifier": networks.digest(classifier),
@@ -194,7 +198,7 @@ def prepare(
     builder = FaceLatents(
         recipe=recipe,
         source=source,
-        annotate=_annotator(encoder, teacher, len(names)),
+        annotate=_annotator(inversion_encoder, classifier),
         batch_size=batch_size,
         data_dir=str(root),
     )
@@ -202,6 +206,7 @@ def prepare(
     with _only_builder(path):
         tfds.disable_progress_bar()  # its bar knows no total; _generate_examples has one that does
         builder.download_and_prepare()
+        builder.kept.remove()
     return path
 
 
@@ -243,17 +248,27 @@ def _only_builder(path: pathlib.Path) -> Iterator[None]:
         yield
 
 
-def _annotator(encoder: nnx.Module, teacher: nnx.Module, num_attributes: int) -> Annotate:
-    """Both frozen networks as one compiled function of 8-bit images."""
-    graphdef, weights = nnx.split((encoder, teacher))
+def _annotator(inversion_encoder: str, classifier: str) -> Annotate:
+    """Both frozen networks as one compiled function of 8-bit images.
 
-    @jax.jit
-    def annotate(weights, images) -> tuple[Float[Array, "b n d"], Float[Array, "b a"]]:
-        encoder, teacher = nnx.merge(graphdef, weights)
-        signed = to_signed(images)
-        return encoder(signed), teacher(signed)[:, :num_attributes]
+    They are loaded at its first call: a data set that is there needs neither, nor does a build that
+    has kept all its batches.
+    """
 
-    return functools.partial(annotate, nnx.as_pure(weights))
+    @functools.cache
+    def load() -> Annotate:
+        loaded = networks.load_network(inversion_encoder), networks.load_network(classifier)
+        graphdef, weights = nnx.split(loaded)
+
+        @jax.jit
+        def annotate(weights, images) -> tuple[Float[Array, "b n d"], Float[Array, "b a"]]:
+            encoder, teacher = nnx.merge(graphdef, weights)
+            signed = to_signed(images)
+            return encoder(signed), teacher.attribute_probabilities(signed)
+
+        return functools.partial(annotate, nnx.as_pure(weights))
+
+    return lambda images: load()(images)
 
 
 def _rebatch(batches: Iterable[FaceBatch], size: int) -> Iterator[FaceBatch]:
@@ -270,20 +285,28 @@ def _rebatch(batches: Iterable[FaceBatch], size: int) -> Iterator[FaceBatch]:
 
 
 def _annotated(
-    batches: Iterable[FaceBatch], annotate: Annotate, size: int
+    batches: Iterable[FaceBatch], annotate: Annotate, size: int, kept: KeptBatches, split: str
 ) -> Iterator[tuple[np.ndarray, ...]]:
     """Add latents and predictions to batches, one batch ahead so that computing and writing
-    overlap.
+    overlap; what is computed is kept, and what was kept is not computed.
     """
     waiting: collections.deque = collections.deque()
 
     def finish():
-        ids, images, outputs = waiting.popleft()
-        return ids, images, *(np.asarray(output)[: len(ids)] for output in outputs)
+        name, ids, images, outputs, is_new = waiting.popleft()
+        annotations = tuple(np.asarray(output)[: len(ids)] for output in outputs)
+        if is_new:
+            kept.save(name, ids, images, annotations)
+        return ids, images, *annotations
 
-    for ids, images in batches:
-        # The last batch is filled up, so that one shape is compiled.
-        waiting.append((ids, images, annotate(pad_batch(images, size))))
+    for number, (ids, images) in enumerate(batches):
+        name = f"{split}-{number:06d}"
+        outputs = kept.load(name, ids, images)
+        is_new = outputs is None
+        if is_new:
+            # The last batch is filled up, so that one shape is compiled.
+            outputs = annotate(pad_batch(images, size))
+        waiting.append((name, ids, images, outputs, is_new))
         if len(waiting) > 1:
             yield finish()
     while waiting:

@@ -1,5 +1,6 @@
 import shutil
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
@@ -8,6 +9,7 @@ from sdflow_jax import networks
 from sdflow_jax.data import face_latents
 from sdflow_jax.data.image_folder import ImageFolder
 from sdflow_jax.data.image_source import DataError
+from sdflow_jax.data.kept_batches import KeptBatches
 from tests.tiny_world import write_pictures
 
 SPLITS = {"train": (0, 5), "test": (5, 8)}
@@ -18,40 +20,113 @@ class MeanEncoder(nnx.Module):
 
     image_size, num_styles, style_dim = 8, 2, 3
 
+    def __init__(self, *, rngs):
+        self.scale = nnx.Param(jnp.zeros(()))
+
     def __call__(self, images):
-        return images.mean(axis=(1, 2))[:, None, :] * np.asarray([1.0, -2.0])[None, :, None]
+        factors = self.scale[...] * np.asarray([1.0, -2.0])
+        return images.mean(axis=(1, 2))[:, None, :] * factors[None, :, None]
 
 
 class MeanClassifier(nnx.Module):
-    """Two predictions and one surplus column, as an age network adds."""
+    """Two attributes."""
 
-    def __call__(self, images):
-        return images.mean(axis=(1, 2)) ** 2
+    def __init__(self, num_attributes, *, rngs):
+        self.scale = nnx.Param(jnp.zeros(()))
+
+    def attribute_probabilities(self, images):
+        return self.scale[...] * images.mean(axis=(1, 2))[:, :2] ** 2
 
 
 @pytest.fixture
 def world(tmp_path, monkeypatch):
     """A folder of pictures and two network files with stand-ins for their networks."""
     write_pictures(tmp_path / "faces", 8, size=8)
-    stand_ins = {"encoder": MeanEncoder(), "classifier": MeanClassifier()}
-    for name in stand_ins:
-        notes = {"attributes": "Male,Young"}
-        arguments = {"num_attributes": 2}
-        path = tmp_path / f"{name}.safetensors"
-        networks.save_arrays(path, name, arguments, {"x": np.zeros(1)}, notes=notes)
-    monkeypatch.setattr(networks, "load_network", lambda path: stand_ins[path.stem])
+    for network in (MeanEncoder, MeanClassifier):
+        name = network.__name__
+        monkeypatch.setitem(networks.REGISTRY, name, f"{__name__}:{name}")
+    networks.save_arrays(
+        tmp_path / "encoder.safetensors", "MeanEncoder", {}, {"scale": np.ones(())}
+    )
+    _write_classifier(tmp_path, 1.0)
     return tmp_path
 
 
-def _prepare(world, splits=None, **changes):
-    source = ImageFolder(world / "faces", splits or SPLITS, image_size=8, batch_size=2)
+def _write_classifier(world, scale):
+    networks.save_arrays(
+        world / "classifier.safetensors",
+        "MeanClassifier",
+        {"num_attributes": 2},
+        {"scale": np.asarray(scale)},
+        notes={"attributes": "Male,Young"},
+    )
+
+
+@pytest.fixture
+def passes(monkeypatch):
+    """The sizes of the batches that pass through the networks, as they pass."""
+    sizes = []
+    original = face_latents._annotator
+
+    def recording(*files):
+        annotate = original(*files)
+
+        def record(images):
+            sizes.append(len(images))
+            return annotate(images)
+
+        return record
+
+    monkeypatch.setattr(face_latents, "_annotator", recording)
+    return sizes
+
+
+@pytest.fixture
+def loaded(monkeypatch):
+    """The names of the network files whose weights are read, as they are."""
+    names = []
+    original = networks.load_network
+    monkeypatch.setattr(
+        networks, "load_network", lambda path: names.append(path.name) or original(path)
+    )
+    return names
+
+
+class Breaking(ImageFolder):
+    """Is killed before its third batch of two training faces."""
+
+    def split(self, split):
+        for number, batch in enumerate(super().split(split)):
+            if number == 2:
+                raise KeyboardInterrupt
+            yield batch
+
+
+def _prepare(world, splits=None, *, folder=ImageFolder, data="data", **changes):
+    source = folder(world / "faces", splits or SPLITS, image_size=8, batch_size=2)
     settings = {
         "description": source.describe(),
         "inversion_encoder": world / "encoder.safetensors",
         "classifier": world / "classifier.safetensors",
         "batch_size": 3,
     }
-    return face_latents.prepare(world / "data", source, **{**settings, **changes})
+    return face_latents.prepare(world / data, source, **{**settings, **changes})
+
+
+def _content(dataset):
+    """Everything that is stored; the bytes of equal record files differ."""
+    splits = {split: face_latents.open_split(dataset, split) for split in SPLITS}
+    return {
+        (split, place, key): np.asarray(value).tolist()
+        for split, faces in splits.items()
+        for place in range(len(faces))
+        for key, value in faces[place].items()
+    }
+
+
+def _kept(world):
+    """The files that a build has left for the next one."""
+    return sorted((world / "data").glob("*/*/1.0.0.annotated/*"))
 
 
 def test_faces_are_stored_with_what_the_networks_say(world):
@@ -81,39 +156,126 @@ def test_finished_data_set_is_reused_and_another_recipe_makes_another(world):
     assert {file: file.stat().st_mtime_ns for file in dataset.iterdir()} == times
 
     assert _prepare(world, splits={"train": (0, 4)}) != dataset
-    shutil.copy(world / "classifier.safetensors", world / "old.safetensors")
-    networks.save_arrays(
-        world / "classifier.safetensors",
-        "classifier",
-        {"num_attributes": 2},
-        {"x": np.ones(1)},
-        notes={"attributes": "Male,Young"},
-    )
+    _write_classifier(world, 2.0)
     assert _prepare(world) != dataset
 
 
-def test_interrupted_build_leaves_no_data_set(world):
-    class Breaking(ImageFolder):
-        def split(self, split):
-            for number, batch in enumerate(super().split(split)):
-                if number == 2:
-                    raise KeyboardInterrupt
-                yield batch
+def test_finished_data_set_is_found_without_reading_weights(world, passes, loaded):
+    dataset = _prepare(world)
+    assert sorted(loaded) == ["classifier.safetensors", "encoder.safetensors"] and passes
+    del loaded[:], passes[:]
+    assert _prepare(world) == dataset
+    assert not loaded and not passes
 
-    source = Breaking(world / "faces", SPLITS, image_size=8, batch_size=2)
-    settings = {
-        "description": source.describe(),
-        "inversion_encoder": world / "encoder.safetensors",
-        "classifier": world / "classifier.safetensors",
-        "batch_size": 2,
-    }
+
+def test_interrupted_build_leaves_no_data_set(world):
     with pytest.raises(KeyboardInterrupt):
-        face_latents.prepare(world / "data", source, **settings)
+        _prepare(world, folder=Breaking, batch_size=2)
     assert not list((world / "data").rglob("dataset_info.json"))
     killed = next((world / "data").glob("*/*")) / "1.0.0.incompleteABC"
     killed.mkdir()
     assert len(face_latents.open_split(_prepare(world), "train")) == 5
     assert not killed.exists()
+
+
+@pytest.mark.parametrize("where", ["source", "networks"])
+def test_killed_build_continues_to_the_same_data_set(world, passes, monkeypatch, where):
+    whole = _content(_prepare(world, data="elsewhere", batch_size=2))
+    assert passes == [2] * 5  # three batches of training faces and two of test faces
+    del passes[:]
+    with pytest.raises(KeyboardInterrupt), monkeypatch.context() as patch:
+        if where == "source":
+            _prepare(world, folder=Breaking, batch_size=2)
+        else:
+            patch.setattr(face_latents, "_annotator", _killed_at(3, face_latents._annotator))
+            _prepare(world, batch_size=2)
+    # The batch before the one at which it was killed was still being computed.
+    assert [file.name for file in _kept(world)] == ["train-000000"] and passes == [2] * 2
+    del passes[:]
+    dataset = _prepare(world, batch_size=2)
+    assert passes == [2] * 4
+    assert _content(dataset) == whole
+    assert not dataset.with_name("1.0.0.annotated").exists()
+
+
+def _killed_at(call, annotator):
+    def dying_annotator(*files):
+        annotate = annotator(*files)
+        calls = []
+
+        def annotate_or_die(images):
+            calls.append(len(images))
+            if len(calls) == call:
+                raise KeyboardInterrupt
+            return annotate(images)
+
+        return annotate_or_die
+
+    return dying_annotator
+
+
+@pytest.fixture
+def annotated(world, monkeypatch):
+    """A build that was killed when all its faces had passed through the networks; its content."""
+    with monkeypatch.context() as patch:
+        patch.setattr(KeptBatches, "remove", lambda self: None)
+        dataset = _prepare(world)
+    content = _content(dataset)
+    shutil.rmtree(dataset)
+    assert [file.name for file in _kept(world)] == ["test-000000", "train-000000", "train-000001"]
+    return content
+
+
+def test_build_that_has_all_its_batches_needs_no_network(world, annotated, passes, loaded):
+    dataset = _prepare(world)
+    assert _content(dataset) == annotated and not passes and not loaded
+    assert not _kept(world)
+
+
+def test_kill_after_the_last_face_leaves_nothing_behind(world, annotated, monkeypatch, passes):
+    with monkeypatch.context() as patch:
+        patch.setattr(KeptBatches, "remove", lambda self: None)
+        dataset = _prepare(world)
+    assert len(_kept(world)) == 3
+    assert _prepare(world) == dataset and not passes
+    assert not dataset.with_name("1.0.0.annotated").exists()
+
+
+@pytest.mark.parametrize("damage", ["cut", "emptied", "changed"])
+def test_damaged_batch_is_computed_again(world, annotated, passes, damage):
+    file = _kept(world)[1]
+    content = bytearray(file.read_bytes())
+    content[-300] ^= 1
+    file.write_bytes({"cut": content[:-1], "emptied": b"", "changed": content}[damage])
+    dataset = _prepare(world)
+    assert passes == [3] and _content(dataset) == annotated
+
+
+def test_batches_of_another_size_are_computed_again(world, annotated, passes):
+    dataset = _prepare(world, batch_size=4)
+    assert passes == [4] * 2  # the last batch holds the three test faces as before
+    expected = _prepare(world, data="elsewhere", batch_size=4)
+    assert _content(dataset) == _content(expected)
+
+
+def test_replaced_picture_is_annotated_again(world, annotated, passes):
+    shutil.copy(world / "faces" / "00000.png", world / "faces" / "00004.png")
+    faces = face_latents.open_split(_prepare(world), "train")
+    assert passes == [3]  # the batch of the training faces 3 and 4
+    np.testing.assert_array_equal(faces[4]["w_plus"], faces[0]["w_plus"])
+
+
+def test_unreadable_picture_does_not_cost_the_work_done(world, passes):
+    last = world / "faces" / "00007.png"
+    picture = last.read_bytes()
+    last.write_bytes(b"no picture")
+    with pytest.raises(DataError, match="00007.png: not a readable image"):
+        _prepare(world)
+    assert passes == [3] * 2 and len(_kept(world)) == 2
+    last.write_bytes(picture)
+    dataset = _prepare(world)
+    assert passes == [3] * 3
+    assert _content(dataset) == _content(_prepare(world, data="elsewhere"))
 
 
 def test_source_that_breaks_its_promise_is_named(world):
