@@ -243,7 +243,8 @@ def _only_builder(path: pathlib.Path) -> Iterator[None]:
     path.parent.mkdir(parents=True, exist_ok=True)
     with (path.parent / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        for leftover in path.parent.glob(f"{path.name}.incomplete*"):
+        # Where tfds builds; it clears up itself, but for a kill that python does not notice.
+        for leftover in path.parent.glob(f"incomplete.*_{path.name}"):
             shutil.rmtree(leftover, ignore_errors=True)
         yield
 
