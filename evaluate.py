@@ -118,7 +118,7 @@ def run(
     method = load_method(workdir)
     dataset = build.prepare_data(config, workdir)
     recipe = face_latents.read_recipe(dataset)
-    generator = build.load_generator(config, recipe["latent_shape"])
+    generator = build.load_generator(config)
     own = load_judges(
         files["evaluation_classifier"], files["identity_encoder"], image_size=recipe["image_size"]
     )

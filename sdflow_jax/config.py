@@ -84,7 +84,24 @@ def _check_networks(config: Mapping[str, Any]) -> list[str]:
                 )
         else:
             complaints += _check_network(role, path, config["attributes"])
-    return complaints
+    return complaints or _check_latents(config["networks"])
+
+
+def _check_latents(files: Mapping[str, str]) -> list[str]:
+    """Whether the generator takes what the inversion encoder gives; both are there."""
+    generator, encoder = (
+        networks.build_abstract(metadata["network"], metadata["arguments"])
+        for metadata in (
+            networks.read_metadata(files[role]) for role in ("generator", "inversion_encoder")
+        )
+    )
+    taken, given = ((x.num_styles, x.style_dim) for x in (generator, encoder))
+    if taken == given:
+        return []
+    return [
+        f"config.networks: the generator takes latents of shape {taken}, the inversion encoder gives"
+        f" {given}; they belong to two different worlds"
+    ]
 
 
 def _check_network(role: str, path: str, attributes: Sequence[str]) -> list[str]:

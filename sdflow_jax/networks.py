@@ -80,7 +80,8 @@ def digest(path: str | os.PathLike[str]) -> str:
     file = resolve(path)
     if not file.is_file():
         raise NetworkFileError(f"{file}: no such network file")
-    return hashlib.sha256(file.read_bytes()).hexdigest()[:16]
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()[:16]
 
 
 def flatten(module: nnx.Module) -> dict[str, np.ndarray]:

@@ -106,6 +106,12 @@ def test_backbone_must_fit_the_semantic_encoder(config):
     run_config.check_config(config)
 
 
+def test_networks_of_two_worlds_are_found_out(config):
+    config.networks.generator = "pocket:generator"
+    (complaint,) = _complaints(config)
+    assert "takes latents of shape (10, 128), the inversion encoder gives" in complaint
+
+
 def test_every_mistake_is_reported_at_once(config):
     config.training.batch_size = 0
     config.networks.generator = config.networks.classifier

@@ -142,6 +142,6 @@ def test_networks_given_by_role_replace_those_of_the_config(workdir):
         with pytest.raises(ConfigError, match=f"--network={mistake}: expected ROLE=FILE"):
             evaluate._with_networks(config, [mistake])
     # Another generator than that of the training is no choice.
-    wrong = evaluate._with_networks(config, ["generator=pocket:generator"])
+    begun = {**config["network_digests"], "generator": "0123456789abcdef"}
     with pytest.raises(ConfigError, match="does not hold the network that the run was begun with"):
-        evaluate.run(wrong, workdir, SETTINGS)
+        evaluate.run({**config, "network_digests": begun}, workdir, SETTINGS)

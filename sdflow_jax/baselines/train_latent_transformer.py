@@ -60,7 +60,7 @@ def train_latent_transformer(
     if classifier is None:
         return
 
-    generator = build.load_generator(config, recipe["latent_shape"])
+    generator = build.load_generator(config)
     reader, reader_arguments = build.load_classifier_variables(config)
     shown = build.held_out_faces(dataset, config["training"]["num_sample_faces"])
     draw = make_drawing(generator, *shown, config["attributes"])

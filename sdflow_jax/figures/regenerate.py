@@ -161,7 +161,7 @@ def _faces(
     dataset = build.prepare_data(config, first.workdir)
     recipe = face_latents.read_recipe(dataset)
     world = World(
-        build.load_generator(config, recipe["latent_shape"]),
+        build.load_generator(config),
         load_judges(
             first.judge_files["evaluation_classifier"],
             first.judge_files["identity_encoder"],

@@ -13,7 +13,7 @@ from flax import nnx
 from numpy.typing import NDArray
 
 from sdflow_jax import networks
-from sdflow_jax.config import ROLES, ConfigError
+from sdflow_jax.config import ROLES
 from sdflow_jax.data import face_latents
 from sdflow_jax.data.attribute_names import attribute_columns, attribute_names
 from sdflow_jax.data.pipeline import describe_batches, training_batches
@@ -45,22 +45,9 @@ def prepare_data(config: Config, workdir: str | os.PathLike[str]) -> pathlib.Pat
     )
 
 
-def load_generator(config: Config, latent_shape: tuple[int, int]) -> nnx.Module:
-    """Load the frozen generator.
-
-    Raises:
-      ConfigError: if it does not take the data set's latents.
-    """
-    generator = networks.load_network(
-        config["networks"]["generator"], expected=ROLES["generator"][0]
-    )
-    if (generator.num_styles, generator.style_dim) != tuple(latent_shape):
-        raise ConfigError(
-            f"the generator takes latents of shape {(generator.num_styles, generator.style_dim)},"
-            f" the inversion encoder gives {tuple(latent_shape)};"
-            " config.networks mixes networks of two generators"
-        )
-    return generator
+def load_generator(config: Config) -> nnx.Module:
+    """Load the frozen generator; `check_config` has seen that it takes the data set's latents."""
+    return networks.load_network(config["networks"]["generator"], expected=ROLES["generator"][0])
 
 
 def load_classifier_variables(config: Config) -> tuple[ChosenAttributes, dict[str, Any]]:

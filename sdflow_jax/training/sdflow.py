@@ -30,7 +30,7 @@ def train_sdflow(
     columns = attribute_columns(recipe["attributes"], attributes)
     batches, data = build.open_batches(config, dataset, columns)
 
-    generator = build.load_generator(config, recipe["latent_shape"])
+    generator = build.load_generator(config)
     arguments = build.network_arguments(config, generator.style_dim)
     classifier, backbone = None, None
     if config["semantic_variables"] == "classifier":
