@@ -83,7 +83,8 @@ def evaluate(
     `faces.npz` (the numbers of every face), `preservation.png` (the curves),
     `semantic_variables.png` (their histograms), `edits.png` and `sliders.png` (faces), and for a
     flow `samples_*.png` (new faces). Each file is replaced whole, and only after everything has
-    been computed.
+    been computed. The summary is the mark of complete results: an older one is removed first, and
+    the new one comes last.
 
     Args:
       world: generator and judges.
@@ -169,6 +170,7 @@ def evaluate(
     summary["seconds"] = round(time.monotonic() - start, 1)
 
     directory = pathlib.Path(directory)
+    (directory / "summary.json").unlink(missing_ok=True)
     report.save_arrays(directory / "outcomes.npz", report.outcome_arrays(outcomes))
     report.save_arrays(
         directory / "faces.npz",
