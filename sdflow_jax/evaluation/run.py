@@ -131,7 +131,10 @@ def evaluate(
     figures: dict[str, Figure] = {
         "preservation": preservation_figure(outcomes, num_resamples=settings.num_resamples),
         "semantic_variables": semantic_variables_figure(
-            observed.semantic_variables, observed.predictions, method.attributes
+            observed.semantic_variables,
+            observed.predictions,
+            method.attributes,
+            reader=method.reader,
         ),
         "edits": requests_figure(world, method, observed, shown, requests, batch_size=batch_size),
         "sliders": sliders_figure(world, method, observed, shown, batch_size=batch_size),

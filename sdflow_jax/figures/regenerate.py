@@ -119,9 +119,11 @@ def _figures(
     first = by_contender[study.ours][0]
     with np.load(results_directory(first.workdir, main) / "faces.npz") as faces:
         variables, predictions = faces["variables"], faces["predictions"]
-    attributes = load_config(first.workdir)["attributes"]
+    method = load_method(first.workdir)
     figures = {
-        "figure2_semantic_variables": semantic_variables_figure(variables, predictions, attributes)
+        "figure2_semantic_variables": semantic_variables_figure(
+            variables, predictions, method.attributes, reader=method.reader
+        )
     }
     figures |= _faces(study, study.methods, "figure3", settings, by_contender, outcomes[main])
     for judge in settings.judges:

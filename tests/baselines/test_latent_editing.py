@@ -130,6 +130,7 @@ def test_editing_survives_its_files(tmp_path, method):
     export_editing(tmp_path, method, editing, arguments)
     loaded = LatentEditing.from_workdir(tmp_path, method)
     assert loaded.attributes == ATTRIBUTES and loaded.image_size == 16
+    assert loaded.reader == "training classifier"
     w_plus = np.ones((2, 3, 4), np.float32)
     images = np.random.default_rng(1).uniform(-1, 1, (2, 16, 16, 3)).astype(np.float32)
     np.testing.assert_allclose(loaded.read(images), reader.classifier(images)[:, ::-1], rtol=1e-5)
