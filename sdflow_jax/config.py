@@ -13,6 +13,7 @@ from typing import Any
 from sdflow_jax import networks
 from sdflow_jax.config_values import value_complaints
 from sdflow_jax.data.attribute_names import attribute_columns, attribute_names
+from sdflow_jax.whole_files import write_whole
 
 CONFIG_FILE = "config.json"
 
@@ -126,11 +127,8 @@ def to_json(config: Mapping[str, Any]) -> dict[str, Any]:
 
 def save_config(workdir: str | os.PathLike[str], config: Mapping[str, Any]) -> None:
     """Write the config to `config.json` in the run's directory, whole or not at all."""
-    path = pathlib.Path(workdir) / CONFIG_FILE
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(json.dumps(to_json(config), indent=2) + "\n")
-    partial.replace(path)
+    text = json.dumps(to_json(config), indent=2) + "\n"
+    write_whole(pathlib.Path(workdir) / CONFIG_FILE, lambda stream: stream.write(text.encode()))
 
 
 def load_config(workdir: str | os.PathLike[str]) -> dict[str, Any]:

@@ -18,6 +18,8 @@ import numpy as np
 from flax import nnx
 from safetensors import SafetensorError, safe_open
 
+from sdflow_jax.whole_files import write_whole
+
 FORMAT = "sdflow_jax.network/1"
 
 _TYPE_NAMES = {
@@ -159,18 +161,13 @@ def save_arrays(
     notes: Mapping[str, str] | None = None,
 ) -> None:
     """Write a network file atomically: a file of that name is either the old one or the whole new one."""
-    path = pathlib.Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     metadata = {
         "format": FORMAT,
         "network": name,
         "arguments": json.dumps(dict(arguments)),
         **(notes or {}),
     }
-    partial = path.with_name(path.name + ".partial")
-    with partial.open("wb") as file:
-        _write_safetensors(file, arrays, metadata)
-    partial.replace(path)
+    write_whole(path, lambda file: _write_safetensors(file, arrays, metadata))
 
 
 def _write_safetensors(

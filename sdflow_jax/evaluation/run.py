@@ -21,6 +21,7 @@ from sdflow_jax.evaluation.source_faces import observe_faces
 from sdflow_jax.evaluation.strength_sweep import judge_columns, sweep
 from sdflow_jax.evaluation.world import World
 from sdflow_jax.flow_editing import FlowEditing
+from sdflow_jax.whole_files import write_json, write_whole
 
 STRENGTHS = (0.0, 0.2, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.2, 1.5)
 
@@ -180,11 +181,11 @@ def evaluate(
         {"variables": observed.semantic_variables, "predictions": observed.predictions},
     )
     points = report.points_csv(outcomes)
-    report.write_whole(directory / "points.csv", lambda stream: stream.write(points.encode()))
+    write_whole(directory / "points.csv", lambda stream: stream.write(points.encode()))
     for name, figure in figures.items():
-        report.write_whole(
+        write_whole(
             directory / f"{name}.png",
             lambda stream, figure=figure: figure.savefig(stream, format="png", dpi=150),
         )
-    report.write_summary(directory / "summary.json", summary)
+    write_json(directory / "summary.json", summary)
     return summary

@@ -1,3 +1,5 @@
+import json
+
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -91,6 +93,18 @@ def test_unit_leads_from_those_without_to_those_with_the_attribute(latents, cond
         assert np.abs(others).min() > 0.1  # the attributes are correlated
     # The boundary of Young, second of the classifier's and first of ours, ignores the first number.
     assert abs(normals[0, 0]) < 0.2 < normals[0, 1]
+
+
+@pytest.mark.filterwarnings("ignore:divide by zero", "ignore:invalid value")
+def test_report_has_nothing_where_there_was_nothing_to_measure(latents):
+    undecided = latents._replace(predictions=np.full_like(latents.predictions, 0.5))
+    for faces, settings, missing in (
+        (latents, {**SETTINGS, "train_share": 1.0}, {"validation_accuracy"}),
+        (undecided, SETTINGS, {"separation"}),
+    ):
+        *_, report = fit_boundaries(faces, ("Young",), settings, seed=0)
+        assert {key for key, value in report["Young"].items() if value is None} == missing
+        json.dumps(report, allow_nan=False)
 
 
 def test_direction_along_the_boundary_of_another_attribute_is_refused():
