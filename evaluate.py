@@ -211,6 +211,8 @@ def main(argv: list[str]) -> None:
     ) as error:
         # A mistake in what was asked, not in the program: no traceback.
         raise SystemExit(f"{type(error).__name__}: {error}") from error
+    except KeyboardInterrupt:
+        raise SystemExit(130) from None
     print(table(summary))
     print(f"Results are in {_results(workdir, JUDGE.value, FACES.value)}.")
 

@@ -8,10 +8,11 @@ mi    with the mutual information loss, the frozen classifier reading the edited
 kd    with knowledge distillation: the semantic encoder learns too, which is all of SDFlow
 """
 
-import importlib.util
 import pathlib
 
 import ml_collections
+
+from sdflow_jax.config_files import read_config
 
 VARIANTS = {
     "nll": ("nll",),
@@ -25,7 +26,7 @@ def get_config(variant: str) -> ml_collections.ConfigDict:
     """The pocket config with the losses of one variant, at the weights that all of them share."""
     if variant not in VARIANTS:
         raise ValueError(f"the variants are {', '.join(VARIANTS)}, got {variant!r}")
-    config = _pocket_config()
+    config = read_config(pathlib.Path(__file__).with_name("pocket.py"))
     for term in VARIANTS["kd"]:
         if term not in VARIANTS[variant]:
             config.losses[term] = 0.0
@@ -33,13 +34,3 @@ def get_config(variant: str) -> ml_collections.ConfigDict:
         config.semantic_variables = "classifier"
         config.initial_backbone = ""  # there is no encoder whose weights could begin anywhere
     return config
-
-
-def _pocket_config() -> ml_collections.ConfigDict:
-    # By path: configs are files given on the command line, not a package.
-    spec = importlib.util.spec_from_file_location(
-        "pocket_config", pathlib.Path(__file__).with_name("pocket.py")
-    )
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.get_config()

@@ -22,16 +22,17 @@ size that the inversion encoder takes, 256 pixels. The judges, `networks.evaluat
 With `--faces=CELEBA_HQ` as well it edits the aligned images of that directory, as the paper does.
 """
 
-import importlib.util
 import pathlib
 
 import ml_collections
 from ml_collections import config_dict
 
+from sdflow_jax.config_files import read_config
+
 
 def get_config() -> ml_collections.ConfigDict:
     """The pocket config with the paper's sizes."""
-    config = _pocket_config()
+    config = read_config(pathlib.Path(__file__).with_name("pocket.py"))
     for role in config.networks:
         config.networks[role] = config_dict.placeholder(str)
     for role in ("generator", "inversion_encoder", "classifier"):
@@ -81,13 +82,3 @@ def get_config() -> ml_collections.ConfigDict:
         }
     )
     return config
-
-
-def _pocket_config() -> ml_collections.ConfigDict:
-    # By path: configs are files given on the command line, not a package.
-    spec = importlib.util.spec_from_file_location(
-        "pocket_config", pathlib.Path(__file__).with_name("pocket.py")
-    )
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.get_config()

@@ -13,6 +13,7 @@ from typing import Any
 from sdflow_jax import networks
 from sdflow_jax.config_values import value_complaints
 from sdflow_jax.data.attribute_names import attribute_columns, attribute_names
+from sdflow_jax.whole_files import write_whole
 
 CONFIG_FILE = "config.json"
 
@@ -178,14 +179,11 @@ def save_config(workdir: str | os.PathLike[str], config: Mapping[str, Any]) -> N
     Raises:
       NetworkFileError: if one of these files is missing.
     """
-    path = pathlib.Path(workdir) / CONFIG_FILE
-    path.parent.mkdir(parents=True, exist_ok=True)
     plain = to_json(config)
     files = plain["networks"]
     digests = {role: networks.digest(files[role]) for role in TRAINING_ROLES}
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(json.dumps({**plain, "network_digests": digests}, indent=2) + "\n")
-    partial.replace(path)
+    text = json.dumps({**plain, "network_digests": digests}, indent=2) + "\n"
+    write_whole(pathlib.Path(workdir) / CONFIG_FILE, lambda stream: stream.write(text.encode()))
 
 
 def load_config(workdir: str | os.PathLike[str]) -> dict[str, Any]:

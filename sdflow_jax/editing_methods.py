@@ -21,9 +21,11 @@ class EditingMethod(Protocol):
 
     Attributes:
       attributes: the names of the semantic variables, in the order of their columns.
+      reader: what reads the semantic variables, in words.
     """
 
     attributes: tuple[str, ...]
+    reader: str
 
     def encode(
         self, w_plus: Float[Array, "b n d"], images: Float[Array, "b h w 3"]

@@ -14,7 +14,8 @@ from sdflow_jax.flow.solve import SolverSettings
 from sdflow_jax.resizing import crop_and_resize
 from sdflow_jax.training import export
 
-READERS = ("SemanticEncoder", "ChosenAttributes")
+# What may read the semantic variables: registry name -> what figures call it.
+READERS = {"SemanticEncoder": "semantic encoder", "ChosenAttributes": "training classifier"}
 
 
 def load_reader(path: str | os.PathLike[str]) -> tuple[nnx.Module, tuple[str, ...], int]:
@@ -46,6 +47,12 @@ def load_reader(path: str | os.PathLike[str]) -> tuple[nnx.Module, tuple[str, ..
             f" 'attributes' names {len(attributes)}"
         )
     return encoder, attributes, int(notes["image_size"])
+
+
+def reader_title(encoder: nnx.Module) -> str:
+    """What figures call a network that reads semantic variables."""
+    name = type(encoder).__name__
+    return READERS.get(name, name)
 
 
 class FlowEditing(nnx.Module):
@@ -121,6 +128,11 @@ class FlowEditing(nnx.Module):
         directory = export.exported(workdir)
         files = (directory / f"{name}.safetensors" for name in ("flow", "semantic_encoder"))
         return cls.load(*files, solver=solver)
+
+    @property
+    def reader(self) -> str:
+        """What reads the semantic variables, in words."""
+        return reader_title(self.semantic_encoder)
 
     def read(self, images: Float[Array, "b h w 3"]) -> Float[Array, "b a"]:
         """Semantic variables of images in [-1, 1], each in [0, 1]."""

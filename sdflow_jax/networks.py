@@ -18,6 +18,8 @@ import numpy as np
 from flax import nnx
 from safetensors import SafetensorError, safe_open
 
+from sdflow_jax.whole_files import write_whole
+
 FORMAT = "sdflow_jax.network/1"
 
 _TYPE_NAMES = {
@@ -31,7 +33,6 @@ _TYPE_NAMES = {
 # Name in the file -> "module:class". Names are resolved late, so that reading one network imports one module.
 REGISTRY = {
     "Generator": "sdflow_jax.models.stylegan2:Generator",
-    "Discriminator": "sdflow_jax.models.discriminator:Discriminator",
     "AttributeClassifier": "sdflow_jax.models.attribute_classifier:AttributeClassifier",
     "SemanticEncoder": "sdflow_jax.models.semantic_encoder:SemanticEncoder",
     "ChosenAttributes": "sdflow_jax.models.chosen_attributes:ChosenAttributes",
@@ -172,18 +173,13 @@ def save_arrays(
     notes: Mapping[str, str] | None = None,
 ) -> None:
     """Write a network file atomically: a file of that name is either the old one or the whole new one."""
-    path = pathlib.Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     metadata = {
         "format": FORMAT,
         "network": name,
         "arguments": json.dumps(dict(arguments)),
         **(notes or {}),
     }
-    partial = path.with_name(path.name + ".partial")
-    with partial.open("wb") as file:
-        _write_safetensors(file, arrays, metadata)
-    partial.replace(path)
+    write_whole(path, lambda file: _write_safetensors(file, arrays, metadata))
 
 
 def _write_safetensors(

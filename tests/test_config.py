@@ -1,4 +1,3 @@
-import importlib.util
 import json
 import pathlib
 import re
@@ -10,6 +9,7 @@ from converters import stylegan2
 from converters.__main__ import main as converters_main
 from sdflow_jax import config as run_config
 from sdflow_jax import networks
+from sdflow_jax.config_files import read_config
 from tests.converters.checkpoint_writer import write_checkpoint
 from tests.filled_networks import filled_arrays
 from tests.tiny_world import build_tiny_world, tiny_config
@@ -28,11 +28,7 @@ def config(world):
 
 
 def _load(name, *arguments):
-    file = CONFIGS / f"{name}.py"
-    spec = importlib.util.spec_from_file_location(file.stem, file)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.get_config(*arguments)
+    return read_config(":".join([str(CONFIGS / f"{name}.py"), *arguments]))
 
 
 def _complaints(config):

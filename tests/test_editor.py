@@ -89,6 +89,7 @@ def test_shapes_and_ranges(editor, images, w_plus):
     assert faces.shape == (3, SIZE, SIZE, 3) and np.abs(faces).max() <= 1
     read = editor.read(images)
     assert read.shape == (3, 2) and (read > 0).all() and (read < 1).all()
+    assert editor.method.reader == "semantic encoder"
 
 
 def test_setting_what_was_read_changes_nothing(editor, images, w_plus):

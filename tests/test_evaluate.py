@@ -99,7 +99,7 @@ def test_external_judges_judge_what_they_can_and_are_compared(workdir, monkeypat
     assert list(summary["requests"]) == ["Young"]  # Eyeglasses have no such judge
     assert list(summary["agreement"]) == ["unedited", "Young"]
     for entry in summary["agreement"].values():
-        assert set(entry) == {"identity_correlation", "Male", "Young"}
+        assert set(entry) == {"num_faces", "identity_correlation", "Male", "Young"}
         assert 0 <= entry["Male"]["same_decision"] <= 1
         assert -1 <= entry["Male"]["correlation"] <= 1
 

@@ -4,7 +4,6 @@ world = build_tiny_world(tmp_path)            # network files and a folder of pi
 config = tiny_config(world)                   # or --config=tests/tiny_world.py:DIRECTORY
 """
 
-import importlib.util
 import pathlib
 
 import ml_collections
@@ -12,6 +11,7 @@ import numpy as np
 from PIL import Image
 
 from sdflow_jax import networks
+from sdflow_jax.config_files import read_config
 
 IMAGE_SIZE = 32
 STYLE_DIM = 16
@@ -102,7 +102,7 @@ def write_pictures(folder: pathlib.Path, count: int, *, size: int = IMAGE_SIZE) 
 def tiny_config(directory: pathlib.Path | str) -> ml_collections.ConfigDict:
     """A training config on the world below `directory`: the pocket's, made tiny."""
     directory = pathlib.Path(directory)
-    config = _pocket_config()
+    config = read_config(pathlib.Path(__file__).parent.parent / "configs" / "pocket.py")
     config.attributes = EDITED_ATTRIBUTES
     for role in _NETWORKS:
         config.networks[role] = str(directory / "networks" / f"{role}.safetensors")
@@ -136,11 +136,3 @@ def tiny_config(directory: pathlib.Path | str) -> ml_collections.ConfigDict:
 def get_config(directory: str) -> ml_collections.ConfigDict:
     """What `--config=tests/tiny_world.py:DIRECTORY` reads."""
     return tiny_config(directory)
-
-
-def _pocket_config() -> ml_collections.ConfigDict:
-    file = pathlib.Path(__file__).parent.parent / "configs" / "pocket.py"
-    spec = importlib.util.spec_from_file_location("pocket_config", file)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.get_config()

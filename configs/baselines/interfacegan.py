@@ -3,15 +3,16 @@
 python train.py --config=configs/baselines/interfacegan.py --workdir=runs/interfacegan
 """
 
-import importlib.util
 import pathlib
 
 import ml_collections
 
+from sdflow_jax.config_files import read_config
+
 
 def get_config() -> ml_collections.ConfigDict:
     """The pocket config's faces and networks, and the settings of the boundaries."""
-    config = _pocket_config()
+    config = read_config(pathlib.Path(__file__).parent.with_name("pocket.py"))
     for group in ("flow", "semantic_encoder", "initial_backbone", "solver", "losses", "optimizer"):
         del config[group]
     config.method = "interfacegan"
@@ -23,12 +24,3 @@ def get_config() -> ml_collections.ConfigDict:
         "conditional": True,  # leave the other attributes' boundaries at the same distance
     }
     return config
-
-
-def _pocket_config() -> ml_collections.ConfigDict:
-    # By path: configs are files given on the command line, not a package.
-    file = pathlib.Path(__file__).parent.parent / "pocket.py"
-    spec = importlib.util.spec_from_file_location("pocket_config", file)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.get_config()

@@ -3,15 +3,16 @@
 python train.py --config=configs/baselines/latent_transformer.py --workdir=runs/latent_transformer
 """
 
-import importlib.util
 import pathlib
 
 import ml_collections
 
+from sdflow_jax.config_files import read_config
+
 
 def get_config() -> ml_collections.ConfigDict:
     """The pocket config's faces and networks, and the settings of the transformers."""
-    config = _pocket_config()
+    config = read_config(pathlib.Path(__file__).parent.with_name("pocket.py"))
     for group in ("flow", "semantic_encoder", "initial_backbone", "solver", "losses"):
         del config[group]
     config.method = "latent_transformer"
@@ -33,12 +34,3 @@ def get_config() -> ml_collections.ConfigDict:
         }
     )
     return config
-
-
-def _pocket_config() -> ml_collections.ConfigDict:
-    # By path: configs are files given on the command line, not a package.
-    file = pathlib.Path(__file__).parent.parent / "pocket.py"
-    spec = importlib.util.spec_from_file_location("pocket_config", file)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.get_config()

@@ -6,7 +6,6 @@ Shen, Gu, Tang and Zhou, "Interpreting the Latent Space of GANs for Semantic Fac
 
 import dataclasses
 import os
-import pathlib
 
 import numpy as np
 from jaxtyping import Array, Float, Int
@@ -14,6 +13,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from sdflow_jax.baselines.linear_svm import fit_linear_svm
+from sdflow_jax.whole_files import write_whole
 
 FORMAT = "sdflow_jax.boundary/1"
 
@@ -189,15 +189,12 @@ def project_boundary(
 
 def save_boundary(path: str | os.PathLike[str], boundary: Boundary) -> None:
     """Write a boundary file, atomically."""
-    path = pathlib.Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     arrays = {
         "normal": np.asarray(boundary.normal, np.float32),
         "offset": np.asarray(boundary.offset, np.float64),
     }
-    partial = path.with_name(path.name + ".partial")
-    partial.write_bytes(save(arrays, metadata={"format": FORMAT}))
-    partial.replace(path)
+    content = save(arrays, metadata={"format": FORMAT})
+    write_whole(path, lambda stream: stream.write(content))
 
 
 def load_boundary(path: str | os.PathLike[str]) -> Boundary:

@@ -17,7 +17,7 @@ from jaxtyping import Array, Float
 
 from sdflow_jax import networks
 from sdflow_jax.baselines.latent_transformer import LatentTransformer
-from sdflow_jax.flow_editing import load_reader
+from sdflow_jax.flow_editing import load_reader, reader_title
 from sdflow_jax.resizing import crop_and_resize
 from sdflow_jax.training import export
 
@@ -107,6 +107,11 @@ class LatentEditing(nnx.Module):
         encoder, attributes, image_size = load_reader(directory / READER_FILE)
         mover = networks.load_network(directory / MOVER_FILE, expected=MOVERS[method])
         return cls(mover, encoder, attributes=attributes, image_size=image_size)
+
+    @property
+    def reader(self) -> str:
+        """What reads the semantic variables, in words."""
+        return reader_title(self.semantic_encoder)
 
     def read(self, images: Float[Array, "b h w 3"]) -> Float[Array, "b a"]:
         """Semantic variables of images in [-1, 1], each in [0, 1]."""

@@ -4,7 +4,6 @@ The hyperplanes separate the faces that the frozen classifier C finds most and l
 an attribute. There is nothing to resume: it takes seconds.
 """
 
-import json
 import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -30,6 +29,7 @@ from sdflow_jax.data import face_latents
 from sdflow_jax.data.attribute_names import attribute_columns
 from sdflow_jax.training import build
 from sdflow_jax.training.interrupts import Interrupts
+from sdflow_jax.whole_files import write_json
 
 
 def train_interfacegan(
@@ -60,9 +60,12 @@ def train_interfacegan(
     directory = workdir / "interfacegan"
     for name, boundary in zip(config["attributes"], boundaries, strict=True):
         save_boundary(directory / f"boundary_{name}.safetensors", boundary)
-    (directory / "boundaries.json").write_text(json.dumps(report, indent=2) + "\n")
+    write_json(directory / "boundaries.json", report)
     export_editing(workdir, "interfacegan", editing, arguments)
     for name, entry in report.items():
+        if entry["validation_accuracy"] is None:
+            print(f"{name}: no extreme faces were kept from the fit to measure the boundary")
+            continue
         print(
             f"{name}: {entry['validation_accuracy']:.1%} of {entry['validation_faces']} extreme"
             " faces kept from the fit lie on their side of the boundary"
@@ -72,7 +75,7 @@ def train_interfacegan(
 
 def fit_boundaries(
     latents: TrainingLatents, attributes: Sequence[str], settings: Mapping[str, Any], *, seed: int
-) -> tuple[list[Boundary], list[float], dict[str, dict[str, float]]]:
+) -> tuple[list[Boundary], list[float], dict[str, dict[str, float | None]]]:
     """Fit one boundary for each attribute, in W: between the means of the faces' styles.
 
     The styles of a face are nearly equal. A boundary of all of them, flattened, would lean on their
@@ -87,7 +90,8 @@ def fit_boundaries(
 
     Returns:
       The boundaries; for each the distance along its normal that makes one unit of the classifier's
-      probability, by the means of the two extremes; and a report, attribute -> numbers.
+      probability, by the means of the two extremes; and a report, attribute -> numbers,
+      None where there was nothing to measure.
     """
     means = latents.w_plus.mean(1)  # [f, d]
     boundaries, separations, report = [], [], {}
@@ -104,8 +108,8 @@ def fit_boundaries(
         report[latents.attributes[column]] = {
             "training_faces": len(split.train[0]),
             "validation_faces": count,
-            "validation_accuracy": correct / count if count else float("nan"),
-            "separation": separation,
+            "validation_accuracy": correct / count if count else None,
+            "separation": separation if np.isfinite(separation) else None,
         }
         boundaries.append(boundary)
         separations.append(separation)

@@ -3,8 +3,10 @@
 from collections.abc import Sequence
 from typing import Any
 
+import jax
 import numpy as np
-from jaxtyping import Float
+from absl import logging
+from jaxtyping import Bool, Float
 
 from sdflow_jax.batching import map_batches
 from sdflow_jax.evaluation.judges import Jury, Verdict
@@ -26,40 +28,60 @@ def agreement(
 ) -> dict[str, Any]:
     """Show the same faces to the world's judges and to others.
 
+    Faces are left out where the method could not compute the edit, or the way there and back
+    without one.
+
     Returns:
-      "unedited" and, for each request at strength 1, its name -> for each attribute that both judge
-      `same_decision`, the share of faces on which they decide the same, and `correlation` of their
-      probabilities; and `identity_correlation`: of the two cosines, of every two unedited faces, or
-      of each edited face with its unedited self. None where a side never varies.
+      "unedited" and, for each request at strength 1, its name -> `num_faces` that were compared;
+      for each attribute that both judge `same_decision`, the share of faces on which they decide
+      the same, and `correlation` of their probabilities; and `identity_correlation`: of the two
+      cosines, of every two unedited faces, or of each edited face with its unedited self. None
+      where a side never varies or no face is left.
     """
     shared = [name for name in world.judges.attributes if name in other.attributes]
 
-    def judged(strength: float, is_edited: np.ndarray) -> tuple[Verdict, Verdict]:
+    def judged(
+        strength: float, is_edited: Bool[np.ndarray, " a"]
+    ) -> tuple[tuple[Verdict, Verdict], Bool[np.ndarray, " f"]]:
         targets = target_variables(faces.semantic_variables, faces.is_on, strength, is_edited)
 
         def judge(code, targets):
-            images, _ = edit_faces(world, method, code, targets)
-            return world.judges.judge(images), other.judge(images)
+            images, is_finite = edit_faces(world, method, code, targets)
+            return (world.judges.judge(images), other.judge(images)), is_finite
 
         return map_batches(judge, batch_size, faces.code, targets)
 
     nothing = np.zeros(len(method.attributes), bool)
-    unedited = judged(0.0, nothing)
-    above_diagonal = np.triu_indices(len(faces.predictions), 1)
-    cosines = [(v.embeddings @ v.embeddings.T)[above_diagonal] for v in unedited]
-    found = {"unedited": _compare(unedited, cosines, shared, world.judges, other)}
+    unedited, is_returned = judged(0.0, nothing)
+    kept = _chosen(unedited, is_returned, "unedited")
+    above_diagonal = np.triu_indices(np.sum(is_returned), 1)
+    cosines = [(v.embeddings @ v.embeddings.T)[above_diagonal] for v in kept]
+    found = {"unedited": _compare(kept, cosines, shared, world.judges, other)}
     for request in requests:
         is_edited = np.isin(
             np.arange(len(method.attributes)),
             [method.attributes.index(name) for name in request.attributes],
         )
-        edited = judged(1.0, is_edited)
+        edited, is_finite = judged(1.0, is_edited)
+        is_kept = is_returned & is_finite
+        kept = _chosen(edited, is_kept, request.name)
         cosines = [
-            np.sum(after.embeddings * before.embeddings, axis=1)
-            for after, before in zip(edited, unedited, strict=True)
+            np.sum(after.embeddings * before.embeddings[is_kept], axis=1)
+            for after, before in zip(kept, unedited, strict=True)
         ]
-        found[request.name] = _compare(edited, cosines, shared, world.judges, other)
+        found[request.name] = _compare(kept, cosines, shared, world.judges, other)
     return found
+
+
+def _chosen(
+    verdicts: tuple[Verdict, Verdict], is_kept: Bool[np.ndarray, " f"], what: str
+) -> tuple[Verdict, Verdict]:
+    if not is_kept.all():
+        logging.warning(
+            "%s: %d of %d edits could not be computed; the judges' agreement leaves them out",
+            *(what, np.sum(~is_kept), len(is_kept)),
+        )
+    return jax.tree.map(lambda x: x[is_kept], verdicts)
 
 
 def _compare(
@@ -69,12 +91,13 @@ def _compare(
     first: Jury,
     second: Jury,
 ) -> dict[str, Any]:
-    entry: dict[str, Any] = {"identity_correlation": _correlation(*cosines)}
+    count = len(verdicts[0].probabilities)
+    entry: dict[str, Any] = {"num_faces": count, "identity_correlation": _correlation(*cosines)}
     for name in shared:
         a = verdicts[0].probabilities[:, first.attributes.index(name)]
         b = verdicts[1].probabilities[:, second.attributes.index(name)]
         entry[name] = {
-            "same_decision": round(float(np.mean((a > 0.5) == (b > 0.5))), 4),
+            "same_decision": round(float(np.mean((a > 0.5) == (b > 0.5))), 4) if count else None,
             "correlation": _correlation(a, b),
         }
     return entry

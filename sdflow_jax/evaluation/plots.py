@@ -93,8 +93,17 @@ def semantic_variables_figure(
     semantic_variables: Float[np.ndarray, "f a"],
     predictions: Float[np.ndarray, "f a"],
     attributes: Sequence[str],
+    *,
+    reader: str,
 ) -> Figure:
-    """Histograms of semantic variables, with the training classifier's probabilities as outlines."""
+    """Histograms of semantic variables, with the training classifier's probabilities as outlines.
+
+    Args:
+      semantic_variables: as the method reads them.
+      predictions: the training classifier's probabilities of the same attributes.
+      attributes: names of the columns.
+      reader: what reads the semantic variables, in words.
+    """
     columns = min(len(attributes), 3)
     rows = math.ceil(len(attributes) / columns)
     with matplotlib.rc_context(STYLE):
@@ -137,7 +146,7 @@ def semantic_variables_figure(
                 axes.set_xlabel("semantic variable")
                 axes.xaxis.set_tick_params(labelbottom=True)
         handles = [
-            Patch(color="#999999", alpha=0.55, label="semantic encoder"),
+            Patch(color="#999999", alpha=0.55, label=f"read by the {reader}"),
             Patch(fill=False, edgecolor="#222222", label="training classifier"),
         ]
         figure.legend(handles=handles, loc="outside upper center", ncols=2)

@@ -3,16 +3,15 @@
 import csv
 import dataclasses
 import io
-import json
 import os
-import pathlib
-from collections.abc import Callable, Mapping
-from typing import IO, Any
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
 from sdflow_jax.evaluation.curves import EditOutcomes, preservation_at, preservation_band
 from sdflow_jax.evaluation.source_faces import SourceFaces
+from sdflow_jax.whole_files import write_whole
 
 ACCURACY_LEVELS = (0.5, 0.8, 0.9, 0.95, 0.99)
 
@@ -27,16 +26,6 @@ POINT_COLUMNS = (
     ),
     *("identity_preservation", "identity_to_original", "attribute_preservation"),
 )
-
-
-def write_whole(path: str | os.PathLike[str], write: Callable[[IO[bytes]], Any]) -> None:
-    """Write a file under another name and then give it its own, so that it is never half there."""
-    path = pathlib.Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
-    with partial.open("wb") as stream:
-        write(stream)
-    partial.replace(path)
 
 
 def points_csv(outcomes: Mapping[str, EditOutcomes]) -> str:
@@ -147,12 +136,6 @@ def _summarize_one(outcome: EditOutcomes, num_resamples: int) -> dict[str, Any]:
         "strongest_edit": float(outcome.strengths[-1]),
         "at_accuracy": at_accuracy,
     }
-
-
-def write_summary(path: str | os.PathLike[str], summary: Mapping[str, Any]) -> None:
-    """Write JSON that is strict: no NaN."""
-    text = json.dumps(summary, indent=2, allow_nan=False) + "\n"
-    write_whole(path, lambda stream: stream.write(text.encode()))
 
 
 def _by_direction(outcome: EditOutcomes) -> tuple[np.ndarray, np.ndarray]:

@@ -21,6 +21,7 @@ from sdflow_jax.evaluation.source_faces import observe_faces
 from sdflow_jax.evaluation.strength_sweep import judge_columns, sweep
 from sdflow_jax.evaluation.world import World
 from sdflow_jax.flow_editing import FlowEditing
+from sdflow_jax.whole_files import write_json, write_whole
 
 STRENGTHS = (0.0, 0.2, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.2, 1.5)
 
@@ -90,7 +91,8 @@ def evaluate(
     `faces.npz` (the numbers of every face), `preservation.png` (the curves),
     `semantic_variables.png` (their histograms), `edits.png` and `sliders.png` (faces), and for a
     flow `samples_*.png` (new faces). Each file is replaced whole, and only after everything has
-    been computed.
+    been computed. The summary is the mark of complete results: an older one is removed first, and
+    the new one comes last.
 
     Args:
       world: generator and judges.
@@ -137,7 +139,10 @@ def evaluate(
     figures: dict[str, Figure] = {
         "preservation": preservation_figure(outcomes, num_resamples=settings.num_resamples),
         "semantic_variables": semantic_variables_figure(
-            observed.semantic_variables, observed.predictions, method.attributes
+            observed.semantic_variables,
+            observed.predictions,
+            method.attributes,
+            reader=method.reader,
         ),
         "edits": requests_figure(world, method, observed, shown, requests, batch_size=batch_size),
         "sliders": sliders_figure(world, method, observed, shown, batch_size=batch_size),
@@ -176,17 +181,18 @@ def evaluate(
     summary["seconds"] = round(time.monotonic() - start, 1)
 
     directory = pathlib.Path(directory)
+    (directory / "summary.json").unlink(missing_ok=True)
     report.save_arrays(directory / "outcomes.npz", report.outcome_arrays(outcomes))
     report.save_arrays(
         directory / "faces.npz",
         {"variables": observed.semantic_variables, "predictions": observed.predictions},
     )
     points = report.points_csv(outcomes)
-    report.write_whole(directory / "points.csv", lambda stream: stream.write(points.encode()))
+    write_whole(directory / "points.csv", lambda stream: stream.write(points.encode()))
     for name, figure in figures.items():
-        report.write_whole(
+        write_whole(
             directory / f"{name}.png",
             lambda stream, figure=figure: figure.savefig(stream, format="png", dpi=150),
         )
-    report.write_summary(directory / "summary.json", summary)
+    write_json(directory / "summary.json", summary)
     return summary

@@ -12,6 +12,7 @@ same command continues after any interruption.
 import argparse
 import dataclasses
 import pathlib
+import sys
 
 from absl import logging
 
@@ -60,6 +61,9 @@ def main() -> None:
         regenerate(PAPER, settings, arguments.runs.absolute(), out, jobs=arguments.jobs)
     except (EvaluationError, Stopped) as error:
         raise SystemExit(f"{type(error).__name__}: {error}") from error
+    except KeyboardInterrupt:
+        print("interrupted; the same command continues", file=sys.stderr)
+        raise SystemExit(130) from None
     print(f"Results: {out / 'README.md'}")
 
 

@@ -15,8 +15,8 @@ from collections.abc import Sequence, Set
 from sdflow_jax import networks
 from sdflow_jax.config import load_config
 from sdflow_jax.evaluation import EvaluationSettings, results_directory
-from sdflow_jax.evaluation.report import write_whole
 from sdflow_jax.figures.plan import ROOT, Run, Settings
+from sdflow_jax.whole_files import write_json
 
 TIMES_FILE = "core_seconds.json"
 
@@ -192,7 +192,6 @@ def _call(
             spent = _read_times(directory)
             passed = (time.monotonic() - start) * len(cores)
             spent[step] = round(spent.get(step, 0.0) + passed, 1)
-            text = json.dumps(spent, indent=1) + "\n"
-            write_whole(directory / TIMES_FILE, lambda stream: stream.write(text.encode()))
+            write_json(directory / TIMES_FILE, spent)
     if code != 0:
         raise Stopped(f"{script} ended with status {code} ({step}); the same command continues")

@@ -196,24 +196,26 @@ def _agreement_table(study: Study, summaries) -> str:
     found = summaries.get((study.ours, "external"))
     if not found:
         return ""
-    agreement = found[0]["agreement"]
-    names = [name for name in agreement["unedited"] if name != "identity_correlation"]
-    rows = [
-        [
-            request_title(request) if request != "unedited" else "unedited",
-            _number(entry["identity_correlation"]),
-            *(
-                f"{entry[name]['same_decision']:.1%}, {_number(entry[name]['correlation'])}"
-                for name in names
-            ),
-        ]
-        for request, entry in agreement.items()
+    agreement, num_faces = found[0]["agreement"], found[0].get("num_faces")
+    names = [
+        name for name in agreement["unedited"] if name not in ("num_faces", "identity_correlation")
     ]
+    rows = []
+    for request, entry in agreement.items():
+        title = request if request == "unedited" else request_title(request)
+        compared = entry.get("num_faces", num_faces)  # older evaluations left none out
+        if compared != num_faces:
+            title += f" ({compared} of {num_faces})"
+        cells = [
+            f"{_number(entry[name]['same_decision'], '.1%')}, {_number(entry[name]['correlation'])}"
+            for name in names
+        ]
+        rows.append([title, _number(entry["identity_correlation"]), *cells])
     return markdown_table(["faces", "identity", *names], rows)
 
 
-def _number(value: float | None) -> str:
-    return "–" if value is None else f"{value:.2f}"
+def _number(value: float | None, form: str = ".2f") -> str:
+    return "–" if value is None else format(value, form)
 
 
 def markdown_table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

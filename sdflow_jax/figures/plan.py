@@ -2,7 +2,6 @@
 
 import dataclasses
 import hashlib
-import importlib.util
 import json
 import pathlib
 from collections.abc import Mapping
@@ -12,6 +11,7 @@ import ml_collections
 
 from sdflow_jax import networks
 from sdflow_jax.config import JUDGING_ROLES, TRAINING_ROLES, to_json
+from sdflow_jax.config_files import read_config
 from sdflow_jax.evaluation import STRENGTHS
 
 ROOT = pathlib.Path(__file__).parent.parent.parent
@@ -160,7 +160,7 @@ def plan_runs(study: Study, settings: Settings, directory: pathlib.Path) -> list
     runs = []
     for seed in range(settings.seeds):
         for contender, file in study.configs.items():
-            config = read_config(file)
+            config = read_config(_located(file))
             fitting = {key: x for key, x in settings.overrides.items() if _has(config, key)}
             overrides = {**fitting, "seed": seed, "data.directory": str(directory / "data")}
             config.update_from_flattened_dict(overrides)
@@ -175,15 +175,6 @@ def plan_runs(study: Study, settings: Settings, directory: pathlib.Path) -> list
                 Run(contender, seed, str(_located(file)), overrides, workdir, judges, judge_files)
             )
     return runs
-
-
-def read_config(file: str) -> ml_collections.ConfigDict:
-    """The config of a file, with its argument after a colon, as `--config` reads it."""
-    path, _, argument = str(_located(file)).partition(":")
-    spec = importlib.util.spec_from_file_location("config_of_a_run", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.get_config(argument) if argument else module.get_config()
 
 
 def _located(file: str) -> pathlib.Path:

@@ -18,7 +18,7 @@ from sdflow_jax.editing_methods import load_method
 from sdflow_jax.evaluation import World, load_judges, requests_for, results_directory
 from sdflow_jax.evaluation.curves import EditOutcomes
 from sdflow_jax.evaluation.plots import semantic_variables_figure
-from sdflow_jax.evaluation.report import load_outcomes, write_whole
+from sdflow_jax.evaluation.report import load_outcomes
 from sdflow_jax.figures.areas import Resampled, estimate, resample_all
 from sdflow_jax.figures.curves import curves_figure
 from sdflow_jax.figures.execution import carry_out, core_seconds_spent
@@ -26,6 +26,7 @@ from sdflow_jax.figures.faces import faces_figures
 from sdflow_jax.figures.page import drawn_over, results_page
 from sdflow_jax.figures.plan import Run, Settings, Study, plan_runs
 from sdflow_jax.training import build
+from sdflow_jax.whole_files import write_whole
 
 DOTS_PER_INCH = 110
 JPEG_QUALITY = 90
@@ -119,9 +120,11 @@ def _figures(
     first = by_contender[study.ours][0]
     with np.load(results_directory(first.workdir, main) / "faces.npz") as faces:
         variables, predictions = faces["variables"], faces["predictions"]
-    attributes = load_config(first.workdir)["attributes"]
+    method = load_method(first.workdir)
     figures = {
-        "figure2_semantic_variables": semantic_variables_figure(variables, predictions, attributes)
+        "figure2_semantic_variables": semantic_variables_figure(
+            variables, predictions, method.attributes, reader=method.reader
+        )
     }
     figures |= _faces(study, study.methods, "figure3", settings, by_contender, outcomes[main])
     for judge in settings.judges:

@@ -1,15 +1,11 @@
-"""Resampling by two with the filter [1, 3, 3, 1], and the convolutions that it is fused with.
+"""Doubling the resolution with the filter [1, 3, 3, 1], and the convolution that it is fused with.
 
 StyleGAN2 (Karras et al. 2020, appendix B) smooths every change of resolution with this separable
 filter. A depthwise convolution is the obvious way to do it and a slow one: on CPU it costs more
 than the convolutions around it. Here the filter is a sum of shifted images, taken on the four
 phases (even and odd rows and columns) of the high-resolution image, so nothing is ever computed on
-inserted zeros:
-
-* upsampling: a 3x3 convolution of the zero-inserted image is one 2x2 convolution of the small image
-  that returns the four phases as channels; they are smoothed as they are and interleaved last.
-* downsampling: the transpose of that; the phases are taken first, smoothed, and convolved with one
-  2x2 kernel.
+inserted zeros: a 3x3 convolution of the zero-inserted image is one 2x2 convolution of the small
+image that returns the four phases as channels; they are smoothed as they are and interleaved last.
 
 Images are [b, h, w, c], kernels [kh, kw, c_in, c_out], and everything outside an image is zero.
 """
@@ -38,16 +34,6 @@ def upsample(images: Float[Array, "b h w c"]) -> Float[Array, "b 2*h 2*w c"]:
     return images
 
 
-def downsample(images: Float[Array, "b h w c"]) -> Float[Array, "b h//2 w//2 c"]:
-    """Halve the resolution: every new pixel is [1, 3, 3, 1] / 8 of the four around it, per axis."""
-    for axis in (_ROWS, _COLUMNS):
-        even, odd = _split(images, axis)
-        before, _, _ = _neighbors(odd, axis)
-        _, _, after = _neighbors(even, axis)
-        images = 0.125 * (before + after) + 0.375 * (even + odd)
-    return images
-
-
 def upsample_convolve(
     images: Float[Array, "b h w i"], kernel: Float[Array, "3 3 i o"]
 ) -> Float[Array, "b 2*h 2*w o"]:
@@ -71,22 +57,6 @@ def upsample_convolve(
     bottom = jnp.stack(_smooth_grown_phases(bottom_even, bottom_odd, _COLUMNS), axis=3)
     batch, height, width = images.shape[:3]
     return jnp.stack([top, bottom], axis=2).reshape(batch, 2 * height, 2 * width, channels)
-
-
-def downsample_convolve(
-    images: Float[Array, "b h w i"], kernel: Float[Array, "3 3 i o"]
-) -> Float[Array, "b h//2 w//2 o"]:
-    """Smooth with [1, 3, 3, 1] / 8 per axis, then convolve 3x3 at stride 2."""
-    even, odd = _smooth_shrinking_phases(*_split(images, _ROWS), _ROWS)
-    phases = [
-        phase
-        for rows in (even, odd)
-        for phase in _smooth_shrinking_phases(*_split(rows, _COLUMNS), _COLUMNS)
-    ]
-    kernel = jnp.pad(kernel, ((0, 1), (0, 1), (0, 0), (0, 0)))
-    kernel = kernel.reshape(2, 2, 2, 2, *kernel.shape[2:]).transpose(0, 2, 1, 3, 4, 5)
-    kernel = kernel.reshape(2, 2, -1, kernel.shape[-1])
-    return _convolve(jnp.concatenate(phases, axis=-1), kernel, 0, 1)[:, :-1, :-1]
 
 
 def _convolve(images: Array, kernel: Array, before: int, after: int) -> Array:
@@ -116,17 +86,6 @@ def _smooth_grown_phases(even: Array, odd: Array, axis: int) -> tuple[Array, Arr
     )
 
 
-def _smooth_shrinking_phases(even: Array, odd: Array, axis: int) -> tuple[Array, Array]:
-    """Smooth 2 n pixels, given as phases of n, to phases of n + 1 (the last odd one is surplus)."""
-    n = even.shape[axis] + 1
-    even_before, even_here, even_after = (_window(even, start, n, axis) for start in (-1, 0, 1))
-    odd_before, odd_here = (_window(odd, start, n, axis) for start in (-1, 0))
-    return (
-        0.125 * (even_before + odd_here) + 0.375 * (odd_before + even_here),
-        0.125 * (odd_before + even_after) + 0.375 * (even_here + odd_here),
-    )
-
-
 def _neighbors(images: Array, axis: int) -> tuple[Array, Array, Array]:
     """For each pixel the one before, itself, and the one after."""
     n = images.shape[axis]
@@ -141,15 +100,8 @@ def _window(images: Array, start: int, length: int, axis: int) -> Array:
     return jax.lax.slice_in_dim(jnp.pad(images, padding), start, start + length, axis=axis)
 
 
-def _split(images: Array, axis: int) -> tuple[Array, Array]:
-    """Even and odd pixels along an axis."""
-    size = images.shape[axis]
-    pairs = images.reshape(*images.shape[:axis], size // 2, 2, *images.shape[axis + 1 :])
-    return tuple(jax.lax.index_in_dim(pairs, i, axis + 1, keepdims=False) for i in (0, 1))
-
-
 def _interleave(even: Array, odd: Array, axis: int) -> Array:
-    """Undo `_split`."""
+    """Images of twice the size along an axis, of their even and their odd pixels."""
     shape = even.shape
     return jnp.stack([even, odd], axis=axis + 1).reshape(
         *shape[:axis], 2 * shape[axis], *shape[axis + 1 :]

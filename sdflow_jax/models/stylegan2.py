@@ -57,7 +57,7 @@ class Generator(nnx.Module):
         mapping_lr_multiplier: float = 0.01,
         rngs: nnx.Rngs,
     ):
-        widths = checked_channels(resolution, channels)
+        widths = _checked_channels(resolution, channels)
         self.resolution = resolution
         self.style_dim = style_dim
         self.mapping = nnx.List(
@@ -167,7 +167,7 @@ class Generator(nnx.Module):
         return layer(x, w_plus[:, index], noise)
 
 
-def checked_channels(
+def _checked_channels(
     resolution: int, channels: Mapping[int, int] | Mapping[str, int] | None
 ) -> dict[int, int]:
     """Channels with integer keys, checked; None gives the published configuration.

@@ -1,3 +1,5 @@
+import json
+
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -93,6 +95,18 @@ def test_unit_leads_from_those_without_to_those_with_the_attribute(latents, cond
     assert abs(normals[0, 0]) < 0.2 < normals[0, 1]
 
 
+@pytest.mark.filterwarnings("ignore:divide by zero", "ignore:invalid value")
+def test_report_has_nothing_where_there_was_nothing_to_measure(latents):
+    undecided = latents._replace(predictions=np.full_like(latents.predictions, 0.5))
+    for faces, settings, missing in (
+        (latents, {**SETTINGS, "train_share": 1.0}, {"validation_accuracy"}),
+        (undecided, SETTINGS, {"separation"}),
+    ):
+        *_, report = fit_boundaries(faces, ("Young",), settings, seed=0)
+        assert {key for key, value in report["Young"].items() if value is None} == missing
+        json.dumps(report, allow_nan=False)
+
+
 def test_direction_along_the_boundary_of_another_attribute_is_refused():
     same = Boundary(np.array([1.0, 0.0], np.float32))
     with pytest.raises(ValueError, match="span of the conditions"):
@@ -130,6 +144,7 @@ def test_editing_survives_its_files(tmp_path, method):
     export_editing(tmp_path, method, editing, arguments)
     loaded = LatentEditing.from_workdir(tmp_path, method)
     assert loaded.attributes == ATTRIBUTES and loaded.image_size == 16
+    assert loaded.reader == "training classifier"
     w_plus = np.ones((2, 3, 4), np.float32)
     images = np.random.default_rng(1).uniform(-1, 1, (2, 16, 16, 3)).astype(np.float32)
     np.testing.assert_allclose(loaded.read(images), reader.classifier(images)[:, ::-1], rtol=1e-5)

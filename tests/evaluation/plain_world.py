@@ -41,6 +41,7 @@ class TurningEditor(nnx.Module):
     """Sets attributes exactly; turns the identity by 60 degrees per unit that the first moves."""
 
     attributes = EDITED
+    reader = "pixels"
 
     def encode(self, w_plus, images):
         del images

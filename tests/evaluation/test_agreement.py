@@ -1,3 +1,6 @@
+import json
+
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -19,17 +22,30 @@ class Contrary:
         return Verdict(np.stack([1 - pixels[:, 2], 1 + pixels[:, 1]], 1) / 2, identity)
 
 
-@pytest.fixture(scope="module")
-def found():
-    world, method = plain_world(), TurningEditor()
-    items = plain_faces(np.random.default_rng(0).uniform(0, 1, (12, 3)))
-    for angle, item in enumerate(items):  # twelve people
-        item["w_plus"][1, :2] = np.cos(0.2 * angle), np.sin(0.2 * angle)
+class FailingEditor(TurningEditor):
+    """Fails to make young those faces whose first identity number is below `least`."""
+
+    def __init__(self, least):
+        self.least = least
+
+    def decode(self, code, semantic_variables):
+        edited = super().decode(code, semantic_variables)
+        has_failed = (semantic_variables[:, 0] > 0.99) & (code[:, 1, 0] < self.least)
+        return jnp.where(has_failed[:, None, None], jnp.nan, edited)
+
+
+ITEMS = plain_faces(np.random.default_rng(0).uniform(0, 0.9, (12, 3)))
+for angle, item in enumerate(ITEMS):  # twelve people
+    item["w_plus"][1, :2] = np.cos(0.2 * angle), np.sin(0.2 * angle)
+
+
+def compared(items, method):
+    world = plain_world()
     faces, _ = observe_faces(
         world,
         method,
         items,
-        num_faces=12,
+        num_faces=len(items),
         num_shown=1,
         prediction_columns=COLUMNS,
         batch_size=4,
@@ -37,10 +53,16 @@ def found():
     return agreement(world, Contrary(), method, faces, [YOUNG], batch_size=4)
 
 
+@pytest.fixture(scope="module")
+def found():
+    return compared(ITEMS, TurningEditor())
+
+
 def test_judges_who_see_the_same_agree_and_the_contrary_is_told(found):
     assert list(found) == ["unedited", "Young"]
     for entry in found.values():
-        assert set(entry) == {"identity_correlation", "Male", "Young"}
+        assert set(entry) == {"num_faces", "identity_correlation", "Male", "Young"}
+        assert entry["num_faces"] == 12
         assert entry["Male"] == {"same_decision": 1.0, "correlation": 1.0}
         assert entry["identity_correlation"] == pytest.approx(1.0)
     assert found["unedited"]["Young"] == {"same_decision": 0.0, "correlation": -1.0}
@@ -49,3 +71,22 @@ def test_judges_who_see_the_same_agree_and_the_contrary_is_told(found):
 def test_all_faces_on_one_side_of_an_edit_still_disagree(found):
     # At strength 1 every face is at an end: 0 or 1, the other judge's 1 or 0.
     assert found["Young"]["Young"] == {"same_decision": 0.0, "correlation": -1.0}
+
+
+def test_faces_whose_edit_failed_are_left_out(found):
+    # Older people are edited towards young: these fail where their first identity number is small.
+    fails = [x["predictions"][2] <= 0.5 and x["w_plus"][1, 0] < 0.0 for x in ITEMS]
+    assert 0 < sum(fails) < 11
+    some = compared(ITEMS, FailingEditor(0.0))
+    kept = [item for item, has_failed in zip(ITEMS, fails, strict=True) if not has_failed]
+    assert some["unedited"] == found["unedited"]
+    assert some["Young"] == compared(kept, TurningEditor())["Young"]
+    assert some["Young"]["num_faces"] == 12 - sum(fails)
+
+
+def test_nothing_is_nan_where_every_edit_failed():
+    old = [item for item in ITEMS if item["predictions"][2] <= 0.5]
+    entry = compared(old, FailingEditor(2.0))["Young"]
+    json.dumps(entry, allow_nan=False)
+    assert entry["num_faces"] == 0 and entry["identity_correlation"] is None
+    assert entry["Young"] == {"same_decision": None, "correlation": None}

@@ -1,7 +1,7 @@
 import numpy as np
 
 from sdflow_jax.evaluation import EditOutcomes
-from sdflow_jax.evaluation.plots import preservation_figure
+from sdflow_jax.evaluation.plots import preservation_figure, semantic_variables_figure
 
 
 def outcomes(attributes):
@@ -31,3 +31,13 @@ def test_curves_are_drawn_through_the_measured_points():
 def test_nothing_is_drawn_where_no_attribute_is_left_to_preserve():
     _, right = preservation_figure({"Young": outcomes(np.nan)}, num_resamples=20).axes
     assert [line.get_label() for line in right.lines if line.get_label() == "young"] == []
+
+
+def test_histograms_name_what_reads_the_variables():
+    values = np.random.default_rng(0).uniform(0, 1, (9, 2))
+    names = ("Young", "Wearing_Hat")
+    figure = semantic_variables_figure(values, values, names, reader="training classifier")
+    (legend,) = figure.legends
+    labels = [text.get_text() for text in legend.get_texts()]
+    assert labels == ["read by the training classifier", "training classifier"]
+    assert [axes.get_title("left") for axes in figure.axes] == ["Young", "Wearing hat"]

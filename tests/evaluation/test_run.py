@@ -1,11 +1,12 @@
 import csv
 import json
+import shutil
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from sdflow_jax.evaluation import EvaluationSettings, Judges, World, evaluate
+from sdflow_jax.evaluation import EvaluationSettings, Judges, Request, World, evaluate, report
 from sdflow_jax.evaluation.report import load_outcomes, table
 from tests.evaluation.plain_world import (
     COLUMNS,
@@ -105,6 +106,30 @@ def test_nothing_else_to_preserve_is_null_and_never_nan(results):
     found = json.loads(text, parse_constant=lambda name: pytest.fail(f"{name} in the summary"))
     at = found["requests"]["Eyeglasses"]["at_accuracy"]["99%"]
     assert at["attribute_preservation"] is None and at["identity_preservation"] == pytest.approx(1)
+
+
+def test_new_outcomes_never_stand_beside_an_older_summary(results, tmp_path, monkeypatch):
+    directory = tmp_path / "evaluation"
+    shutil.copytree(results[0], directory)
+    save_arrays = report.save_arrays
+
+    def save_one_and_be_killed(path, arrays):
+        save_arrays(path, arrays)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(report, "save_arrays", save_one_and_be_killed)
+    with pytest.raises(KeyboardInterrupt):
+        evaluate(
+            plain_world(),
+            TurningEditor(),
+            plain_faces(np.random.default_rng(1).uniform(0, 1, (8, 3))),
+            directory,
+            prediction_columns=COLUMNS,
+            requests=[Request("Young", ("Young",))],
+            settings=SETTINGS,
+        )
+    assert list(load_outcomes(directory / "outcomes.npz")) == ["Young"]
+    assert not (directory / "summary.json").exists()
 
 
 def test_table_has_a_line_per_request(results):

@@ -57,16 +57,24 @@ def test_sampling_and_agreement_appear_with_their_numbers():
     kind = {"accuracy": {"Young": 0.75}, "diversity": 0.5, "diversity_of_faces": 0.6}
     agreement = {
         "unedited": {
+            "num_faces": 10,
             "identity_correlation": 0.5,
             "Young": {"same_decision": 0.9, "correlation": None},
-        }
+        },
+        "Male": {
+            "num_faces": 0,
+            "identity_correlation": None,
+            "Young": {"same_decision": None, "correlation": None},
+        },
     }
     summaries = {(name, "config"): [{}] for name in STUDY.configs}
     summaries["ours", "config"] = [
         {"sampling": {"shared": kind}},
         {"sampling": {"shared": {**kind, "accuracy": {"Young": 0.85}}}},
     ]
-    summaries["ours", "external"] = [{"agreement": agreement}]
+    summaries["ours", "external"] = [{"num_faces": 10, "agreement": agreement}]
     text = page({("ours", "Young", "identity"): resampled(0.8)}, summaries)
     assert "| Ours | shared | 80.0% | 0.500 | 0.600 |" in text
+    assert "| faces | identity | Young |" in text
     assert "| unedited | 0.50 | 90.0%, – |" in text
+    assert "(0 of 10) | – | –, – |" in text  # no edit could be computed

@@ -1,0 +1,27 @@
+"""Writing files so that a kill leaves the old one or the whole new one."""
+
+import json
+import os
+import pathlib
+from collections.abc import Callable, Mapping
+from typing import IO, Any
+
+
+def write_whole(path: str | os.PathLike[str], write: Callable[[IO[bytes]], Any]) -> None:
+    """Write a file under another name and then give it its own, so that it is never half there."""
+    path = pathlib.Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(path.name + ".partial")
+    with partial.open("wb") as stream:
+        write(stream)
+    partial.replace(path)
+
+
+def write_json(path: str | os.PathLike[str], values: Mapping[str, Any]) -> None:
+    """Write JSON whole.
+
+    Raises:
+      ValueError: for NaN and infinity, which are no JSON.
+    """
+    text = json.dumps(values, indent=2, allow_nan=False) + "\n"
+    write_whole(path, lambda stream: stream.write(text.encode()))
