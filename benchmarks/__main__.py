@@ -5,7 +5,7 @@ import platform
 
 import jax
 
-from benchmarks import flow, generator
+from benchmarks import flow, generator, training
 from benchmarks.timing import HEADER
 
 
@@ -19,7 +19,7 @@ def main() -> None:
         f"{platform.machine()}, {len(jax.devices())} x {device.device_kind}, jax {jax.__version__}\n"
     )
     print(HEADER)
-    for module in (flow, generator):
+    for module in (flow, generator, training):
         for comparison in module.comparisons(is_large=is_large):
             print(comparison.row(), flush=True)
 

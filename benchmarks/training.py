@@ -1,0 +1,93 @@
+"""Training: the step against one that differentiates what is frozen, and the input against the step."""
+
+import functools
+import tempfile
+from collections.abc import Iterator
+
+import jax
+from flax import nnx
+
+from benchmarks.timing import Comparison, compare
+from sdflow_jax.config import to_json
+from sdflow_jax.config_files import read_config
+from sdflow_jax.data import face_latents
+from sdflow_jax.data.attribute_names import attribute_columns
+from sdflow_jax.data.pipeline import training_batches
+from sdflow_jax.data.pixels import to_signed
+from sdflow_jax.figures.plan import ROOT
+from sdflow_jax.losses import sdflow_losses
+from sdflow_jax.training import build
+from sdflow_jax.training.state import create_state
+from sdflow_jax.training.step import make_train_step
+
+
+def comparisons(*, is_large: bool) -> Iterator[Comparison]:
+    """Compare in the pocket world; the ffhq world's networks are the user's to bring."""
+    if is_large:
+        return
+    config = read_config(ROOT / "configs" / "pocket.py")
+    config.data.limits.update({"train": 256, "validation": 16, "test": 16})
+    with tempfile.TemporaryDirectory() as directory:
+        config.data.directory = directory
+        yield from _comparisons(to_json(config), directory)
+
+
+def _comparisons(config, directory) -> Iterator[Comparison]:
+    dataset = build.prepare_data(config, directory)
+    columns = attribute_columns(
+        face_latents.read_recipe(dataset)["attributes"], config["attributes"]
+    )
+    # Without threads that read ahead: what a batch takes, not what is left to wait for.
+    batches = training_batches(
+        face_latents.open_split(dataset, "train"),
+        columns,
+        batch_size=config["training"]["batch_size"],
+        seed=config["seed"],
+        num_threads=0,
+        prefetch=0,
+    )
+    generator = build.load_generator(config)
+    arguments = build.network_arguments(config, generator.style_dim)
+    backbone = build.load_backbone(config["initial_backbone"])
+    weights, settings = build.loss_settings(config)
+    graphs, state = create_state(
+        functools.partial(build.build_networks, arguments, config["seed"], backbone),
+        build.build_optimizer(config["optimizer"]),
+        seed=config["seed"],
+        keeps_average=False,
+    )
+    batch = jax.device_put(next(batches))
+    key = jax.random.key(0)
+
+    def gradient(trained, generator, batch, *, with_frozen: bool):
+        def loss(networks, generator):
+            images = {**batch, "image": to_signed(batch["image"])}
+            terms, _ = sdflow_losses(
+                networks.flow, networks.semantic_encoder, generator, images, key, settings=settings
+            )
+            return sum(weights[name] * terms[name] for name in weights)
+
+        argnums = (0, 1) if with_frozen else 0
+        networks = nnx.merge(graphs.training, trained)["networks"]
+        return nnx.grad(loss, argnums=argnums)(networks, generator)
+
+    both = {
+        is_all: jax.jit(functools.partial(gradient, with_frozen=is_all)) for is_all in (False, True)
+    }
+    yield compare(
+        "gradient of all four losses, 64px, batch 16",
+        ("of what is trained", lambda: both[False](state["trained"], generator, batch)),
+        ("and of the generator", lambda: both[True](state["trained"], generator, batch)),
+    )
+    train_step = make_train_step(graphs, generator, weights=weights, settings=settings)
+    holder = {"state": state}
+
+    def step():
+        holder["state"], measured = train_step(holder["state"], batch)
+        return measured
+
+    yield compare(
+        "a batch of 16 and its training step",
+        ("read, decode and collate", lambda: next(batches)),
+        ("train on it", step),
+    )
