@@ -12,9 +12,10 @@ from sdflow_jax.pocket.faces import WEIGHTS
 
 STAGES = {
     "previous": stages.build_previous,
+    "alignments": stages.build_alignments,
     "faces": stages.build_faces,
     "labels": stages.build_labels,
-    "w_space": stages.build_w_space,
+    "encoder": stages.build_encoder,
     "autoencoder": stages.build_autoencoder,
     "reconstructions": stages.build_reconstructions,
     "mapping": stages.build_mapping,

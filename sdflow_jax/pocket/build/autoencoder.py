@@ -38,8 +38,6 @@ class AutoencoderSettings:
 
     name: str
     num_steps: int
-    adversarial_from: int  # step at which the discriminator joins
-    offsets_from: int  # step at which styles may differ from one another
     batch_size: int = 16
     seed: int = 5
     generator_rate: float = 6e-4
@@ -62,6 +60,8 @@ class AutoencoderSettings:
     r1: float = 0.1
     pyramid_levels: int = 4
     trains_encoder: bool = True
+    trains_generator: bool = True
+    has_adversary: bool = True
     draws_samples: bool = False  # for the discriminator; else mixtures
 
 
@@ -173,8 +173,8 @@ def train_autoencoder(
     num_judged = settings.batch_size // 2  # reconstructions, and as many mixtures or samples
     num_embedded = settings.batch_size // 4  # the embedding is dear, and a quarter tells enough
 
-    @functools.partial(jax.jit, donate_argnums=0, static_argnums=(4, 5))
-    def update(state, frozen_state, batch, key, is_adversarial, stage):
+    @functools.partial(jax.jit, donate_argnums=0)
+    def update(state, frozen_state, batch, key):
         keys = jax.random.split(key, 3)
         images = mirror(keys[0], batch.astype(jnp.float32) / 127.5 - 1.0)
         learner = nnx.merge(graph, {k: v for k, v in state.items() if k != "average"}, copy=True)
@@ -183,10 +183,12 @@ def train_autoencoder(
         judge_graph, judge_state = nnx.split(learner["discriminator"])
 
         def loss_fn(auto):
-            codes = auto.encoder(images, stage=stage)
+            if not settings.trains_generator:
+                nnx.update(auto.generator, jax.lax.stop_gradient(nnx.state(auto.generator)))
+            codes = auto.encoder(images)
             if not settings.trains_encoder:
                 codes = jax.lax.stop_gradient(codes)
-            if is_adversarial:
+            if settings.has_adversary:
                 if settings.draws_samples:
                     z = jax.random.normal(keys[1], (num_judged, codes.shape[-1]))
                     drawn = jax.lax.stop_gradient(auto.generator.map(z))
@@ -222,7 +224,7 @@ def train_autoencoder(
                 "offsets": offsets,
             }
             judged = None
-            if is_adversarial:
+            if settings.has_adversary:
                 judged = jnp.concatenate([rebuilt[:num_judged], decoded[len(images) :]])
                 fooled = nnx.softplus(
                     -nnx.merge(judge_graph, judge_state, copy=True)(judged)
@@ -236,8 +238,9 @@ def train_autoencoder(
         measured["generator_norm"] = optax.global_norm(grads["generator"])
         if settings.trains_encoder:
             learner["encoder_optimizer"].update(learner["auto"].encoder, grads["encoder"])
-        learner["generator_optimizer"].update(learner["auto"].generator, grads["generator"])
-        if is_adversarial:
+        if settings.trains_generator:
+            learner["generator_optimizer"].update(learner["auto"].generator, grads["generator"])
+        if settings.has_adversary:
 
             def judge_loss(discriminator):
                 mistakes = adversary_loss(discriminator, images, judged)
@@ -260,14 +263,12 @@ def train_autoencoder(
             len(faces), size=settings.batch_size
         )
         key = jax.random.fold_in(jax.random.key(settings.seed), index)
-        is_adversarial = index >= settings.adversarial_from
-        stage = 0 if index < settings.offsets_from else None
-        return update(state, frozen_state, faces[rows], key, is_adversarial, stage)
+        return update(state, frozen_state, faces[rows], key)
 
     def preview(state, index):
         auto = nnx.merge(average_graph, state["average"], copy=True)
         draw_preview(
-            functools.partial(auto.encoder, stage=0 if index <= settings.offsets_from else None),
+            auto.encoder,
             auto.generator,
             preview_faces,
             folder / f"{settings.name}_previews" / f"{index:06d}.png",

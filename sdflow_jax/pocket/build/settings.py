@@ -4,7 +4,6 @@ from sdflow_jax.pocket.build.autoencoder import AutoencoderSettings
 from sdflow_jax.pocket.build.classifiers import ClassifierSettings
 from sdflow_jax.pocket.build.identity import IdentitySettings
 from sdflow_jax.pocket.build.mapping import MappingSettings
-from sdflow_jax.pocket.build.w_space import WSpaceSettings
 
 STYLE_DIM = 128
 NUM_STYLES = 10
@@ -53,20 +52,23 @@ CLASSIFIERS = {
     ),
 }
 
-AUTOENCODER = AutoencoderSettings(
-    "autoencoder", num_steps=3000, adversarial_from=0, offsets_from=1000
+ENCODER = AutoencoderSettings(
+    "encoder",
+    num_steps=5000,
+    batch_size=32,
+    encoder_rate=1e-3,
+    trains_generator=False,
+    has_adversary=False,
 )
+AUTOENCODER = AutoencoderSettings("autoencoder", num_steps=1000, seed=21)
 SAMPLES = AutoencoderSettings(
     "samples",
     num_steps=800,
-    adversarial_from=0,
-    offsets_from=0,
     seed=15,
     generator_rate=4e-4,
     average_decay=0.995,
     trains_encoder=False,
     draws_samples=True,
 )
-W_SPACE = WSpaceSettings(num_steps=3000)
 MAPPING = MappingSettings(num_steps=1500)
 IDENTITY = IdentitySettings(IDENTITY_ENCODER, num_faces=1500, num_steps=700)

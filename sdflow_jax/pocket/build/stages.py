@@ -24,7 +24,6 @@ from sdflow_jax.pocket.build import (
     mapping,
     settings,
     sources,
-    w_space,
 )
 from sdflow_jax.pocket.build.teacher_weights import teacher_arrays
 from sdflow_jax.pocket.teacher import teacher_latents, to_uint8
@@ -87,8 +86,8 @@ def build_previous(cache: Cache, weights: pathlib.Path) -> None:
             partial.rename(kept / f"{name}.safetensors")
 
 
-def build_faces(cache: Cache, weights: pathlib.Path) -> None:
-    """Teacher weights, alignments, and the chips of every split."""
+def build_alignments(cache: Cache, weights: pathlib.Path) -> None:
+    """Teacher weights, and where the detector finds a face in each of its renders."""
     state_dict = read_checkpoint(sources.teacher_checkpoint())["netG_state_dict"]
     networks.save_arrays(
         weights / "teacher.safetensors",
@@ -117,6 +116,10 @@ def build_faces(cache: Cache, weights: pathlib.Path) -> None:
     )
     table = {"seeds": seeds.astype(np.int32), "alignments": alignments.astype(np.float16)}
     (weights / "alignments.safetensors").write_bytes(save(table))
+
+
+def build_faces(cache: Cache, weights: pathlib.Path) -> None:
+    """The chips of every split."""
     shipped = pocket_faces.PocketFaces(weights=weights)
     for split in pocket_faces.SPLITS:
         cache.save(f"{split}_seeds", shipped.seeds(split))
@@ -154,31 +157,28 @@ def classifier_faces(cache: Cache, parity: int) -> classifiers.LabelledFaces:
     return classifiers.LabelledFaces(np.stack(variants), cache.load("train_labels")[keep])
 
 
-def build_w_space(cache: Cache, weights: pathlib.Path) -> None:
-    """The encoder and the generator to start from: those of the round before, with a face in a single w."""
-    generator = cache.previous("generator")
-    encoder = w_space.change_coordinates(
+def build_encoder(cache: Cache, weights: pathlib.Path) -> None:
+    """The inversion encoder alone, for the generator of the round before."""
+    _train_autoencoder(
+        cache,
+        weights,
+        settings.ENCODER,
         cache.previous("inversion_encoder"),
-        generator,
-        cache.load("train_faces"),
-        settings.INVERSION_ENCODER,
-        settings.W_SPACE,
-        cache.folder,
+        cache.previous("generator"),
     )
-    networks.save_network(cache.folder / "w_generator.safetensors", generator, settings.GENERATOR)
-    networks.save_network(
-        cache.folder / "w_inversion_encoder.safetensors", encoder, settings.INVERSION_ENCODER
+    shutil.copyfile(
+        weights / "inversion_encoder.safetensors", cache.folder / "inversion_encoder.safetensors"
     )
 
 
 def build_autoencoder(cache: Cache, weights: pathlib.Path) -> None:
-    """The inversion encoder and the generator; its mapping network comes later."""
+    """The inversion encoder and the generator together; its mapping network comes later."""
     _train_autoencoder(
         cache,
         weights,
         settings.AUTOENCODER,
-        networks.load_network(cache.folder / "w_inversion_encoder.safetensors"),
-        networks.load_network(cache.folder / "w_generator.safetensors"),
+        networks.load_network(cache.folder / "inversion_encoder.safetensors"),
+        cache.previous("generator"),
     )
 
 
