@@ -44,6 +44,7 @@ class AutoencoderSettings:
     encoder_rate: float = 3e-4
     discriminator_rate: float = 3e-4
     warmup_steps: int = 100
+    momentum: float = 0.5  # Adam's first decay; an adversary asks for less
     encoder_clip: float = 3.0  # of the gradient's norm
     generator_clip: float = 3.0
     discriminator_clip: float = 10.0
@@ -155,10 +156,10 @@ def train_autoencoder(
     everything = {
         "auto": auto,
         "encoder_optimizer": optimizer(
-            auto.encoder, settings.encoder_rate, 0.5, settings.encoder_clip
+            auto.encoder, settings.encoder_rate, settings.momentum, settings.encoder_clip
         ),
         "generator_optimizer": optimizer(
-            auto.generator, settings.generator_rate, 0.5, settings.generator_clip
+            auto.generator, settings.generator_rate, settings.momentum, settings.generator_clip
         ),
         "discriminator": discriminator,
         "discriminator_optimizer": optimizer(

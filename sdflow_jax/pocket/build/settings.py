@@ -56,7 +56,8 @@ ENCODER = AutoencoderSettings(
     "encoder",
     num_steps=5000,
     batch_size=32,
-    encoder_rate=1e-3,
+    encoder_rate=2e-4,
+    momentum=0.9,
     trains_generator=False,
     has_adversary=False,
 )
