@@ -20,6 +20,7 @@ import optax
 from flax import nnx
 from jaxtyping import Array, Float
 from numpy.typing import NDArray
+from optax.contrib import MuonDimensionNumbers, muon
 from PIL import Image
 
 from sdflow_jax import networks
@@ -42,6 +43,8 @@ class AutoencoderSettings:
     seed: int = 5
     generator_rate: float = 6e-4
     encoder_rate: float = 3e-4
+    kernel_rate: float | None = None  # Muon's, for the encoder's kernels; None: Adam's for all
+    frozen_stages: int = 0  # of the encoder's body; its stem stays with the first
     discriminator_rate: float = 3e-4
     warmup_steps: int = 100
     momentum: float = 0.5  # Adam's first decay; an adversary asks for less
@@ -103,6 +106,18 @@ def _critic_distances(critic, faces, decoded):
     ).mean()  # Eyeglasses are the hardest to keep
 
 
+def _kernels(params):
+    """What Muon makes orthogonal: kernels as matrices, their last axis the output; not a gate's few numbers."""
+    return jax.tree.map(
+        lambda p: (
+            MuonDimensionNumbers(tuple(range(p.ndim - 1)), p.ndim - 1)
+            if p.ndim > 1 and p.size > 1000
+            else None
+        ),
+        params,
+    )
+
+
 def train_autoencoder(
     faces: NDArray[np.uint8],
     preview_faces: NDArray[np.uint8],
@@ -133,20 +148,28 @@ def train_autoencoder(
     for name, network in initial.items():
         networks.load_arrays(nets[name], networks.flatten(network), source=name)
 
-    def optimizer(net, rate, b1, limit):
-        schedule = optax.warmup_cosine_decay_schedule(
+    def schedule(rate):
+        return optax.warmup_cosine_decay_schedule(
             0.0,
             rate,
             settings.warmup_steps,
             settings.num_steps,
             end_value=settings.final_fraction * rate,
         )
-        transform = optax.chain(
-            # A rare batch with a tenfold gradient would otherwise undo a hundred steps.
-            optax.clip_by_global_norm(limit),
-            optax.adam(schedule, b1=b1, b2=0.99),
-        )
-        return nnx.Optimizer(net, transform, wrt=nnx.Param)
+
+    def optimizer(net, rate, b1, limit, kernel_rate=None):
+        if kernel_rate is None:
+            rule = optax.adam(schedule(rate), b1=b1, b2=0.99)
+        else:
+            rule = muon(
+                schedule(kernel_rate),
+                adam_learning_rate=schedule(rate),
+                adam_b1=b1,
+                adam_b2=0.99,
+                muon_weight_dimension_numbers=_kernels,
+            )
+        # A rare batch with a tenfold gradient would otherwise undo a hundred steps.
+        return nnx.Optimizer(net, optax.chain(optax.clip_by_global_norm(limit), rule), wrt=nnx.Param)
 
     auto = nnx.Dict(encoder=nets["InversionEncoder"], generator=nets["Generator"])
     # The encoder's batch norms keep the statistics they come with: those of sixteen faces would make
@@ -156,7 +179,11 @@ def train_autoencoder(
     everything = {
         "auto": auto,
         "encoder_optimizer": optimizer(
-            auto.encoder, settings.encoder_rate, settings.momentum, settings.encoder_clip
+            auto.encoder,
+            settings.encoder_rate,
+            settings.momentum,
+            settings.encoder_clip,
+            settings.kernel_rate,
         ),
         "generator_optimizer": optimizer(
             auto.generator, settings.generator_rate, settings.momentum, settings.generator_clip
@@ -184,8 +211,12 @@ def train_autoencoder(
         judge_graph, judge_state = nnx.split(learner["discriminator"])
 
         def loss_fn(auto):
-            if not settings.trains_generator:
-                nnx.update(auto.generator, jax.lax.stop_gradient(nnx.state(auto.generator)))
+            frozen = [] if settings.trains_generator else [auto.generator]
+            if settings.frozen_stages:
+                body = auto.encoder.body
+                frozen += [body.stem, *body.layers[: settings.frozen_stages]]
+            for part in frozen:
+                nnx.update(part, jax.lax.stop_gradient(nnx.state(part)))
             codes = auto.encoder(images)
             if not settings.trains_encoder:
                 codes = jax.lax.stop_gradient(codes)

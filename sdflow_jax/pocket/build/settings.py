@@ -54,10 +54,13 @@ CLASSIFIERS = {
 
 ENCODER = AutoencoderSettings(
     "encoder",
-    num_steps=5000,
+    num_steps=6000,
     batch_size=32,
-    encoder_rate=2e-4,
+    kernel_rate=5e-3,
+    frozen_stages=1,
     momentum=0.9,
+    final_fraction=0.02,
+    offset_variance=1.0,
     trains_generator=False,
     has_adversary=False,
 )
