@@ -153,6 +153,8 @@ def _results(workdir: pathlib.Path, judge: str, faces: str | None) -> pathlib.Pa
 def _data_of_folder(data: Mapping[str, Any], folder: str, num_faces: int) -> dict[str, Any]:
     """The group `data` of a config with the first images of a folder as its test faces."""
     directory = pathlib.Path(folder).expanduser().absolute()
+    if not directory.is_dir():
+        raise DataError(f"--faces {directory}: no such directory")
     count = min(len(image_files(directory)), num_faces)
     if not count:
         raise DataError(f"--faces {directory}: no PNG, JPEG or WebP image in this directory")

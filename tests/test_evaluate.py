@@ -131,6 +131,8 @@ def test_faces_of_another_folder_are_evaluated_beside_the_runs_own(workdir, tmp_
     empty.mkdir()
     with pytest.raises(DataError, match="empty: no PNG, JPEG or WebP image"):
         evaluate.run(load_config(workdir), workdir, settings, faces=str(empty))
+    with pytest.raises(DataError, match="--faces .*nowhere: no such directory"):
+        evaluate.run(load_config(workdir), workdir, settings, faces=str(tmp_path / "nowhere"))
 
 
 def test_networks_given_by_role_replace_those_of_the_config(workdir):
