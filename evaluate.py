@@ -13,8 +13,8 @@ and new faces if the method is a flow. All else is as in the run's config.
 
 With --judge=external published networks judge, which nobody here trained (`make
 pocket-build-environment` installs them), and the results go to `WORKDIR/evaluation_external/`. With
---faces the faces of another folder are edited, aligned as the run's, and the folder's name is
-appended to that of the results.
+--faces the faces of another folder are edited, aligned as the run's; those of CELEBA_HQ have their
+results in `WORKDIR/evaluation_on_CELEBA_HQ/`.
 """
 
 import pathlib
