@@ -13,8 +13,8 @@ and new faces if the method is a flow. All else is as in the run's config.
 
 With --judge=external published networks judge, which nobody here trained (`make
 pocket-build-environment` installs them), and the results go to `WORKDIR/evaluation_external/`. With
---faces the faces of another folder are edited, aligned as the run's, and the folder's name is
-appended to that of the results.
+--faces the faces of another folder are edited, aligned as the run's; those of CELEBA_HQ have their
+results in `WORKDIR/evaluation_on_CELEBA_HQ/`.
 """
 
 import pathlib
@@ -153,6 +153,8 @@ def _results(workdir: pathlib.Path, judge: str, faces: str | None) -> pathlib.Pa
 def _data_of_folder(data: Mapping[str, Any], folder: str, num_faces: int) -> dict[str, Any]:
     """The group `data` of a config with the first images of a folder as its test faces."""
     directory = pathlib.Path(folder).expanduser().absolute()
+    if not directory.is_dir():
+        raise DataError(f"--faces {directory}: no such directory")
     count = min(len(image_files(directory)), num_faces)
     if not count:
         raise DataError(f"--faces {directory}: no PNG, JPEG or WebP image in this directory")

@@ -1,6 +1,7 @@
 """Training: the step against one that differentiates what is frozen, and the input against the step."""
 
 import functools
+import pathlib
 import tempfile
 from collections.abc import Iterator
 
@@ -14,7 +15,6 @@ from sdflow_jax.data import face_latents
 from sdflow_jax.data.attribute_names import attribute_columns
 from sdflow_jax.data.pipeline import training_batches
 from sdflow_jax.data.pixels import to_signed
-from sdflow_jax.figures.plan import ROOT
 from sdflow_jax.losses import sdflow_losses
 from sdflow_jax.training import build
 from sdflow_jax.training.state import create_state
@@ -25,7 +25,7 @@ def comparisons(*, is_large: bool) -> Iterator[Comparison]:
     """Compare in the pocket world; the ffhq world's networks are the user's to bring."""
     if is_large:
         return
-    config = read_config(ROOT / "configs" / "pocket.py")
+    config = read_config(pathlib.Path(__file__).parent.parent / "configs" / "pocket.py")
     config.data.limits.update({"train": 256, "validation": 16, "test": 16})
     with tempfile.TemporaryDirectory() as directory:
         config.data.directory = directory

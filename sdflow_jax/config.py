@@ -203,6 +203,8 @@ def load_config(workdir: str | os.PathLike[str]) -> dict[str, Any]:
 def check_contents(config: Mapping[str, Any], roles: Sequence[str] = TRAINING_ROLES) -> None:
     """Make sure that a run's network files hold what they held when it began.
 
+    A run that is older than its key `network_digests` cannot be checked.
+
     Args:
       config: of a run, as by `load_config`.
       roles: which of the networks that its training depends on.

@@ -4,6 +4,7 @@ The shipped pocket networks, a user's converted checkpoints and the networks tha
 this form, so every part of the package loads a network by its path alone.
 """
 
+import functools
 import hashlib
 import importlib
 import json
@@ -81,6 +82,13 @@ def digest(path: str | os.PathLike[str]) -> str:
     file = resolve(path)
     if not file.is_file():
         raise NetworkFileError(f"{file}: no such network file")
+    status = file.stat()
+    return _digest(file, status.st_mtime_ns, status.st_size)
+
+
+# A run asks several times for the same gigabyte: when it is resumed, saved, and finds its data.
+@functools.lru_cache
+def _digest(file: pathlib.Path, modified: int, size: int) -> str:
     with file.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()[:16]
 

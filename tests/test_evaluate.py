@@ -125,12 +125,14 @@ def test_faces_of_another_folder_are_evaluated_beside_the_runs_own(workdir, tmp_
     settings = dataclasses.replace(SETTINGS, strengths=(0.0, 1.0), num_samples=0)
     summary = evaluate.run(load_config(workdir), workdir, settings, faces=str(folder))
     assert summary["num_faces"] == 9 and summary["faces"] == str(folder)
-    written = workdir / "evaluation_others" / "summary.json"
+    written = workdir / "evaluation_on_others" / "summary.json"
     assert json.loads(written.read_text()) == summary
     empty = tmp_path / "empty"
     empty.mkdir()
     with pytest.raises(DataError, match="empty: no PNG, JPEG or WebP image"):
         evaluate.run(load_config(workdir), workdir, settings, faces=str(empty))
+    with pytest.raises(DataError, match="--faces .*nowhere: no such directory"):
+        evaluate.run(load_config(workdir), workdir, settings, faces=str(tmp_path / "nowhere"))
 
 
 def test_networks_given_by_role_replace_those_of_the_config(workdir):

@@ -205,7 +205,8 @@ def prepare(
     path = pathlib.Path(builder.data_dir)
     with _only_builder(path):
         tfds.disable_progress_bar()  # its bar knows no total; _generate_examples has one that does
-        builder.download_and_prepare()
+        with contextlib.redirect_stdout(None):  # it announces downloads, and there are none
+            builder.download_and_prepare()
         builder.kept.remove()
     return path
 

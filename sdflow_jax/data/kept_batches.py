@@ -9,6 +9,8 @@ import shutil
 import numpy as np
 from jaxtyping import Float32, Int64, UInt8
 
+from sdflow_jax.whole_files import write_whole
+
 Annotations = tuple[Float32[np.ndarray, "b n d"], Float32[np.ndarray, "b a"]]
 
 _SEAL_BYTES = hashlib.sha256().digest_size
@@ -52,10 +54,8 @@ class KeptBatches:
         stream = io.BytesIO()
         np.savez(stream, w_plus=w_plus, predictions=predictions)
         content = stream.getvalue()
-        self._directory.mkdir(parents=True, exist_ok=True)
-        partial = self._directory / f"{name}.partial"
-        partial.write_bytes(_seal(ids, images, content) + content)
-        partial.replace(self._directory / name)
+        sealed = _seal(ids, images, content) + content
+        write_whole(self._directory / name, lambda file: file.write(sealed))
 
     def remove(self) -> None:
         """Remove all that was kept."""

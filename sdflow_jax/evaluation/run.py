@@ -69,7 +69,7 @@ def results_directory(workdir: str | os.PathLike[str], judge: str, faces: str = 
       judge: "config" for the networks of the run's config, else the judges' name.
       faces: a name for faces that are not the run's own.
     """
-    parts = ["evaluation", "" if judge == "config" else judge, faces]
+    parts = ["evaluation", "" if judge == "config" else judge, faces and f"on_{faces}"]
     return pathlib.Path(workdir) / "_".join(part for part in parts if part)
 
 

@@ -18,7 +18,9 @@ _LABELS = {
 
 def request_title(request: str) -> str:
     """A request for a reader."""
-    return "all at once" if "+" in request else readable(request).capitalize()
+    if "+" in request:
+        return f"all at once ({readable(request)})"
+    return readable(request).capitalize()
 
 
 def curves_figure(
@@ -52,16 +54,27 @@ def curves_figure(
                 axes.xaxis.set_major_formatter(PercentFormatter(1.0))
                 axes.set_xlim(0.0, 1.0)
                 if row == 0:
-                    axes.set_title(request_title(request))
+                    axes.set_title(request_title(request).replace(" (", "\n("))
                 else:
                     axes.yaxis.set_major_formatter(PercentFormatter(1.0))
                     axes.set_xlabel("editing accuracy")
                 if column == 0:
                     axes.set_ylabel(_LABELS[measure])
+                if not any((contender, request, measure) in resampled for contender in titles):
+                    _leave_empty(axes, panels[0][column])
         handles, labels = panels[0][0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside upper center", ncols=len(labels))
         figure.supxlabel(caption, fontsize=8, color=CAPTION_COLOR, x=0.01, ha="left")
     return figure
+
+
+def _leave_empty(axes, above) -> None:
+    """Say in a panel why it is empty, and give the one above it the labels of the axis."""
+    axes.set_axis_off()
+    reason = "these judges know\nno other attribute"
+    axes.text(0.5, 0.5, reason, color=CAPTION_COLOR, ha="center", transform=axes.transAxes)
+    above.xaxis.set_tick_params(labelbottom=True)
+    above.set_xlabel("editing accuracy")
 
 
 def _line(axes, drawn: Resampled, color: str, title: str, width: float) -> None:

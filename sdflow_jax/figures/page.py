@@ -196,16 +196,15 @@ def _agreement_table(study: Study, summaries) -> str:
     found = summaries.get((study.ours, "external"))
     if not found:
         return ""
-    agreement, num_faces = found[0]["agreement"], found[0].get("num_faces")
+    agreement, num_faces = found[0]["agreement"], found[0]["num_faces"]
     names = [
         name for name in agreement["unedited"] if name not in ("num_faces", "identity_correlation")
     ]
     rows = []
     for request, entry in agreement.items():
         title = request if request == "unedited" else request_title(request)
-        compared = entry.get("num_faces", num_faces)  # older evaluations left none out
-        if compared != num_faces:
-            title += f" ({compared} of {num_faces})"
+        if entry["num_faces"] != num_faces:
+            title += f" ({entry['num_faces']} of {num_faces})"
         cells = [
             f"{_number(entry[name]['same_decision'], '.1%')}, {_number(entry[name]['correlation'])}"
             for name in names

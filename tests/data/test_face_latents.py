@@ -309,3 +309,10 @@ def test_missing_split_is_named(world):
     with pytest.raises(DataError, match="no validation faces; it has"):
         face_latents.open_split(dataset, "validation")
     assert face_latents.held_out_split(dataset) == "test"
+
+
+def test_nothing_is_said_of_downloads(world, capsys):
+    _prepare(world)
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert "train faces" in printed.err
