@@ -1,7 +1,7 @@
 """Build the pocket world: `python -m sdflow_jax.pocket.build --cache DIR [--stages faces,labels,...]`.
 
-A round goes on from the networks in the package: its autoencoder starts from theirs, guided by their classifier and
-identity encoder. Every stage keeps checkpoints in the cache; a build that was killed goes on where it was.
+A round goes on from the networks in the package: encoder and generator start from theirs, guided by their classifier
+and identity encoder. Every stage keeps checkpoints in the cache; a build that was killed goes on where it was.
 """
 
 import argparse
@@ -16,10 +16,9 @@ STAGES = {
     "faces": stages.build_faces,
     "labels": stages.build_labels,
     "encoder": stages.build_encoder,
-    "autoencoder": stages.build_autoencoder,
     "reconstructions": stages.build_reconstructions,
     "mapping": stages.build_mapping,
-    "samples": stages.build_samples,
+    "generator": stages.build_generator,
     "identity": stages.build_identity,
     "classifier": stages.build_classifier,
     "evaluation_classifier": stages.build_evaluation_classifier,

@@ -1,17 +1,15 @@
-"""Train the inversion encoder and the generator together, as an autoencoder with an adversary.
+"""Train one half of the autoencoder, the inversion encoder or the generator, for the other half as it is.
 
-The generator is StyleGAN2's synthesis network; it never sees a random w, only the encoder's codes and mixtures of two.
 Reconstruction: L1 over an average-pooling pyramid, distances between features and decisions of the critic classifier,
-and the cosine of the identity encoder's embeddings. Regularisation as e4e's: codes near the origin, one style for all
-layers at first, later styles near one another. The discriminator judges reconstructions and decoded mixtures of two
-faces' w (non-saturating loss, R1), so that the space between faces holds faces too. Once there is a mapping network, a
-second training of the generator alone has samples z -> w in the place of the mixtures.
+and the cosine of the identity encoder's embeddings. The encoder is held as e4e's: codes near the origin, styles near
+one another. The generator, which needs a mapping network for it, also has an adversary, so that samples z -> w hold
+faces too: a discriminator judges reconstructions and decoded samples (non-saturating loss, R1).
 """
 
 import dataclasses
 import functools
 import pathlib
-from collections.abc import Mapping
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
@@ -23,7 +21,6 @@ from numpy.typing import NDArray
 from optax.contrib import MuonDimensionNumbers, muon
 from PIL import Image
 
-from sdflow_jax import networks
 from sdflow_jax.pocket.build import trainer
 from sdflow_jax.pocket.build.augmentation import mirror
 from sdflow_jax.pocket.build.patch_discriminator import (
@@ -35,21 +32,19 @@ from sdflow_jax.pocket.build.patch_discriminator import (
 
 @dataclasses.dataclass(frozen=True)
 class AutoencoderSettings:
-    """Training of encoder and generator."""
+    """Training of the encoder or of the generator."""
 
-    name: str
+    learns: Literal["encoder", "generator"]
     num_steps: int
     batch_size: int = 16
     seed: int = 5
-    generator_rate: float = 6e-4
-    encoder_rate: float = 3e-4
-    kernel_rate: float | None = None  # Muon's, for the encoder's kernels; None: Adam's for all
+    rate: float = 3e-4  # Adam's
+    kernel_rate: float | None = None  # Muon's, for kernels; None: Adam's for all
     frozen_stages: int = 0  # of the encoder's body; its stem stays with the first
     discriminator_rate: float = 3e-4
     warmup_steps: int = 100
-    momentum: float = 0.5  # Adam's first decay; an adversary asks for less
-    encoder_clip: float = 3.0  # of the gradient's norm
-    generator_clip: float = 3.0
+    momentum: float = 0.9  # Adam's first decay; an adversary asks for less
+    clip: float = 3.0  # of the gradient's norm
     discriminator_clip: float = 10.0
     final_fraction: float = 0.1  # of the rates, reached by a cosine
     average_decay: float = 0.998
@@ -59,14 +54,10 @@ class AutoencoderSettings:
     decisions: float = 1.0
     identity: float = 10.0
     code_size: float = 1e-3
-    offset_variance: float = 10.0
+    offset_variance: float = 1.0
     adversary: float = 0.25
     r1: float = 0.1
     pyramid_levels: int = 4
-    trains_encoder: bool = True
-    trains_generator: bool = True
-    has_adversary: bool = True
-    draws_samples: bool = False  # for the discriminator; else mixtures
 
 
 def pyramid_distance(
@@ -121,32 +112,25 @@ def _kernels(params):
 def train_autoencoder(
     faces: NDArray[np.uint8],
     preview_faces: NDArray[np.uint8],
+    encoder: nnx.Module,
+    generator: nnx.Module,
     critic: nnx.Module,
     identity: nnx.Module,
-    arguments: dict[str, dict],
     settings: AutoencoderSettings,
     folder: pathlib.Path,
-    *,
-    initial: Mapping[str, nnx.Module],
-) -> tuple[nnx.Module, nnx.Module]:
-    """Train on uint8 faces; returns the averaged encoder and generator in eval mode.
+) -> nnx.Module:
+    """Train the half that `settings.learns` names on uint8 faces; returns its moving average in eval mode.
 
     Args:
       faces: [n, 64, 64, 3].
       preview_faces: faces drawn with their reconstructions into `folder/NAME_previews` now and then.
+      encoder: the inversion encoder.
+      generator: the generator.
       critic: a frozen attribute classifier.
       identity: a frozen identity encoder.
-      arguments: constructor arguments of InversionEncoder and Generator by name.
-      settings: the training.
+      settings: the training, NAME being what learns.
       folder: for checkpoints, logs and previews.
-      initial: networks to start from, by name; random weights where there is none.
     """
-    nets = {
-        name: networks.build(name, a, seed=settings.seed + i)
-        for i, (name, a) in enumerate(arguments.items())
-    }
-    for name, network in initial.items():
-        networks.load_arrays(nets[name], networks.flatten(network), source=name)
 
     def schedule(rate):
         return optax.warmup_cosine_decay_schedule(
@@ -157,138 +141,120 @@ def train_autoencoder(
             end_value=settings.final_fraction * rate,
         )
 
-    def optimizer(net, rate, b1, limit, kernel_rate=None):
-        if kernel_rate is None:
-            rule = optax.adam(schedule(rate), b1=b1, b2=0.99)
-        else:
-            rule = muon(
-                schedule(kernel_rate),
-                adam_learning_rate=schedule(rate),
-                adam_b1=b1,
-                adam_b2=0.99,
-                muon_weight_dimension_numbers=_kernels,
-            )
+    def optimizer(net, rule, clip):
         # A rare batch with a tenfold gradient would otherwise undo a hundred steps.
-        return nnx.Optimizer(net, optax.chain(optax.clip_by_global_norm(limit), rule), wrt=nnx.Param)
+        return nnx.Optimizer(net, optax.chain(optax.clip_by_global_norm(clip), rule), wrt=nnx.Param)
 
-    auto = nnx.Dict(encoder=nets["InversionEncoder"], generator=nets["Generator"])
-    # The encoder's batch norms keep the statistics they come with: those of sixteen faces would make
-    # a face's code depend on its company.
-    auto.eval()
-    discriminator = PatchDiscriminator(rngs=nnx.Rngs(settings.seed + len(nets)))
-    everything = {
-        "auto": auto,
-        "encoder_optimizer": optimizer(
-            auto.encoder,
-            settings.encoder_rate,
-            settings.momentum,
-            settings.encoder_clip,
-            settings.kernel_rate,
-        ),
-        "generator_optimizer": optimizer(
-            auto.generator, settings.generator_rate, settings.momentum, settings.generator_clip
-        ),
-        "discriminator": discriminator,
-        "discriminator_optimizer": optimizer(
-            discriminator, settings.discriminator_rate, 0.5, settings.discriminator_clip
-        ),
-    }
+    encoder_learns = settings.learns == "encoder"
+    # The encoder's batch norms keep the statistics they come with: those of a batch would make a
+    # face's code depend on its company.
+    encoder.eval()
+    generator.eval()
+    learner, other = (encoder, generator) if encoder_learns else (generator, encoder)
+    if settings.kernel_rate is None:
+        rule = optax.adam(schedule(settings.rate), b1=settings.momentum, b2=0.99)
+    else:
+        rule = muon(
+            schedule(settings.kernel_rate),
+            adam_learning_rate=schedule(settings.rate),
+            adam_b1=settings.momentum,
+            adam_b2=0.99,
+            muon_weight_dimension_numbers=_kernels,
+        )
+    everything = {"learner": learner, "optimizer": optimizer(learner, rule, settings.clip)}
+    if not encoder_learns:
+        discriminator = PatchDiscriminator(rngs=nnx.Rngs(settings.seed))
+        judge_rule = optax.adam(schedule(settings.discriminator_rate), b1=0.5, b2=0.99)
+        everything |= {
+            "discriminator": discriminator,
+            "discriminator_optimizer": optimizer(
+                discriminator, judge_rule, settings.discriminator_clip
+            ),
+        }
     graph, state = nnx.split(everything)
     state = nnx.to_pure_dict(state)
-    state = jax.tree.map(jnp.array, {**state, "average": state["auto"]})
-    average_graph = nnx.graphdef(auto)
-    frozen_graph, frozen_state = nnx.split((critic, identity))
-    num_judged = settings.batch_size // 2  # reconstructions, and as many mixtures or samples
+    state = jax.tree.map(jnp.array, {**state, "average": state["learner"]})
+    average_graph = nnx.graphdef(learner)
+    frozen_graph, frozen_state = nnx.split((other, critic, identity))
+    num_judged = settings.batch_size // 2  # reconstructions, and as many samples
     num_embedded = settings.batch_size // 4  # the embedding is dear, and a quarter tells enough
 
     @functools.partial(jax.jit, donate_argnums=0)
     def update(state, frozen_state, batch, key):
-        keys = jax.random.split(key, 3)
-        images = mirror(keys[0], batch.astype(jnp.float32) / 127.5 - 1.0)
-        learner = nnx.merge(graph, {k: v for k, v in state.items() if k != "average"}, copy=True)
-        critic, identity = nnx.merge(frozen_graph, frozen_state)
+        mirror_key, sample_key = jax.random.split(key)
+        images = mirror(mirror_key, batch.astype(jnp.float32) / 127.5 - 1.0)
+        learning = nnx.merge(graph, {k: v for k, v in state.items() if k != "average"}, copy=True)
+        other, critic, identity = nnx.merge(frozen_graph, frozen_state)
         wanted_identity = identity(images[:num_embedded])
-        judge_graph, judge_state = nnx.split(learner["discriminator"])
 
-        def loss_fn(auto):
-            frozen = [] if settings.trains_generator else [auto.generator]
-            if settings.frozen_stages:
-                body = auto.encoder.body
-                frozen += [body.stem, *body.layers[: settings.frozen_stages]]
-            for part in frozen:
-                nnx.update(part, jax.lax.stop_gradient(nnx.state(part)))
-            codes = auto.encoder(images)
-            if not settings.trains_encoder:
-                codes = jax.lax.stop_gradient(codes)
-            if settings.has_adversary:
-                if settings.draws_samples:
-                    z = jax.random.normal(keys[1], (num_judged, codes.shape[-1]))
-                    drawn = jax.lax.stop_gradient(auto.generator.map(z))
-                else:
-                    share = jax.random.uniform(keys[1], (num_judged, 1))
-                    w = codes.mean(axis=1)
-                    drawn = w[:num_judged] + share * (w[-num_judged:] - w[:num_judged])
-                decoded = auto.generator.synthesize(
-                    jnp.concatenate([codes, auto.generator.broadcast(drawn)]), use_noise=False
-                )
-            else:
-                decoded = auto.generator.synthesize(codes, use_noise=False)
-            rebuilt = decoded[: len(images)]
+        def reconstruction_loss(codes, rebuilt):
             pixels = pyramid_distance(images, rebuilt, settings.pyramid_levels)
+            near_eyes = _eye_distance(images, rebuilt) / settings.pyramid_levels
             features, decisions = _critic_distances(critic, images, rebuilt)
             embeddings = identity(rebuilt[:num_embedded])
             stranger = 1.0 - (wanted_identity * embeddings).sum(axis=1).mean()
-            near_eyes = _eye_distance(images, rebuilt) / settings.pyramid_levels
+            offsets = codes.var(axis=1).mean()
             loss = (
                 settings.pixels * (pixels + (settings.eyes - 1.0) * near_eyes)
                 + settings.features * features
                 + settings.decisions * decisions
                 + settings.identity * stranger
+                + settings.code_size * jnp.square(codes).mean()
+                + settings.offset_variance * offsets
             )
-            loss += settings.code_size * jnp.square(codes).mean()
-            offsets = codes.var(axis=1).mean()
-            loss += settings.offset_variance * offsets
-            measured = {
+            return loss, {
                 "pixels": pixels,
                 "features": features,
                 "decisions": decisions,
                 "stranger": stranger,
                 "offsets": offsets,
             }
-            judged = None
-            if settings.has_adversary:
-                judged = jnp.concatenate([rebuilt[:num_judged], decoded[len(images) :]])
-                fooled = nnx.softplus(
-                    -nnx.merge(judge_graph, judge_state, copy=True)(judged)
-                ).mean()
-                loss += settings.adversary * fooled
-                measured["fooled"] = fooled
-            return loss, (measured, judged)
 
-        (_, (measured, judged)), grads = nnx.value_and_grad(loss_fn, has_aux=True)(learner["auto"])
-        measured["encoder_norm"] = optax.global_norm(grads["encoder"])
-        measured["generator_norm"] = optax.global_norm(grads["generator"])
-        if settings.trains_encoder:
-            learner["encoder_optimizer"].update(learner["auto"].encoder, grads["encoder"])
-        if settings.trains_generator:
-            learner["generator_optimizer"].update(learner["auto"].generator, grads["generator"])
-        if settings.has_adversary:
+        def encoder_loss(encoder):
+            body = encoder.body
+            for part in (
+                (body.stem, *body.layers[: settings.frozen_stages])
+                if settings.frozen_stages
+                else ()
+            ):
+                nnx.update(part, jax.lax.stop_gradient(nnx.state(part)))
+            codes = encoder(images)
+            return reconstruction_loss(codes, other.synthesize(codes, use_noise=False))
 
-            def judge_loss(discriminator):
-                mistakes = adversary_loss(discriminator, images, judged)
-                steepness = smoothness_penalty(discriminator, images)
-                return mistakes + 0.5 * settings.r1 * steepness, (mistakes, steepness)
+        def generator_loss(generator):
+            codes = other(images)
+            z = jax.random.normal(sample_key, (num_judged, codes.shape[-1]))
+            drawn = generator.broadcast(jax.lax.stop_gradient(generator.map(z)))
+            decoded = generator.synthesize(jnp.concatenate([codes, drawn]), use_noise=False)
+            loss, measured = reconstruction_loss(codes, decoded[: len(images)])
+            judged = jnp.concatenate([decoded[:num_judged], decoded[len(images) :]])
+            # A copy: the judge's variables belong to the level outside the gradient.
+            judge = nnx.merge(*nnx.split(learning["discriminator"]), copy=True)
+            fooled = nnx.softplus(-judge(judged)).mean()
+            return loss + settings.adversary * fooled, (measured | {"fooled": fooled}, judged)
 
-            (_, (mistakes, steepness)), grads = nnx.value_and_grad(judge_loss, has_aux=True)(
-                learner["discriminator"]
-            )
-            learner["discriminator_optimizer"].update(learner["discriminator"], grads)
-            measured |= {"judge": mistakes, "steepness": steepness}
-        new = nnx.to_pure_dict(nnx.state(learner))
+        def judge_loss(discriminator):
+            mistakes = adversary_loss(discriminator, images, judged)
+            steepness = smoothness_penalty(discriminator, images)
+            measured = {"judge": mistakes, "steepness": steepness}
+            return mistakes + 0.5 * settings.r1 * steepness, measured
+
+        def learn(name, optimizer_name, loss_fn):
+            (_, extra), grads = nnx.value_and_grad(loss_fn, has_aux=True)(learning[name])
+            learning[optimizer_name].update(learning[name], grads)
+            return extra, optax.global_norm(grads)
+
+        if encoder_learns:
+            measured, norm = learn("learner", "optimizer", encoder_loss)
+        else:
+            (measured, judged), norm = learn("learner", "optimizer", generator_loss)
+            of_judge, _ = learn("discriminator", "discriminator_optimizer", judge_loss)
+            measured |= of_judge
+        new = nnx.to_pure_dict(nnx.state(learning))
         new["average"] = optax.incremental_update(
-            new["auto"], state["average"], 1.0 - settings.average_decay
+            new["learner"], state["average"], 1.0 - settings.average_decay
         )
-        return new, measured
+        return new, measured | {"norm": norm}
 
     def step(state, index):
         rows = np.random.default_rng((settings.seed, index)).integers(
@@ -297,20 +263,19 @@ def train_autoencoder(
         key = jax.random.fold_in(jax.random.key(settings.seed), index)
         return update(state, frozen_state, faces[rows], key)
 
+    def averaged(state):
+        return nnx.merge(average_graph, state["average"], copy=True)
+
     def preview(state, index):
-        auto = nnx.merge(average_graph, state["average"], copy=True)
+        pair = (averaged(state), other) if encoder_learns else (other, averaged(state))
         draw_preview(
-            auto.encoder,
-            auto.generator,
-            preview_faces,
-            folder / f"{settings.name}_previews" / f"{index:06d}.png",
+            *pair, preview_faces, folder / f"{settings.learns}_previews" / f"{index:06d}.png"
         )
 
     state = trainer.train(
-        settings.name, state, step, settings.num_steps, folder, preview=preview, preview_every=250
+        settings.learns, state, step, settings.num_steps, folder, preview=preview, preview_every=250
     )
-    auto = nnx.merge(average_graph, state["average"], copy=True)
-    return auto.encoder, auto.generator
+    return averaged(state)
 
 
 def draw_preview(invert, generator, faces: NDArray[np.uint8], file: pathlib.Path) -> None:

@@ -52,27 +52,16 @@ CLASSIFIERS = {
     ),
 }
 
-ENCODER = AutoencoderSettings(
+ENCODER_TRAINING = AutoencoderSettings(
     "encoder",
-    num_steps=6000,
+    num_steps=4000,
     batch_size=32,
     kernel_rate=5e-3,
     frozen_stages=1,
-    momentum=0.9,
     final_fraction=0.02,
-    offset_variance=1.0,
-    trains_generator=False,
-    has_adversary=False,
 )
-AUTOENCODER = AutoencoderSettings("autoencoder", num_steps=1000, seed=21)
-SAMPLES = AutoencoderSettings(
-    "samples",
-    num_steps=800,
-    seed=15,
-    generator_rate=4e-4,
-    average_decay=0.995,
-    trains_encoder=False,
-    draws_samples=True,
+GENERATOR_TRAINING = AutoencoderSettings(
+    "generator", num_steps=400, seed=15, momentum=0.5, average_decay=0.995
 )
 MAPPING = MappingSettings(num_steps=1500)
 IDENTITY = IdentitySettings(IDENTITY_ENCODER, num_faces=1500, num_steps=700)

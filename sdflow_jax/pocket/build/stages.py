@@ -158,63 +158,56 @@ def classifier_faces(cache: Cache, parity: int) -> classifiers.LabelledFaces:
 
 
 def build_encoder(cache: Cache, weights: pathlib.Path) -> None:
-    """The inversion encoder alone, for the generator of the round before."""
-    _train_autoencoder(
+    """The inversion encoder, for the generator of the round before."""
+    encoder = _train_autoencoder(
         cache,
-        weights,
-        settings.ENCODER,
+        settings.ENCODER_TRAINING,
         cache.previous("inversion_encoder"),
         cache.previous("generator"),
     )
-    shutil.copyfile(
-        weights / "inversion_encoder.safetensors", cache.folder / "inversion_encoder.safetensors"
+    networks.save_network(
+        weights / "inversion_encoder.safetensors",
+        encoder,
+        settings.INVERSION_ENCODER,
+        dtype=np.float16,
     )
-
-
-def build_autoencoder(cache: Cache, weights: pathlib.Path) -> None:
-    """The inversion encoder and the generator together; its mapping network comes later."""
-    _train_autoencoder(
-        cache,
-        weights,
-        settings.AUTOENCODER,
-        networks.load_network(cache.folder / "inversion_encoder.safetensors"),
+    networks.save_network(
+        weights / "generator.safetensors",
         cache.previous("generator"),
+        settings.GENERATOR,
+        dtype=np.float16,
     )
 
 
-def build_samples(cache: Cache, weights: pathlib.Path) -> None:
-    """The generator, trained on with samples of its mapping network; the encoder stays."""
+def build_generator(cache: Cache, weights: pathlib.Path) -> None:
+    """The generator, with samples of its mapping network; the encoder stays."""
+    file, mapped = weights / "generator.safetensors", cache.folder / "mapped_generator.safetensors"
     # Kept, so that a second call does not begin from its own result.
-    for name in ("inversion_encoder", "generator"):
-        kept = cache.folder / f"mapped_{name}.safetensors"
-        if not kept.exists():
-            shutil.copyfile(weights / f"{name}.safetensors", kept)
-    _train_autoencoder(
+    if not mapped.exists():
+        partial = mapped.with_suffix(".partial")
+        shutil.copyfile(file, partial)
+        partial.rename(mapped)
+    generator = _train_autoencoder(
         cache,
-        weights,
-        settings.SAMPLES,
-        networks.load_network(cache.folder / "mapped_inversion_encoder.safetensors"),
-        networks.load_network(cache.folder / "mapped_generator.safetensors"),
+        settings.GENERATOR_TRAINING,
+        networks.load_network(weights / "inversion_encoder.safetensors"),
+        networks.load_network(mapped),
     )
+    networks.save_network(file, generator, settings.GENERATOR, dtype=np.float16)
     build_reconstructions(cache, weights)
 
 
-def _train_autoencoder(cache, weights, training, encoder, generator):
-    encoder, generator = autoencoder.train_autoencoder(
+def _train_autoencoder(cache, training, encoder, generator):
+    return autoencoder.train_autoencoder(
         cache.load("train_faces"),
         cache.load("validation_faces")[:36],
+        encoder,
+        generator,
         cache.previous("classifier"),
         cache.previous("identity_encoder"),
-        {"InversionEncoder": settings.INVERSION_ENCODER, "Generator": settings.GENERATOR},
         training,
         cache.folder,
-        initial={"InversionEncoder": encoder, "Generator": generator},
     )
-    for name, network, arguments in (
-        ("inversion_encoder", encoder, settings.INVERSION_ENCODER),
-        ("generator", generator, settings.GENERATOR),
-    ):
-        networks.save_network(weights / f"{name}.safetensors", network, arguments, dtype=np.float16)
 
 
 def build_reconstructions(cache: Cache, weights: pathlib.Path) -> None:
