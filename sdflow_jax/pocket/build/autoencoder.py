@@ -211,12 +211,9 @@ def train_autoencoder(
             }
 
         def encoder_loss(encoder):
-            body = encoder.body
-            for part in (
-                (body.stem, *body.layers[: settings.frozen_stages])
-                if settings.frozen_stages
-                else ()
-            ):
+            if settings.frozen_stages:
+                nnx.update(encoder.body.stem, jax.lax.stop_gradient(nnx.state(encoder.body.stem)))
+            for part in encoder.body.layers[: settings.frozen_stages]:
                 nnx.update(part, jax.lax.stop_gradient(nnx.state(part)))
             codes = encoder(images)
             return reconstruction_loss(codes, other.synthesize(codes, use_noise=False))
