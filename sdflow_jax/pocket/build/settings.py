@@ -3,7 +3,6 @@
 from sdflow_jax.pocket.build.autoencoder import AutoencoderSettings
 from sdflow_jax.pocket.build.classifiers import ClassifierSettings
 from sdflow_jax.pocket.build.identity import IdentitySettings
-from sdflow_jax.pocket.build.mapping import MappingSettings
 
 STYLE_DIM = 128
 NUM_STYLES = 10
@@ -63,5 +62,4 @@ ENCODER_TRAINING = AutoencoderSettings(
 GENERATOR_TRAINING = AutoencoderSettings(
     "generator", num_steps=400, seed=15, momentum=0.5, average_decay=0.995
 )
-MAPPING = MappingSettings(num_steps=1500)
 IDENTITY = IdentitySettings(IDENTITY_ENCODER, num_faces=1500, num_steps=700)

@@ -274,10 +274,10 @@ def build_identity(cache: Cache, weights: pathlib.Path) -> None:
 
 
 def build_mapping(cache: Cache, weights: pathlib.Path) -> None:
-    """The generator's mapping network, fitted to the training faces' codes."""
+    """The generator's mapping network, for the training faces' codes."""
     file = weights / "generator.safetensors"
     generator = networks.load_network(file)
-    mapping.fit_mapping(generator, cache.load("train_codes"), settings.MAPPING, cache.folder)
+    mapping.fit_mapping(generator, cache.load("train_codes"))
     networks.save_network(file, generator, settings.GENERATOR, dtype=np.float16)
 
 
