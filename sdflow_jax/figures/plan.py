@@ -81,7 +81,7 @@ class Settings:
       num_faces_external: the same for the external judges, who run on the host and are slow.
       strengths: rising edit strengths. They go further than `evaluate.py` by default, so that a
         method that moves in smaller steps is not cut short.
-      batch_size: faces per compiled call.
+      batch_size: faces per compiled call; few, because what fills a last batch is judged as well.
       num_samples: new faces for each combination of attributes.
       num_shown: faces in the figures of faces.
       num_resamples: of the bootstrap.
@@ -94,7 +94,7 @@ class Settings:
     num_faces: int = 300
     num_faces_external: int = 100
     strengths: tuple[float, ...] = (*STRENGTHS, 2.0, 2.5, 3.0, 4.0, 6.0, 8.0, 12.0)
-    batch_size: int = 32
+    batch_size: int = 16
     num_samples: int = 32
     num_shown: int = 6
     num_resamples: int = 500
