@@ -1,7 +1,8 @@
 """Build the pocket world: `python -m sdflow_jax.pocket.build --cache DIR [--stages faces,labels,...]`.
 
-A round goes on from the networks in the package: encoder and generator start from theirs, guided by their classifier
-and identity encoder. Every stage keeps checkpoints in the cache; a build that was killed goes on where it was.
+A round goes on from the networks in the weights' folder: encoder and generator start from theirs, guided by their
+classifier and identity encoder. Every stage keeps checkpoints in the cache: a build that was killed goes on where it
+was, and a new round wants a new cache.
 """
 
 import argparse

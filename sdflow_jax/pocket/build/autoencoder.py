@@ -32,16 +32,20 @@ from sdflow_jax.pocket.build.patch_discriminator import (
 
 @dataclasses.dataclass(frozen=True)
 class AutoencoderSettings:
-    """Training of the encoder or of the generator."""
+    """Training of the encoder or of the generator.
+
+    With `kernel_rate`, kernels learn by Muon (https://kellerjordan.github.io/posts/muon/), the rest by Adam with
+    Nesterov's momentum; without, all by Adam.
+    """
 
     learns: Literal["encoder", "generator"]
     num_steps: int
     batch_size: int = 16
     seed: int = 5
     rate: float = 3e-4  # Adam's
-    kernel_rate: float | None = None  # Muon's, for kernels; None: Adam's for all
+    kernel_rate: float | None = None  # Muon's
     frozen_stages: int = 0  # of the encoder's body; its stem stays with the first
-    discriminator_rate: float = 3e-4
+    discriminator_rate: float = 3e-4  # this and the rest of the adversary: the generator's training only
     warmup_steps: int = 100
     momentum: float = 0.9  # Adam's first decay; an adversary asks for less
     clip: float = 3.0  # of the gradient's norm
@@ -53,7 +57,7 @@ class AutoencoderSettings:
     features: float = 1.0
     decisions: float = 1.0
     identity: float = 10.0
-    code_size: float = 1e-3
+    code_size: float = 1e-3  # this and the next: the encoder's training only
     offset_variance: float = 1.0
     adversary: float = 0.25
     r1: float = 0.1
@@ -98,7 +102,7 @@ def _critic_distances(critic, faces, decoded):
 
 
 def _kernels(params):
-    """What Muon makes orthogonal: kernels as matrices, their last axis the output; not a gate's few numbers."""
+    """What Muon makes orthogonal: kernels of more than 1,000 numbers, as matrices whose last axis is the output."""
     return jax.tree.map(
         lambda p: (
             MuonDimensionNumbers(tuple(range(p.ndim - 1)), p.ndim - 1)
@@ -187,27 +191,23 @@ def train_autoencoder(
         other, critic, identity = nnx.merge(frozen_graph, frozen_state)
         wanted_identity = identity(images[:num_embedded])
 
-        def reconstruction_loss(codes, rebuilt):
+        def reconstruction_loss(rebuilt):
             pixels = pyramid_distance(images, rebuilt, settings.pyramid_levels)
             near_eyes = _eye_distance(images, rebuilt) / settings.pyramid_levels
             features, decisions = _critic_distances(critic, images, rebuilt)
             embeddings = identity(rebuilt[:num_embedded])
             stranger = 1.0 - (wanted_identity * embeddings).sum(axis=1).mean()
-            offsets = codes.var(axis=1).mean()
             loss = (
                 settings.pixels * (pixels + (settings.eyes - 1.0) * near_eyes)
                 + settings.features * features
                 + settings.decisions * decisions
                 + settings.identity * stranger
-                + settings.code_size * jnp.square(codes).mean()
-                + settings.offset_variance * offsets
             )
             return loss, {
                 "pixels": pixels,
                 "features": features,
                 "decisions": decisions,
                 "stranger": stranger,
-                "offsets": offsets,
             }
 
         def encoder_loss(encoder):
@@ -216,17 +216,21 @@ def train_autoencoder(
             for part in encoder.body.layers[: settings.frozen_stages]:
                 nnx.update(part, jax.lax.stop_gradient(nnx.state(part)))
             codes = encoder(images)
-            return reconstruction_loss(codes, other.synthesize(codes, use_noise=False))
+            loss, measured = reconstruction_loss(other.synthesize(codes, use_noise=False))
+            offsets = codes.var(axis=1).mean()
+            loss += settings.code_size * jnp.square(codes).mean()
+            loss += settings.offset_variance * offsets
+            return loss, measured | {"offsets": offsets}
 
         def generator_loss(generator):
             codes = other(images)
             z = jax.random.normal(sample_key, (num_judged, codes.shape[-1]))
             drawn = generator.broadcast(jax.lax.stop_gradient(generator.map(z)))
             decoded = generator.synthesize(jnp.concatenate([codes, drawn]), use_noise=False)
-            loss, measured = reconstruction_loss(codes, decoded[: len(images)])
+            loss, measured = reconstruction_loss(decoded[: len(images)])
             judged = jnp.concatenate([decoded[:num_judged], decoded[len(images) :]])
             # A copy: the judge's variables belong to the level outside the gradient.
-            judge = nnx.merge(*nnx.split(learning["discriminator"]), copy=True)
+            judge = nnx.clone(learning["discriminator"])
             fooled = nnx.softplus(-judge(judged)).mean()
             return loss + settings.adversary * fooled, (measured | {"fooled": fooled}, judged)
 
@@ -275,10 +279,10 @@ def train_autoencoder(
     return averaged(state)
 
 
-def draw_preview(invert, generator, faces: NDArray[np.uint8], file: pathlib.Path) -> None:
+def draw_preview(encoder, generator, faces: NDArray[np.uint8], file: pathlib.Path) -> None:
     """A sheet of faces, their reconstructions and mixtures with the next face, twelve a row, at double size."""
     images = jnp.asarray(faces, jnp.float32) / 127.5 - 1.0
-    codes = invert(images)
+    codes = encoder(images)
     rebuilt = generator.synthesize(codes, use_noise=False)
     w = codes.mean(axis=1)
     mixed = generator.synthesize(

@@ -1,8 +1,8 @@
 """Set the generator's mapping network so that z -> w samples the codes' Gaussian.
 
 In a hundred dimensions most projections of the codes are near a normal distribution, so that training the layers on
-the sliced Wasserstein distance (Bonneel et al., 2015) learns no more than mean and covariance. Leaky layers can hold an
-affine map exactly: nothing is trained here.
+the sliced Wasserstein distance (Bonneel et al., 2015) can teach them little more than mean and covariance, and slowly.
+Leaky layers can hold an affine map exactly: nothing is trained here.
 """
 
 import math

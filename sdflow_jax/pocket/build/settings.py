@@ -1,4 +1,4 @@
-"""Every number of the pocket build in one place."""
+"""The sizes of the pocket networks, and how each training differs from the defaults of its settings."""
 
 from sdflow_jax.pocket.build.autoencoder import AutoencoderSettings
 from sdflow_jax.pocket.build.classifiers import ClassifierSettings

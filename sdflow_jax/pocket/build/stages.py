@@ -171,11 +171,9 @@ def build_encoder(cache: Cache, weights: pathlib.Path) -> None:
         settings.INVERSION_ENCODER,
         dtype=np.float16,
     )
-    networks.save_network(
-        weights / "generator.safetensors",
-        cache.previous("generator"),
-        settings.GENERATOR,
-        dtype=np.float16,
+    # The codes are for this one, whatever a later stage of an earlier attempt has made of it.
+    shutil.copyfile(
+        cache.folder / "previous" / "generator.safetensors", weights / "generator.safetensors"
     )
 
 

@@ -77,4 +77,4 @@ def train(
 
 def _means(metrics: list[dict[str, jax.Array]]) -> dict[str, float]:
     fetched = jax.device_get(metrics)
-    return {key: float(np.mean([m[key] for m in fetched if key in m])) for key in fetched[-1]}
+    return {key: float(np.mean([m[key] for m in fetched])) for key in fetched[-1]}
