@@ -45,7 +45,9 @@ class AutoencoderSettings:
     rate: float = 3e-4  # Adam's
     kernel_rate: float | None = None  # Muon's
     frozen_stages: int = 0  # of the encoder's body; its stem stays with the first
-    discriminator_rate: float = 3e-4  # this and the rest of the adversary: the generator's training only
+    discriminator_rate: float = (
+        3e-4  # this and the rest of the adversary: the generator's training only
+    )
     warmup_steps: int = 100
     momentum: float = 0.9  # Adam's first decay; an adversary asks for less
     clip: float = 3.0  # of the gradient's norm
