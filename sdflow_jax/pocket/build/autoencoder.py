@@ -245,7 +245,7 @@ def train_autoencoder(
         def learn(name, optimizer_name, loss_fn):
             (_, extra), grads = nnx.value_and_grad(loss_fn, has_aux=True)(learning[name])
             learning[optimizer_name].update(learning[name], grads)
-            return extra, optax.global_norm(grads)
+            return extra, optax.tree.norm(grads)
 
         if encoder_learns:
             measured, norm = learn("learner", "optimizer", encoder_loss)
