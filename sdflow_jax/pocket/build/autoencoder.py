@@ -45,9 +45,7 @@ class AutoencoderSettings:
     rate: float = 3e-4  # Adam's
     kernel_rate: float | None = None  # Muon's
     frozen_stages: int = 0  # of the encoder's body; its stem stays with the first
-    discriminator_rate: float = (
-        3e-4  # this and the rest of the adversary: the generator's training only
-    )
+    discriminator_rate: float = 3e-4  # as all of the adversary, for the generator only
     warmup_steps: int = 100
     momentum: float = 0.9  # Adam's first decay; an adversary asks for less
     clip: float = 3.0  # of the gradient's norm
@@ -59,7 +57,7 @@ class AutoencoderSettings:
     features: float = 1.0
     decisions: float = 1.0
     identity: float = 10.0
-    code_size: float = 1e-3  # this and the next: the encoder's training only
+    code_size: float = 1e-3  # as offset_variance, for the encoder only
     offset_variance: float = 1.0
     adversary: float = 0.25
     r1: float = 0.1
