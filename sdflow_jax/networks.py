@@ -34,6 +34,8 @@ _TYPE_NAMES = {
 # Name in the file -> "module:class". Names are resolved late, so that reading one network imports one module.
 REGISTRY = {
     "Generator": "sdflow_jax.models.stylegan2:Generator",
+    "MobileStyleGAN": "sdflow_jax.models.mobile_stylegan:MobileStyleGAN",
+    "CompactGenerator": "sdflow_jax.models.compact_generator:CompactGenerator",
     "AttributeClassifier": "sdflow_jax.models.attribute_classifier:AttributeClassifier",
     "SemanticEncoder": "sdflow_jax.models.semantic_encoder:SemanticEncoder",
     "ChosenAttributes": "sdflow_jax.models.chosen_attributes:ChosenAttributes",

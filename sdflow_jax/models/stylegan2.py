@@ -15,23 +15,16 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
-from sdflow_jax.models.equalized import EqualizedLinear
 from sdflow_jax.models.modulated_conv import StyledConv, ToRGB
 from sdflow_jax.models.resample import upsample
-
-_NORMALIZATION_EPSILON = 1e-8
-
-
-class StyleAverage(nnx.Variable):
-    """The mean of w over random z, toward which truncation moves; a statistic, not a parameter."""
-
+from sdflow_jax.models.style_space import StyleSpace
 
 def stylegan2_channels(resolution: int, *, multiplier: int = 2) -> dict[int, int]:
     """Channels by resolution of the published networks: 512, then halving at every doubling."""
     return {r: min(512, 16384 * multiplier // r) for r in _resolutions(resolution)}
 
 
-class Generator(nnx.Module):
+class Generator(StyleSpace):
     """Images from styles: z -> w by `map`, W+ by `broadcast` or `mix`, images by `synthesize`.
 
     Args:
@@ -57,20 +50,15 @@ class Generator(nnx.Module):
         mapping_lr_multiplier: float = 0.01,
         rngs: nnx.Rngs,
     ):
-        widths = _checked_channels(resolution, channels)
-        self.resolution = resolution
-        self.style_dim = style_dim
-        self.mapping = nnx.List(
-            EqualizedLinear(
-                style_dim,
-                style_dim,
-                learning_rate_multiplier=mapping_lr_multiplier,
-                activate=True,
-                rngs=rngs,
-            )
-            for _ in range(num_mapping_layers)
+        widths = checked_channels(resolution, channels)
+        super().__init__(
+            style_dim,
+            2 * len(widths),  # two at each resolution, 2 log2(resolution) - 2
+            num_mapping_layers=num_mapping_layers,
+            mapping_lr_multiplier=mapping_lr_multiplier,
+            rngs=rngs,
         )
-        self.w_average = StyleAverage(jnp.zeros(style_dim))
+        self.resolution = resolution
         self.constant = nnx.Param(jax.random.normal(rngs.params(), (4, 4, widths[4])))
         self.convs = nnx.List([StyledConv(widths[4], widths[4], 4, style_dim, rngs=rngs)])
         self.to_rgbs = nnx.List([ToRGB(widths[4], style_dim, rngs=rngs)])
@@ -80,36 +68,6 @@ class Generator(nnx.Module):
             )
             self.convs.append(StyledConv(widths[r], widths[r], r, style_dim, rngs=rngs))
             self.to_rgbs.append(ToRGB(widths[r], style_dim, rngs=rngs))
-
-    @property
-    def num_styles(self) -> int:
-        """Styles in a W+ code: two per resolution, 2 log2(resolution) - 2."""
-        return 2 * len(self.to_rgbs)
-
-    def map(self, z: Float[Array, "b d"]) -> Float[Array, "b d"]:
-        """Map z ~ N(0, I) to styles w: normalize to unit mean square, then the layers."""
-        x = z * jax.lax.rsqrt(
-            jnp.mean(jnp.square(z), axis=-1, keepdims=True) + _NORMALIZATION_EPSILON
-        )
-        for layer in self.mapping:
-            x = layer(x)
-        return x
-
-    def truncate(self, w: Float[Array, "*b d"], psi: float) -> Float[Array, "*b d"]:
-        """Move styles toward the average: w_average + psi (w - w_average); 1 for no change."""
-        average = self.w_average[...].reshape((1,) * (w.ndim - 1) + (-1,))
-        return average + psi * (w - average)
-
-    def broadcast(self, w: Float[Array, "b d"]) -> Float[Array, "b n d"]:
-        """Use one style for all layers."""
-        return jnp.repeat(w[:, None, :], self.num_styles, axis=1)
-
-    def mix(
-        self, w_coarse: Float[Array, "b d"], w_fine: Float[Array, "b d"], crossover: int
-    ) -> Float[Array, "b n d"]:
-        """Use `w_coarse` for the first `crossover` styles and `w_fine` for the others."""
-        is_coarse = jnp.arange(self.num_styles)[None, :, None] < crossover
-        return jnp.where(is_coarse, w_coarse[:, None, :], w_fine[:, None, :])
 
     def synthesize(
         self,
@@ -132,15 +90,9 @@ class Generator(nnx.Module):
           Images, about in [-1, 1] and not clipped; float32 unless `dtype` is wider.
 
         Raises:
-          ValueError: if the codes have another number or length of styles. (The reference ignores
-            surplus rows; cut them with `w_plus[:, :generator.num_styles]` where that is meant.)
+          ValueError: if the codes have another number or length of styles.
         """
-        if w_plus.ndim != 3 or w_plus.shape[1:] != (self.num_styles, self.style_dim):
-            raise ValueError(
-                f"w_plus must be [b, {self.num_styles}, {self.style_dim}] for this"
-                f" {self.resolution}px generator, got shape {tuple(w_plus.shape)};"
-                " were the codes made for another one?"
-            )
+        self.check_codes(w_plus)
         x = jnp.broadcast_to(self.constant[...][None], (w_plus.shape[0], *self.constant.shape))
         x = x.astype(dtype or jnp.float32)
         x = self._styled(0, x, w_plus, noise_key, use_noise)
@@ -167,7 +119,7 @@ class Generator(nnx.Module):
         return layer(x, w_plus[:, index], noise)
 
 
-def _checked_channels(
+def checked_channels(
     resolution: int, channels: Mapping[int, int] | Mapping[str, int] | None
 ) -> dict[int, int]:
     """Channels with integer keys, checked; None gives the published configuration.
