@@ -31,24 +31,25 @@ class IdentitySettings:
 
 
 def train_identity(
-    images: NDArray[np.uint8],
+    variants: NDArray[np.uint8],
     embeddings: NDArray[np.float32],
     settings: IdentitySettings,
     folder: pathlib.Path,
     *,
-    initial: nnx.Module,
+    initial: nnx.Module | None = None,
 ) -> nnx.Module:
-    """Train from the weights of `initial` to match unit `embeddings` [n, e] of uint8 `images` [n, 64, 64, 3].
+    """Train to match unit `embeddings` [n, e] of the same faces in each of the `variants` [v, n, 64, 64, 3].
 
-    Returns the network in eval mode.
+    Starts from the weights of `initial`, if there are any. Returns the network in evaluation mode.
 
     The loss is one minus the cosine, plus the squared error of the cosines between the faces of a batch: it is the
     angles between faces that identity is read from.
     """
     network = networks.build("IdentityEncoder", settings.arguments, seed=settings.seed)
-    networks.load_arrays(network, networks.flatten(initial), source="identity_encoder")
+    if initial is not None:
+        networks.load_arrays(network, networks.flatten(initial), source="identity_encoder")
     schedule = optax.warmup_cosine_decay_schedule(
-        0.0, settings.learning_rate, 100, settings.num_steps
+        0.0, settings.learning_rate, settings.num_steps // 20, settings.num_steps
     )
     transform = optax.adamw(schedule, b2=0.99, weight_decay=settings.weight_decay)
     graph, state = nnx.split(
@@ -73,9 +74,10 @@ def train_identity(
 
     def step(state, index):
         rng = np.random.default_rng((settings.seed, index))
-        rows = rng.integers(len(images), size=settings.batch_size)
+        rows = rng.integers(len(embeddings), size=settings.batch_size)
+        variant = rng.integers(len(variants), size=len(rows))
         key = jax.random.fold_in(jax.random.key(settings.seed), index)
-        return update(state, images[rows], embeddings[rows], key)
+        return update(state, variants[variant, rows], embeddings[rows], key)
 
     state = trainer.train("identity_encoder", state, step, settings.num_steps, folder)
     trained = nnx.merge(graph, state)["network"]
