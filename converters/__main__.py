@@ -16,7 +16,7 @@ import numpy as np
 from safetensors import safe_open
 from tqdm import tqdm
 
-from converters import e4e, interfacegan
+from converters import e4e, interfacegan, ir_files
 from converters.arrays_report import digest, table
 from converters.check import check_keys
 from converters.errors import CheckpointError
@@ -30,6 +30,7 @@ from sdflow_jax.baselines.interfacegan import load_boundary, save_boundary
 # `config.networks`.
 FILE_NAMES = {
     "Generator": "generator",
+    "MobileStyleGAN": "mobile_stylegan",
     "InversionEncoder": "inversion_encoder",
     "AttributeClassifier": "classifier",
     "SemanticEncoder": "semantic_encoder",
@@ -93,7 +94,8 @@ def convert_network(
     """Convert one checkpoint; returns the network file.
 
     Args:
-      checkpoint: a PyTorch checkpoint or an NVIDIA pickle.
+      checkpoint: a PyTorch checkpoint, an NVIDIA pickle, or the package `random-face` as a wheel,
+        a folder or an `.xml` file.
       out: the directory to write to.
       kind: one of `KINDS`, or "auto".
       name: the file's name without its extension.
@@ -112,8 +114,7 @@ def convert_network(
       NetworkFileError: if `average_of` is no network file.
     """
     report(f"reading {checkpoint}")
-    with tqdm(unit="B", unit_scale=True, desc="checksums", disable=None, leave=False) as bar:
-        tree = read_checkpoint(checkpoint, progress=lambda done, total: _show(bar, done, total))
+    tree = _read(checkpoint)
     try:
         kind = recognise(tree) if kind == "auto" else kind
         report(f"converting {load_kind(kind).KIND}")
@@ -121,10 +122,11 @@ def convert_network(
         check_keys(
             arrays, networks.expected_shapes(network, arguments), source=f"converted {network}"
         )
+        told = getattr(load_kind(kind), "notes", lambda tree: {})(tree)
         del tree
         for key in arrays:  # one by one, so that never all arrays are there twice
             arrays[key] = _stored(key, arrays[key], np.dtype(dtype))
-        told = input_notes(
+        told |= input_notes(
             network, arguments, attributes=attributes, image_size=image_size, crop=crop
         )
     except CheckpointError as error:
@@ -152,6 +154,13 @@ def convert_network(
     report(table(arrays))
     report(f"digest sha256:{notes['digest']}")
     return path
+
+
+def _read(checkpoint: str | os.PathLike[str]) -> Any:
+    if ir_files.is_ir(checkpoint):
+        return ir_files.read_networks(checkpoint)
+    with tqdm(unit="B", unit_scale=True, desc="checksums", disable=None, leave=False) as bar:
+        return read_checkpoint(checkpoint, progress=lambda done, total: _show(bar, done, total))
 
 
 def _convert(kind: str, tree: Any) -> tuple[str, dict[str, Any], dict[str, np.ndarray]]:
@@ -286,7 +295,10 @@ def _parser() -> argparse.ArgumentParser:
         prog="python -m converters", description=__doc__.partition("\n")[0]
     )
     parser.add_argument(
-        "checkpoint", type=pathlib.Path, help="a .pt, .pth, .tar, .pkl or (InterFaceGAN) .npy file"
+        "checkpoint",
+        type=pathlib.Path,
+        help="a .pt, .pth, .tar, .pkl or (InterFaceGAN) .npy file; or the package random-face: its"
+        " .whl, its folder, or one of its .xml files",
     )
     parser.add_argument("--out", type=pathlib.Path, required=True, help="the directory to write to")
     parser.add_argument("--kind", choices=("auto", *KINDS, "interfacegan"), default="auto")

@@ -48,6 +48,15 @@ class Entry(NamedTuple):
 VECTOR = Layout(lambda x: x, lambda x: x)
 LINEAR = Layout(np.transpose, np.transpose)  # (out, in) <-> (in, out)
 CONV = Layout(lambda x: x.transpose(2, 3, 1, 0), lambda x: x.transpose(3, 2, 0, 1))  # OIHW <-> HWIO
+POINTWISE = Layout(lambda x: x[:, :, 0, 0].T, lambda x: x.T[:, :, None, None])  # OI11 <-> IO
+MAPS = Layout(lambda x: x.transpose(1, 2, 0), lambda x: x.transpose(2, 0, 1))  # CHW <-> HWC
+PLANE = Layout(lambda x: x[0, 0], lambda x: x[None, None])  # 11HW <-> HW
+CHANNELS = Layout(lambda x: x[0, :, 0, 0], lambda x: x[None, :, None, None])  # 1C11 <-> C
+
+
+def one_more_axis(layout: Layout) -> Layout:
+    """The same layout behind a leading axis of length one in PyTorch."""
+    return Layout(lambda x: layout.forward(x[0]), lambda x: layout.backward(x)[None])
 
 
 def flattened_linear(size: int) -> Layout:

@@ -7,8 +7,8 @@ from typing import Any
 from converters.errors import CheckpointError
 
 # Names on the command line. Each is a module of this package with KIND, matches, convert and
-# restore.
-KINDS = ("stylegan2", "e4e", "resnet", "arcface", "flow", "latent_transformer")
+# restore; and with notes, if its network file must say more than where it comes from.
+KINDS = ("stylegan2", "mobile_stylegan", "e4e", "resnet", "arcface", "flow", "latent_transformer")
 
 
 def load_kind(name: str) -> ModuleType:

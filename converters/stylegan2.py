@@ -11,7 +11,21 @@ from typing import Any
 
 import numpy as np
 
-from converters.correspondence import CONV, VECTOR, Entry, Layout, linear, to_flax, to_torch
+from converters.average_style import mean_style
+from converters.correspondence import (
+    CHANNELS,
+    CONV,
+    MAPS,
+    PLANE,
+    POINTWISE,
+    VECTOR,
+    Entry,
+    Layout,
+    linear,
+    one_more_axis,
+    to_flax,
+    to_torch,
+)
 from converters.errors import CheckpointError
 from converters.state_dict import StateDict, find_state_dict, strip_prefix
 from sdflow_jax import networks
@@ -22,18 +36,8 @@ _NETWORK = "Generator"
 _AVERAGE = "w_average"
 _MAPPING_LR_MULTIPLIER = 0.01  # both trainers' default; rosinality's files do not tell
 _FILTER = np.outer([1, 3, 3, 1], [1, 3, 3, 1]).astype(np.float32) / 64
-_NUM_AVERAGED = 10_000
 
 _SCALAR = Layout(lambda x: x.reshape(()), lambda x: x.reshape(1))
-_NOISE = Layout(lambda x: x[0, 0], lambda x: x[None, None])
-_CONSTANT = Layout(lambda x: x.transpose(1, 2, 0), lambda x: x.transpose(2, 0, 1))
-_COLORS = Layout(lambda x: x[:, :, 0, 0].T, lambda x: x.T[:, :, None, None])
-_COLOR_BIAS = Layout(lambda x: x[0, :, 0, 0], lambda x: x[None, :, None, None])
-
-
-def _one_more_axis(layout: Layout) -> Layout:
-    """The same layout behind rosinality's leading axis of length one."""
-    return Layout(lambda x: layout.forward(x[0]), lambda x: layout.backward(x)[None])
 
 
 def matches(tree: Any) -> bool:
@@ -171,32 +175,32 @@ def _arguments(
 
 
 def _rosinality_entries(arguments: Mapping[str, Any]) -> list[Entry]:
-    entries = [Entry("input.input", "constant", _one_more_axis(_CONSTANT))]
+    entries = [Entry("input.input", "constant", one_more_axis(MAPS))]
     for i in range(arguments["num_mapping_layers"]):
         entries += linear(f"style.{i + 1}", f"mapping/{i}")  # 0 is the normalization
     num_blocks = len(arguments["channels"])
     for i in range(2 * num_blocks - 1):
         torch, flax = f"convs.{i - 1}" if i else "conv1", f"convs/{i}"
         entries += [
-            Entry(f"{torch}.conv.weight", f"{flax}/kernel", _one_more_axis(CONV)),
+            Entry(f"{torch}.conv.weight", f"{flax}/kernel", one_more_axis(CONV)),
             *linear(f"{torch}.conv.modulation", f"{flax}/modulation"),
             Entry(f"{torch}.noise.weight", f"{flax}/noise_strength", _SCALAR),
             Entry(f"{torch}.activate.bias", f"{flax}/bias", VECTOR),
-            Entry(f"noises.noise_{i}", f"{flax}/noise", _NOISE),
+            Entry(f"noises.noise_{i}", f"{flax}/noise", PLANE),
         ]
     for i in range(num_blocks):
         torch, flax = f"to_rgbs.{i - 1}" if i else "to_rgb1", f"to_rgbs/{i}"
         entries += [
-            Entry(f"{torch}.conv.weight", f"{flax}/kernel", _one_more_axis(_COLORS)),
+            Entry(f"{torch}.conv.weight", f"{flax}/kernel", one_more_axis(POINTWISE)),
             *linear(f"{torch}.conv.modulation", f"{flax}/modulation"),
-            Entry(f"{torch}.bias", f"{flax}/bias", _COLOR_BIAS),
+            Entry(f"{torch}.bias", f"{flax}/bias", CHANNELS),
         ]
     return entries
 
 
 def _nvidia_entries(arguments: Mapping[str, Any]) -> list[Entry]:
     entries = [
-        Entry("synthesis.b4.const", "constant", _CONSTANT),
+        Entry("synthesis.b4.const", "constant", MAPS),
         Entry("mapping.w_avg", _AVERAGE, VECTOR),
     ]
     for i in range(arguments["num_mapping_layers"]):
@@ -213,7 +217,7 @@ def _nvidia_entries(arguments: Mapping[str, Any]) -> list[Entry]:
     for i, resolution in enumerate(_resolutions(arguments)):
         name, flax = f"synthesis.b{resolution}.torgb", f"to_rgbs/{i}"
         entries += [
-            Entry(f"{name}.weight", f"{flax}/kernel", _COLORS),
+            Entry(f"{name}.weight", f"{flax}/kernel", POINTWISE),
             *linear(f"{name}.affine", f"{flax}/modulation"),
             Entry(f"{name}.bias", f"{flax}/bias", VECTOR),
         ]
@@ -271,7 +275,7 @@ def _to_flax(
 def _average(tree: Any, flat: Mapping[str, np.ndarray], arguments: Mapping[str, Any]) -> np.ndarray:
     average = tree.get("latent_avg") if isinstance(tree, dict) else None
     if average is None:
-        return _mean_style(flat, arguments)
+        return mean_style(flat, arguments["num_mapping_layers"], arguments["mapping_lr_multiplier"])
     shape = (arguments["style_dim"],)
     if not isinstance(average, np.ndarray) or average.shape not in (shape, (1, *shape)):
         found = average.shape if isinstance(average, np.ndarray) else type(average).__name__
@@ -279,14 +283,3 @@ def _average(tree: Any, flat: Mapping[str, np.ndarray], arguments: Mapping[str, 
             f"StyleGAN2 checkpoint: expected latent_avg of shape {shape}, got {found}"
         )
     return average.reshape(shape).astype(np.float32)
-
-
-def _mean_style(flat: Mapping[str, np.ndarray], arguments: Mapping[str, Any]) -> np.ndarray:
-    dim, multiplier = arguments["style_dim"], arguments["mapping_lr_multiplier"]
-    x = np.random.default_rng(0).standard_normal((_NUM_AVERAGED, dim)).astype(np.float32)
-    x /= np.sqrt(np.mean(np.square(x), axis=1, keepdims=True) + 1e-8)
-    for i in range(arguments["num_mapping_layers"]):
-        kernel, bias = flat[f"mapping/{i}/kernel"], flat[f"mapping/{i}/bias"]
-        x = x @ (kernel * (multiplier / np.sqrt(dim))).astype(np.float32) + bias * multiplier
-        x = np.maximum(x, 0.2 * x) * np.sqrt(2).astype(np.float32)
-    return x.mean(axis=0)
