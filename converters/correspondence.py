@@ -128,11 +128,13 @@ def to_flax(
     flat = {}
     for path, rows in parts.items():
         arrays = [row.layout.forward(np.asarray(found[row.torch], np.float32)) for row in rows]
-        flat[path] = np.ascontiguousarray(np.stack(arrays).reshape(shapes[path]))
+        # `ascontiguousarray` would give an array of no dimensions one; so too below.
+        flat[path] = np.asarray(np.stack(arrays).reshape(shapes[path]), order="C")
         release(found[rows[0].torch])
         if not np.isfinite(flat[path]).all():
+            keys = ", ".join(row.torch for row in rows[:3])
             raise CheckpointError(
-                f"{source}: {path} has infinite or undefined entries; did its training diverge?"
+                f"{source}: {keys} has infinite or undefined entries; did its training diverge?"
             )
     return flat
 
@@ -147,8 +149,8 @@ def to_torch(flat: Mapping[str, np.ndarray], entries: Iterable[Entry]) -> dict[s
         if entry.part is not None:
             stacked = array.reshape(counts[entry.flax], -1) if entry.layout is VECTOR else array
             array = stacked[entry.part]
-        state_dict[entry.torch] = np.ascontiguousarray(entry.layout.backward(array))
-        if entry.torch.endswith(".running_var"):
+        state_dict[entry.torch] = np.asarray(entry.layout.backward(array), order="C")
+        if entry.flax.endswith("/var"):  # a batch norm's, see `batch_norm`
             counter = entry.torch.removesuffix("running_var") + COUNTER
             state_dict[counter] = np.zeros((), np.int64)
     return state_dict

@@ -28,7 +28,6 @@ from converters.correspondence import (
 )
 from converters.errors import CheckpointError
 from converters.state_dict import StateDict, find_state_dict, strip_prefix
-from sdflow_jax import networks
 
 KIND = "StyleGAN2 generator"
 
@@ -37,6 +36,7 @@ _AVERAGE = "w_average"
 _MAPPING_LR_MULTIPLIER = 0.01  # both trainers' default; rosinality's files do not tell
 _FILTER = np.outer([1, 3, 3, 1], [1, 3, 3, 1]).astype(np.float32) / 64
 
+# rosinality's noise strengths have an axis of length 1, NVIDIA's and ours have none
 _SCALAR = Layout(lambda x: x.reshape(()), lambda x: x.reshape(1))
 
 
@@ -69,7 +69,7 @@ def convert(tree: Any) -> tuple[str, dict[str, Any], dict[str, np.ndarray]]:
     )
     filters = _rosinality_filters(len(arguments["channels"]))
     kernels = _without_filters(state_dict, filters, source=source)
-    flat = _to_flax(kernels, _rosinality_entries(arguments), arguments, source=source)
+    flat = to_flax(kernels, _rosinality_entries(arguments), _NETWORK, arguments, source=source)
     flat[_AVERAGE] = _average(tree, flat, arguments)
     return _NETWORK, arguments, flat
 
@@ -85,11 +85,7 @@ def restore_nvidia(
     arguments: Mapping[str, Any], flat: Mapping[str, np.ndarray]
 ) -> dict[str, np.ndarray]:
     """The state dictionary of NVIDIA's generator that `convert` would turn into `flat`."""
-    state_dict = to_torch(flat, _nvidia_entries(arguments)) | _nvidia_filters(arguments)
-    return {
-        key: value.reshape(()) if key.endswith("noise_strength") else value
-        for key, value in state_dict.items()
-    }
+    return to_torch(flat, _nvidia_entries(arguments)) | _nvidia_filters(arguments)
 
 
 def _convert_nvidia(tree: Any) -> tuple[str, dict[str, Any], dict[str, np.ndarray]]:
@@ -113,10 +109,8 @@ def _convert_nvidia(tree: Any) -> tuple[str, dict[str, Any], dict[str, np.ndarra
     arguments["mapping_lr_multiplier"] = float(
         mapping_options.get("lr_multiplier", _MAPPING_LR_MULTIPLIER)
     )
-    # NVIDIA's noise strengths have no axis, rosinality's one of length 1: the table has the latter.
-    state_dict = {key: np.atleast_1d(value) for key, value in state_dict.items()}
     kernels = _without_filters(state_dict, _nvidia_filters(arguments), source=source)
-    flat = _to_flax(kernels, _nvidia_entries(arguments), arguments, source=source)
+    flat = to_flax(kernels, _nvidia_entries(arguments), _NETWORK, arguments, source=source)
     return _NETWORK, arguments, flat
 
 
@@ -210,7 +204,7 @@ def _nvidia_entries(arguments: Mapping[str, Any]) -> list[Entry]:
         entries += [
             Entry(f"{name}.weight", f"{flax}/kernel", CONV),
             *linear(f"{name}.affine", f"{flax}/modulation"),
-            Entry(f"{name}.noise_strength", f"{flax}/noise_strength", _SCALAR),
+            Entry(f"{name}.noise_strength", f"{flax}/noise_strength", VECTOR),
             Entry(f"{name}.bias", f"{flax}/bias", VECTOR),
             Entry(f"{name}.noise_const", f"{flax}/noise", VECTOR),
         ]
@@ -262,14 +256,6 @@ def _without_filters(
                 f" got {'nothing' if found is None else np.array2string(found, precision=3)}"
             )
     return {key: value for key, value in state_dict.items() if key not in filters}
-
-
-def _to_flax(
-    state_dict: StateDict, entries: list[Entry], arguments: dict[str, Any], *, source: str
-) -> dict[str, np.ndarray]:
-    flat = to_flax(state_dict, entries, _NETWORK, arguments, source=source)
-    shapes = networks.expected_shapes(_NETWORK, arguments)
-    return {path: array.reshape(shapes[path]) for path, array in flat.items()}
 
 
 def _average(tree: Any, flat: Mapping[str, np.ndarray], arguments: Mapping[str, Any]) -> np.ndarray:
