@@ -54,7 +54,7 @@ def _from_wheel(path: pathlib.Path) -> dict[str, Graph]:
         _check_file(path)
         with path.open("rb") as file:
             data = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
-        entries = read_directory(data, allow_compressed=True)
+        entries = read_directory(data)
     except CheckpointError as error:
         raise CheckpointError(f"{path}: {error}") from error
     except OSError as error:

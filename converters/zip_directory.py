@@ -38,12 +38,12 @@ class Entry:
     is_compressed: bool
 
 
-def read_directory(data: memoryview, *, allow_compressed: bool = False) -> dict[str, Entry]:
+def read_directory(data: memoryview) -> dict[str, Entry]:
     """The entries of a zip archive by name.
 
     Raises:
       CheckpointError: if the directory is missing or inconsistent with the file; if it lists
-        encrypted, repeated or overlapping entries, or, unless allowed, compressed ones.
+        encrypted, repeated or overlapping entries.
     """
     count, position, size = _find_directory(data)
     if count > MAX_ENTRIES:
@@ -57,7 +57,7 @@ def read_directory(data: memoryview, *, allow_compressed: bool = False) -> dict[
     entries: dict[str, Entry] = {}
     end = position + size
     for _ in range(count):
-        entry, position = _read_entry(data, position, end, allow_compressed)
+        entry, position = _read_entry(data, position, end)
         if entry.name in entries:
             raise CheckpointError(f"the zip archive lists {entry.name[:100]!r} twice")
         entries[entry.name] = entry
@@ -125,9 +125,7 @@ def _find_directory(data: memoryview) -> tuple[int, int, int]:
     return count, offset, size
 
 
-def _read_entry(
-    data: memoryview, position: int, end: int, allow_compressed: bool
-) -> tuple[Entry, int]:
+def _read_entry(data: memoryview, position: int, end: int) -> tuple[Entry, int]:
     """The entry whose central header is at `position`, and the position of the next header."""
     if position + _CENTRAL.size > end:
         raise CheckpointError("the zip directory ends inside an entry")
@@ -159,11 +157,6 @@ def _read_entry(
     if flags & _ENCRYPTED_FLAG or method not in (_STORED, _DEFLATED):
         raise CheckpointError(
             f"the zip entry {name[:100]!r} is encrypted or packed in an unusual way"
-        )
-    if is_compressed and not allow_compressed:
-        raise CheckpointError(
-            f"the zip entry {name[:100]!r} is compressed,"
-            " PyTorch stores plain entries; re-pack with `zip -0`"
         )
     if not is_compressed and size != stored_size:
         raise CheckpointError(f"the zip entry {name[:100]!r} has two sizes but is not compressed")
