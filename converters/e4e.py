@@ -134,7 +134,9 @@ def _average(tree: Mapping[str, Any], num_styles: int, style_dim: int) -> np.nda
 
 
 def _entries(arguments: Mapping[str, Any]) -> list[Entry]:
-    entries = irse_body("", "body", arguments["widths"], arguments["units"])
+    entries = irse_body(
+        "", "body", arguments["widths"], arguments["units"], squeeze_excitation=True
+    )
     entries += conv("latlayer1", "middle_lateral", bias=True) + conv(
         "latlayer2", "fine_lateral", bias=True
     )

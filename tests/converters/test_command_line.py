@@ -110,7 +110,7 @@ def test_wrong_kind_is_refused_with_the_keys_that_miss(tmp_path, capsys):
     write_network(tmp_path / "c.pt", "flow")
     assert main([str(tmp_path / "c.pt"), "--out", str(tmp_path / "out"), "--kind", "e4e"]) == 1
     error = capsys.readouterr().err
-    assert "expected an IR-SE body" in error and "those of --kind flow" in error
+    assert "expected an IR or IR-SE body" in error and "those of --kind flow" in error
     assert not (tmp_path / "out").exists()
 
 
