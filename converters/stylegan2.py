@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from converters.average_style import mean_style
+from converters.conditional_mapping import fix_class
 from converters.correspondence import (
     CHANNELS,
     CONV,
@@ -31,9 +32,12 @@ from converters.state_dict import StateDict, find_state_dict, strip_prefix
 
 KIND = "StyleGAN2 generator"
 
+NOISES = ("random", "zero")  # noise images for a generator without: fixed normal ones, or none
+
 _NETWORK = "Generator"
 _AVERAGE = "w_average"
 _MAPPING_LR_MULTIPLIER = 0.01  # both trainers' default; rosinality's files do not tell
+_MAX_RESOLUTION = 4096  # four times the largest published
 _FILTER = np.outer([1, 3, 3, 1], [1, 3, 3, 1]).astype(np.float32) / 64
 
 # rosinality's noise strengths have an axis of length 1, NVIDIA's and ours have none
@@ -45,18 +49,31 @@ def matches(tree: Any) -> bool:
     return "input.input" in _rosinality(tree) or "synthesis.b4.const" in _nvidia(tree)
 
 
-def convert(tree: Any) -> tuple[str, dict[str, Any], dict[str, np.ndarray]]:
+def convert(
+    tree: Any, *, noises: str | None = None, class_label: int | None = None
+) -> tuple[str, dict[str, Any], dict[str, np.ndarray]]:
     """Registry name, constructor arguments and arrays of our `Generator`.
 
-    The average style is `latent_avg` or `mapping.w_avg`; a rosinality training checkpoint without
-    one gets the mean of the mapping network over 10,000 fixed draws of z.
+    The average style is `latent_avg` or `mapping.w_avg` (of all classes, if there are several); a
+    rosinality training checkpoint without one gets the mean of the mapping network over 10,000
+    fixed draws of z.
+
+    Args:
+      tree: the checkpoint.
+      noises: one of `NOISES`, for a rosinality checkpoint without noise images.
+      class_label: the class that a conditional generator of NVIDIA's is to show, from 0.
 
     Raises:
-      CheckpointError: if a key is missing, unexpected or mis-shaped, or the generator is
-        conditional, not skip-connected, or smoothed with another filter than [1, 3, 3, 1].
+      CheckpointError: if a key is missing, unexpected or mis-shaped, or the generator is not
+        skip-connected, or smoothed with another filter than [1, 3, 3, 1]; if it needs noises or a
+        class and none is given, or the other way round.
     """
     if "synthesis.b4.const" in _nvidia(tree):
-        return _convert_nvidia(tree)
+        if noises is not None:
+            raise CheckpointError("--noises is for checkpoints without noise images; this has them")
+        return _convert_nvidia(tree, class_label)
+    if class_label is not None:
+        raise CheckpointError("--class is for NVIDIA's conditional generators; this is no such")
     source = "g_ema of a StyleGAN2 checkpoint"
     state_dict = _rosinality(tree)
     arguments = _arguments(
@@ -69,6 +86,7 @@ def convert(tree: Any) -> tuple[str, dict[str, Any], dict[str, np.ndarray]]:
     )
     filters = _rosinality_filters(len(arguments["channels"]))
     kernels = _without_filters(state_dict, filters, source=source)
+    kernels = _with_noises(kernels, arguments, noises, source=source)
     flat = to_flax(kernels, _rosinality_entries(arguments), _NETWORK, arguments, source=source)
     flat[_AVERAGE] = _average(tree, flat, arguments)
     return _NETWORK, arguments, flat
@@ -88,12 +106,20 @@ def restore_nvidia(
     return to_torch(flat, _nvidia_entries(arguments)) | _nvidia_filters(arguments)
 
 
-def _convert_nvidia(tree: Any) -> tuple[str, dict[str, Any], dict[str, np.ndarray]]:
+def _convert_nvidia(
+    tree: Any, class_label: int | None
+) -> tuple[str, dict[str, Any], dict[str, np.ndarray]]:
     source = "G_ema of an NVIDIA StyleGAN2 pickle"
     state_dict = _nvidia(tree)
     options = tree.get("G_ema", tree).get("init_kwargs", {})
     if options.get("c_dim", 0) != 0 or "mapping.embed.weight" in state_dict:
-        raise CheckpointError(f"{source}: expected an unconditional generator, got class labels")
+        if class_label is None:
+            raise CheckpointError(
+                f"{source}: the generator is conditional; choose the class to show with --class"
+            )
+        state_dict = fix_class(state_dict, class_label)
+    elif class_label is not None:
+        raise CheckpointError(f"{source}: --class is given, but the generator has no classes")
     resolutions = [
         4 * 2**i for i in range(16) if f"synthesis.b{4 * 2**i}.conv1.weight" in state_dict
     ]
@@ -112,6 +138,31 @@ def _convert_nvidia(tree: Any) -> tuple[str, dict[str, Any], dict[str, np.ndarra
     kernels = _without_filters(state_dict, _nvidia_filters(arguments), source=source)
     flat = to_flax(kernels, _nvidia_entries(arguments), _NETWORK, arguments, source=source)
     return _NETWORK, arguments, flat
+
+
+def _with_noises(
+    state_dict: StateDict, arguments: Mapping[str, Any], noises: str | None, *, source: str
+) -> StateDict:
+    """The state dictionary with noise images, where it has none at all."""
+    if any(key.startswith("noises.") for key in state_dict):
+        if noises is not None:
+            raise CheckpointError(f"{source}: --noises is given, but there are noise images")
+        return state_dict
+    if noises is None:
+        raise CheckpointError(
+            f"{source}: expected noise images (noises.*), got none;"
+            f" choose some with --noises={' or --noises='.join(NOISES)}"
+        )
+    random = np.random.default_rng(0)
+    images = {}
+    for i in range(2 * len(arguments["channels"]) - 1):
+        shape = (1, 1, *[4 * 2 ** ((i + 1) // 2)] * 2)
+        images[f"noises.noise_{i}"] = (
+            random.standard_normal(shape, np.float32)
+            if noises == "random"
+            else np.zeros(shape, np.float32)
+        )
+    return state_dict | images
 
 
 def _rosinality(tree: Any) -> StateDict:
@@ -157,8 +208,13 @@ def _arguments(
             raise CheckpointError(
                 f"{source}: {key} has shape {state_dict[key].shape}, expected more axes"
             )
+    resolution = 4 * 2 ** (len(colors) - 1)
+    if resolution > _MAX_RESOLUTION:
+        raise CheckpointError(
+            f"{source}: expected at most {_MAX_RESOLUTION} pixels, got {resolution}"
+        )
     return {
-        "resolution": 4 * 2 ** (len(colors) - 1),
+        "resolution": resolution,
         "style_dim": int(state_dict[f"{modulation}.weight"].shape[1]),
         "channels": {
             str(4 * 2**i): int(state_dict[key].shape[-3]) for i, key in enumerate(kernels)
