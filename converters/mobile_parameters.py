@@ -17,6 +17,10 @@ from converters.state_dict import StateDict
 
 _MAX_MAPPING_LAYERS = 64
 
+_TRANSPOSED = {"transpose_a": "false", "transpose_b": "true"}
+_POINTWISE = {"strides": "1,1", "dilations": "1,1", "pads_begin": "0,0", "pads_end": "0,0"}
+_PADDED = {**_POINTWISE, "pads_begin": "1,1", "pads_end": "1,1"}
+
 _GAIN = float(np.float32(np.sqrt(2)))
 _SLOPE = float(np.float32(0.2))
 _HAAR = float(np.float32(np.sqrt(0.5)))
@@ -122,7 +126,7 @@ def _mapping_parameters(parameters: _Parameters) -> None:
         _, total = graph.operands(rectified, "PReLU")
         bias, product = graph.operands(total, "Add")
         weight, position = graph.operands(product, "MatMul")
-        _check_transposed(graph, product)
+        _check_attributes(graph, product, _TRANSPOSED)
         layers.append((weight, bias))
         if len(layers) > _MAX_MAPPING_LAYERS:  # or the graph is a circle
             raise CheckpointError(f"expected at most {_MAX_MAPPING_LAYERS} layers")
@@ -153,11 +157,13 @@ def _take_layer(parameters: _Parameters, name: str, *, separable: bool) -> None:
     bias, noisy = graph.operands(total, "Add")
     noise, convolved = graph.operands(noisy, "Add")
     weight, source = graph.operands(convolved, "Convolution")
+    _check_attributes(graph, convolved, _POINTWISE if separable else _PADDED)
     parameters.take(f"{name}.bias", bias)
     parameters.take(f"{name}.noise", noise)
     parameters.take(f"{name}.conv.weight", weight)
     if separable:
         depthwise, _ = graph.operands(source, "GroupConvolution")
+        _check_attributes(graph, source, _PADDED)
         parameters.take(f"{name}.conv.weight_dw", depthwise)
 
 
@@ -166,7 +172,7 @@ def _take_modulation(parameters: _Parameters, name: str) -> None:
     graph = parameters.graph
     weight = parameters.number(f"m.{name}.weight")
     product = graph.reader(weight, "MatMul")
-    _check_transposed(graph, product)
+    _check_attributes(graph, product, _TRANSPOSED)
     total = graph.reader(product, "Add")
     bias, _ = graph.operands(total, "Add")
     scaled = graph.reader(graph.reader(total, "Reshape"), "Multiply")
@@ -181,10 +187,11 @@ def _take_modulation(parameters: _Parameters, name: str) -> None:
             parameters.found[f"{name}.{key}"] = parameters.found[f"{name}.{key}"] * scale.item()
 
 
-def _check_transposed(graph: Graph, number: int) -> None:
-    flags = {"transpose_a": "false", "transpose_b": "true"}
-    found = graph.layers[number].attributes
-    if any(found.get(key) != value for key, value in flags.items()):
-        raise CheckpointError(
-            f"expected a product with a transposed matrix in {graph.layers[number].name[:80]!r}"
-        )
+def _check_attributes(graph: Graph, number: int, expected: Mapping[str, str]) -> None:
+    layer = graph.layers[number]
+    for key, value in expected.items():
+        found = layer.attributes.get(key, "")
+        if found.replace(" ", "") != value:
+            raise CheckpointError(
+                f"expected {key}={value} of the {layer.kind} {layer.name[:80]!r}, got {found[:40]!r}"
+            )

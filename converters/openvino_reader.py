@@ -108,7 +108,7 @@ class Graph:
         others = [source for found, source in inputs if found is None]
         if layer.kind != kind or len(constants) != 1 or len(others) != 1:
             raise CheckpointError(
-                f"expected a {kind} with one constant, got {self._describe(number)}"
+                f"expected the operation {kind} with one constant, got {self._describe(number)}"
                 f" with {len(constants)} of {len(inputs)} inputs constant"
             )
         return constants[0], others[0]
