@@ -63,6 +63,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 dtype=arguments.dtype,
                 overwrite=arguments.overwrite,
                 average_of=arguments.average_of,
+                encoder_type=arguments.encoder_type,
                 noises=arguments.noises,
                 class_label=arguments.class_label,
                 attributes=arguments.attributes,
@@ -88,6 +89,7 @@ def convert_network(
     dtype: str = "float32",
     overwrite: bool = False,
     average_of: str | os.PathLike[str] | None = None,
+    encoder_type: str | None = None,
     noises: str | None = None,
     class_label: int | None = None,
     attributes: Sequence[str] | None = None,
@@ -107,6 +109,7 @@ def convert_network(
       overwrite: replace a network file that is there already.
       average_of: for an e4e or pSp encoder, a generator's network file: measure codes from its
         average style, as upstream's demo does, in place of the encoder's own average code.
+      encoder_type: for an encoder whose checkpoint does not tell, "e4e" or "psp".
       noises: for a StyleGAN2 generator without noise images, "random" or "zero".
       class_label: for a class-conditional StyleGAN2 generator, the class that it is to show.
       attributes: what the network's outputs are; see `converters.notes.input_notes`.
@@ -124,8 +127,15 @@ def convert_network(
     try:
         kind = recognise(tree) if kind == "auto" else kind
         report(f"converting {load_kind(kind).KIND}")
-        options = {"average_of": average_of, "noises": noises, "class_label": class_label}
-        options = check_options(kind, options)
+        options = check_options(
+            kind,
+            {
+                "average_of": average_of,
+                "encoder_type": encoder_type,
+                "noises": noises,
+                "class_label": class_label,
+            },
+        )
         network, arguments, arrays = _convert(kind, tree, options)
         check_keys(
             arrays, networks.expected_shapes(network, arguments), source=f"converted {network}"
@@ -327,6 +337,11 @@ def _parser() -> argparse.ArgumentParser:
         metavar="GENERATOR",
         help="e4e and pSp: measure codes from the average style of this converted generator, as"
         " upstream's demo does, not from the encoder's own average code",
+    )
+    parser.add_argument(
+        "--encoder-type",
+        choices=e4e.ENCODER_TYPES,
+        help="e4e and pSp: which of the two it is, for a checkpoint without options that tell",
     )
     parser.add_argument(
         "--noises",

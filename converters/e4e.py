@@ -30,7 +30,9 @@ KIND = "e4e or pSp inversion encoder"
 _PREFIX = "encoder."
 _AVERAGE = "latent_average"
 
-_E4E, _PSP = "Encoder4Editing", "GradualStyleEncoder"
+# What their options call the two, by our names on the command line.
+_TYPES = {"e4e": "Encoder4Editing", "psp": "GradualStyleEncoder"}
+ENCODER_TYPES = tuple(_TYPES)
 
 
 def matches(tree: Any) -> bool:
@@ -42,32 +44,27 @@ def matches(tree: Any) -> bool:
 
 
 def convert(
-    tree: Any, *, average_style: np.ndarray | None = None
+    tree: Any, *, average_style: np.ndarray | None = None, encoder_type: str | None = None
 ) -> tuple[str, dict[str, Any], dict[str, np.ndarray]]:
     """Registry name, constructor arguments and arrays of our `InversionEncoder`.
 
     Codes are measured from the checkpoint's own average code, as in upstream's latent extraction;
-    from zero if its options say so (`start_from_latent_avg`). A checkpoint without options is taken
-    for e4e's.
+    from zero if its options say so (`start_from_latent_avg`).
 
     Args:
       tree: the checkpoint.
       average_style: measure codes from this style in every row, [d], whatever the checkpoint holds;
         see `read_average_style`.
+      encoder_type: one of `ENCODER_TYPES`, for a checkpoint whose options do not tell.
 
     Raises:
       CheckpointError: if a key is missing, unexpected or mis-shaped, the average code is missing, or
-        the encoder is of another type.
+        the encoder is of another or an unknown type.
     """
-    options = _options(tree)
-    encoder_type = options.get("encoder_type", _E4E)
-    if encoder_type not in (_E4E, _PSP):
-        raise CheckpointError(
-            f"expected an encoder of type {_E4E} or {_PSP}, got {str(encoder_type)[:80]!r}"
-        )
-    source = f"encoder of a checkpoint of {'e4e' if encoder_type == _E4E else 'pSp'}"
+    source = "encoder of an e4e or pSp checkpoint"
     state_dict = _encoder(tree)
     arguments: dict[str, Any] = dict(irse_arguments(state_dict, "", source=source))
+    encoder_type = _encoder_type(_options(tree), encoder_type)
     num_styles = count_children(state_dict, "styles.")
     first, last = "styles.0.convs.0.weight", "styles.0.linear.weight"
     if first not in state_dict or last not in state_dict:
@@ -84,21 +81,13 @@ def convert(
         "head_width": int(state_dict[first].shape[0]),
         "offset_scale": 1.0,
         "equalized_heads": True,
-        "base_code": encoder_type == _E4E,
+        "base_code": encoder_type == "e4e",
     }
     flat = to_flax(state_dict, _entries(arguments), "InversionEncoder", arguments, source=source)
     shape = (num_styles, arguments["style_dim"])
-    if average_style is not None:
-        if average_style.shape != shape[1:]:
-            raise CheckpointError(
-                f"expected an average style of length {shape[1]}, as the encoder's, got shape"
-                f" {average_style.shape}; is the generator another one's?"
-            )
-        flat[_AVERAGE] = np.tile(average_style, (num_styles, 1))
-    elif options.get("start_from_latent_avg", True):
-        flat[_AVERAGE] = _average(tree, shape)
-    else:
-        flat[_AVERAGE] = np.zeros(shape, np.float32)
+    flat[_AVERAGE] = (
+        _average(tree, shape) if average_style is None else _repeated(average_style, shape)
+    )
     return "InversionEncoder", arguments, flat
 
 
@@ -116,7 +105,7 @@ def restore(arguments: Mapping[str, Any], flat: Mapping[str, np.ndarray]) -> dic
     return {
         "state_dict": {_PREFIX + key: value for key, value in state_dict.items()},
         "latent_avg": np.asarray(flat[_AVERAGE]),
-        "opts": {"encoder_type": _E4E if arguments.get("base_code", True) else _PSP},
+        "opts": {"encoder_type": _TYPES["e4e" if arguments.get("base_code", True) else "psp"]},
     }
 
 
@@ -148,7 +137,37 @@ def _options(tree: Any) -> Mapping[str, Any]:
     return options if isinstance(options, dict) else {}
 
 
+def _encoder_type(options: Mapping[str, Any], given: str | None) -> str:
+    if "encoder_type" not in options:
+        if given is None:
+            raise CheckpointError(
+                "the checkpoint does not tell whether its encoder is e4e's or pSp's, which have the"
+                f" same keys; choose one with --encoder-type={' or --encoder-type='.join(_TYPES)}"
+            )
+        return given
+    told = options["encoder_type"]
+    known = {name: ours for ours, name in _TYPES.items()}
+    if not isinstance(told, str) or told not in known:
+        raise CheckpointError(
+            f"expected an encoder of type {' or '.join(known)}, got {str(told)[:80]!r}"
+        )
+    if given not in (None, known[told]):
+        raise CheckpointError(f"--encoder-type={given} is given, but its options say {told}")
+    return known[told]
+
+
+def _repeated(style: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    if style.shape != shape[1:]:
+        raise CheckpointError(
+            f"expected an average style of length {shape[1]}, as the encoder's, got shape"
+            f" {style.shape}; is the generator another one's?"
+        )
+    return np.tile(style, (shape[0], 1))
+
+
 def _average(tree: Mapping[str, Any], shape: tuple[int, int]) -> np.ndarray:
+    if not _options(tree).get("start_from_latent_avg", True):
+        return np.zeros(shape, np.float32)
     average = tree.get("latent_avg")
     if average is None:
         raise CheckpointError(

@@ -14,6 +14,7 @@ KINDS = ("stylegan2", "mobile_stylegan", "e4e", "resnet", "arcface", "flow", "la
 # What a user can decide where a checkpoint leaves it open: flag, and the kind that it is for.
 _OPTIONS = {
     "average_of": ("--average-of", "e4e"),
+    "encoder_type": ("--encoder-type", "e4e"),
     "noises": ("--noises", "stylegan2"),
     "class_label": ("--class", "stylegan2"),
 }

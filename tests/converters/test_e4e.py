@@ -41,7 +41,8 @@ def test_converted_encoder_gives_the_recorded_codes(tmp_path):
     }
     assert e4e.matches(checkpoint)
     assert not arcface.matches(checkpoint) and not resnet.matches(checkpoint)
-    networks.save_arrays(tmp_path / "encoder.safetensors", *e4e.convert(checkpoint))
+    converted = e4e.convert(checkpoint, encoder_type="e4e")
+    networks.save_arrays(tmp_path / "encoder.safetensors", *converted)
     encoder = networks.load_network(tmp_path / "encoder.safetensors")
     images = case.arrays["image"].astype(np.float32).transpose(0, 2, 3, 1)
 
@@ -117,6 +118,21 @@ def test_options_tell_psp_from_e4e(checkpoint, as_options, encoder_type, base_co
     network, arguments, flat = e4e.convert(checkpoint)
     assert arguments == {**TINY, "base_code": base_code}
     assert e4e.restore(arguments, flat)["opts"]["encoder_type"] == encoder_type
+
+
+@pytest.mark.parametrize("options", [None, {}, {"stylegan_size": 32}, argparse.Namespace()])
+def test_an_encoder_that_does_not_tell_its_type_asks_for_it(checkpoint, options):
+    checkpoint["opts"] = options
+    with pytest.raises(CheckpointError, match="--encoder-type=e4e or --encoder-type=psp"):
+        e4e.convert(checkpoint)
+    assert e4e.convert(checkpoint, encoder_type="psp")[1]["base_code"] is False
+    assert e4e.convert(checkpoint, encoder_type="e4e")[1]["base_code"] is True
+
+
+def test_a_type_that_contradicts_the_options_is_refused(checkpoint):
+    assert e4e.convert(checkpoint, encoder_type="e4e")[1] == TINY
+    with pytest.raises(CheckpointError, match="but its options say Encoder4Editing"):
+        e4e.convert(checkpoint, encoder_type="psp")
 
 
 @pytest.mark.parametrize("encoder_type", ["BackboneEncoderUsingLastLayerIntoW", "x" * 1000, None])
