@@ -16,11 +16,11 @@ import numpy as np
 from safetensors import safe_open
 from tqdm import tqdm
 
-from converters import e4e, interfacegan
+from converters import e4e, interfacegan, ir_files, stylegan2
 from converters.arrays_report import digest, table
 from converters.check import check_keys
 from converters.errors import CheckpointError
-from converters.kinds import KINDS, load_kind, recognise
+from converters.kinds import KINDS, check_options, load_kind, recognise
 from converters.notes import input_notes, missing_notes
 from converters.torch_reader import read_checkpoint
 from sdflow_jax import networks
@@ -30,6 +30,7 @@ from sdflow_jax.baselines.interfacegan import load_boundary, save_boundary
 # `config.networks`.
 FILE_NAMES = {
     "Generator": "generator",
+    "MobileStyleGAN": "mobile_stylegan",
     "InversionEncoder": "inversion_encoder",
     "AttributeClassifier": "classifier",
     "SemanticEncoder": "semantic_encoder",
@@ -62,6 +63,9 @@ def main(argv: Sequence[str] | None = None) -> int:
                 dtype=arguments.dtype,
                 overwrite=arguments.overwrite,
                 average_of=arguments.average_of,
+                encoder_type=arguments.encoder_type,
+                noises=arguments.noises,
+                class_label=arguments.class_label,
                 attributes=arguments.attributes,
                 image_size=arguments.image_size,
                 crop=arguments.crop,
@@ -85,6 +89,9 @@ def convert_network(
     dtype: str = "float32",
     overwrite: bool = False,
     average_of: str | os.PathLike[str] | None = None,
+    encoder_type: str | None = None,
+    noises: str | None = None,
+    class_label: int | None = None,
     attributes: Sequence[str] | None = None,
     image_size: int | None = None,
     crop: Sequence[float] | None = None,
@@ -93,14 +100,18 @@ def convert_network(
     """Convert one checkpoint; returns the network file.
 
     Args:
-      checkpoint: a PyTorch checkpoint or an NVIDIA pickle.
+      checkpoint: a PyTorch checkpoint, an NVIDIA pickle, or the package `random-face` as a wheel,
+        a folder or an `.xml` file.
       out: the directory to write to.
       kind: one of `KINDS`, or "auto".
       name: the file's name without its extension.
       dtype: storage type of the floating-point arrays; "float16" halves the file.
       overwrite: replace a network file that is there already.
-      average_of: for an e4e encoder, a generator's network file: measure codes from its average
-        style, as upstream's demo does, in place of the encoder's own average code.
+      average_of: for an e4e or pSp encoder, a generator's network file: measure codes from its
+        average style, as upstream's demo does, in place of the encoder's own average code.
+      encoder_type: for an encoder whose checkpoint does not tell, "e4e" or "psp".
+      noises: for a StyleGAN2 generator without noise images, "random" or "zero".
+      class_label: for a class-conditional StyleGAN2 generator, the class that it is to show.
       attributes: what the network's outputs are; see `converters.notes.input_notes`.
       image_size: side of its input in pixels; the same.
       crop: the part of the face that it sees; the same.
@@ -112,19 +123,28 @@ def convert_network(
       NetworkFileError: if `average_of` is no network file.
     """
     report(f"reading {checkpoint}")
-    with tqdm(unit="B", unit_scale=True, desc="checksums", disable=None, leave=False) as bar:
-        tree = read_checkpoint(checkpoint, progress=lambda done, total: _show(bar, done, total))
+    tree = _read(checkpoint)
     try:
         kind = recognise(tree) if kind == "auto" else kind
         report(f"converting {load_kind(kind).KIND}")
-        network, arguments, arrays = _convert(kind, tree)
+        options = check_options(
+            kind,
+            {
+                "average_of": average_of,
+                "encoder_type": encoder_type,
+                "noises": noises,
+                "class_label": class_label,
+            },
+        )
+        network, arguments, arrays = _convert(kind, tree, options)
         check_keys(
             arrays, networks.expected_shapes(network, arguments), source=f"converted {network}"
         )
+        told = getattr(load_kind(kind), "notes", lambda tree: {})(tree)
         del tree
         for key in arrays:  # one by one, so that never all arrays are there twice
             arrays[key] = _stored(key, arrays[key], np.dtype(dtype))
-        told = input_notes(
+        told |= input_notes(
             network, arguments, attributes=attributes, image_size=image_size, crop=crop
         )
     except CheckpointError as error:
@@ -132,11 +152,8 @@ def convert_network(
     if sentence := missing_notes(network, arguments, told):
         report(sentence)
     notes = {"source": pathlib.Path(checkpoint).name, "kind": kind, **told}
-    if average_of is not None:
-        if network != "InversionEncoder":
-            raise CheckpointError(f"{checkpoint}: only an e4e encoder takes the average of another")
-        arrays = e4e.repeat_average_style(arrays, average_of)
-        notes["average_of"] = pathlib.Path(average_of).name
+    # Of a path only the name: files do not tell where they were made.
+    notes |= {name: pathlib.Path(str(value)).name for name, value in options.items()}
     path = _new_file(out, name or FILE_NAMES.get(network, network.lower()), overwrite=overwrite)
     report(f"writing {network}({', '.join(f'{key}={value}' for key, value in arguments.items())})")
     unverified = path.with_name(f".{path.name}.unverified")
@@ -154,11 +171,23 @@ def convert_network(
     return path
 
 
-def _convert(kind: str, tree: Any) -> tuple[str, dict[str, Any], dict[str, np.ndarray]]:
+def _read(checkpoint: str | os.PathLike[str]) -> Any:
+    if ir_files.is_ir(checkpoint):
+        return ir_files.read_networks(checkpoint)
+    with tqdm(unit="B", unit_scale=True, desc="checksums", disable=None, leave=False) as bar:
+        return read_checkpoint(checkpoint, progress=lambda done, total: _show(bar, done, total))
+
+
+def _convert(
+    kind: str, tree: Any, options: Mapping[str, Any]
+) -> tuple[str, dict[str, Any], dict[str, np.ndarray]]:
     """Convert; a checkpoint whose keys promise what its content does not hold is an error, too."""
     converter = load_kind(kind)
+    options = dict(options)
+    if generator := options.pop("average_of", None):
+        options["average_style"] = e4e.read_average_style(generator)
     try:
-        return converter.convert(tree)
+        return converter.convert(tree, **options)
     except CheckpointError as error:
         others = [name for name in KINDS if name != kind and load_kind(name).matches(tree)]
         if converter.matches(tree) or not others:
@@ -286,7 +315,10 @@ def _parser() -> argparse.ArgumentParser:
         prog="python -m converters", description=__doc__.partition("\n")[0]
     )
     parser.add_argument(
-        "checkpoint", type=pathlib.Path, help="a .pt, .pth, .tar, .pkl or (InterFaceGAN) .npy file"
+        "checkpoint",
+        type=pathlib.Path,
+        help="a .pt, .pth, .tar, .pkl or (InterFaceGAN) .npy file; or the package random-face: its"
+        " .whl, its folder, or one of its .xml files",
     )
     parser.add_argument("--out", type=pathlib.Path, required=True, help="the directory to write to")
     parser.add_argument("--kind", choices=("auto", *KINDS, "interfacegan"), default="auto")
@@ -303,8 +335,25 @@ def _parser() -> argparse.ArgumentParser:
         "--average-of",
         type=pathlib.Path,
         metavar="GENERATOR",
-        help="e4e only: measure codes from the average style of this converted generator, as"
+        help="e4e and pSp: measure codes from the average style of this converted generator, as"
         " upstream's demo does, not from the encoder's own average code",
+    )
+    parser.add_argument(
+        "--encoder-type",
+        choices=e4e.ENCODER_TYPES,
+        help="e4e and pSp: which of the two it is, for a checkpoint without options that tell",
+    )
+    parser.add_argument(
+        "--noises",
+        choices=stylegan2.NOISES,
+        help="StyleGAN2 without noise images (noises.*): add fixed normal ones, or none",
+    )
+    parser.add_argument(
+        "--class",
+        dest="class_label",
+        type=int,
+        metavar="LABEL",
+        help="class-conditional StyleGAN2: the class to show, from 0",
     )
     parser.add_argument(
         "--attributes",

@@ -1,4 +1,6 @@
-"""ArcFace networks: the IR-SE50 `Backbone` of pSp and e4e, and InsightFace's iresnets."""
+"""ArcFace networks: the IR-SE50 `Backbone` of pSp and e4e, the same without squeeze and excitation
+(IR), and InsightFace's iresnets.
+"""
 
 import math
 from collections.abc import Mapping
@@ -12,7 +14,7 @@ from converters.residual_tables import count_children, iresnet_body, irse_argume
 from converters.state_dict import StateDict, find_state_dict, strip_prefix
 from sdflow_jax.models.iresnet import UNITS
 
-KIND = "identity encoder (ArcFace IR-SE or InsightFace iresnet)"
+KIND = "identity encoder (ArcFace IR-SE or IR, or InsightFace iresnet)"
 
 
 def matches(tree: Any) -> bool:
@@ -32,9 +34,10 @@ def convert(tree: Any) -> tuple[str, dict[str, Any], dict[str, np.ndarray]]:
     """
     state_dict = _state_dict(tree)
     if _is_irse(state_dict):
-        network, source = "IdentityEncoder", "IR-SE network"
+        is_gated = "body.0.res_layer.5.fc1.weight" in state_dict
+        network, source = "IdentityEncoder", "IR-SE network" if is_gated else "IR network"
         arguments: dict[str, Any] = dict(irse_arguments(state_dict, "", source=source))
-        arguments |= {"squeeze_excitation": True}
+        arguments |= {"squeeze_excitation": is_gated}
         arguments |= _embedding_arguments(
             state_dict, "output_layer.3.weight", arguments["widths"][-1], source
         )
@@ -93,7 +96,13 @@ def _entries(arguments: Mapping[str, Any]) -> list[Entry]:
         entries = iresnet_body("", "body", UNITS[arguments["depth"]])
         norm_in, dense, norm_out = "bn2", "fc", "features"
     else:
-        entries = irse_body("", "body", arguments["widths"], arguments["units"])
+        entries = irse_body(
+            "",
+            "body",
+            arguments["widths"],
+            arguments["units"],
+            squeeze_excitation=arguments["squeeze_excitation"],
+        )
         norm_in, dense, norm_out = "output_layer.0", "output_layer.3", "output_layer.4"
     entries += batch_norm(norm_in, "embedding/input_norm")
     entries += linear(dense, "embedding/linear", layout)

@@ -48,6 +48,15 @@ class Entry(NamedTuple):
 VECTOR = Layout(lambda x: x, lambda x: x)
 LINEAR = Layout(np.transpose, np.transpose)  # (out, in) <-> (in, out)
 CONV = Layout(lambda x: x.transpose(2, 3, 1, 0), lambda x: x.transpose(3, 2, 0, 1))  # OIHW <-> HWIO
+POINTWISE = Layout(lambda x: x[:, :, 0, 0].T, lambda x: x.T[:, :, None, None])  # OI11 <-> IO
+MAPS = Layout(lambda x: x.transpose(1, 2, 0), lambda x: x.transpose(2, 0, 1))  # CHW <-> HWC
+PLANE = Layout(lambda x: x[0, 0], lambda x: x[None, None])  # 11HW <-> HW
+CHANNELS = Layout(lambda x: x[0, :, 0, 0], lambda x: x[None, :, None, None])  # 1C11 <-> C
+
+
+def one_more_axis(layout: Layout) -> Layout:
+    """The same layout behind a leading axis of length one in PyTorch."""
+    return Layout(lambda x: layout.forward(x[0]), lambda x: layout.backward(x)[None])
 
 
 def flattened_linear(size: int) -> Layout:
@@ -119,11 +128,13 @@ def to_flax(
     flat = {}
     for path, rows in parts.items():
         arrays = [row.layout.forward(np.asarray(found[row.torch], np.float32)) for row in rows]
-        flat[path] = np.ascontiguousarray(np.stack(arrays).reshape(shapes[path]))
+        # `ascontiguousarray` would give an array of no dimensions one; so too below.
+        flat[path] = np.asarray(np.stack(arrays).reshape(shapes[path]), order="C")
         release(found[rows[0].torch])
         if not np.isfinite(flat[path]).all():
+            keys = ", ".join(row.torch for row in rows[:3])
             raise CheckpointError(
-                f"{source}: {path} has infinite or undefined entries; did its training diverge?"
+                f"{source}: {keys} has infinite or undefined entries; did its training diverge?"
             )
     return flat
 
@@ -138,8 +149,8 @@ def to_torch(flat: Mapping[str, np.ndarray], entries: Iterable[Entry]) -> dict[s
         if entry.part is not None:
             stacked = array.reshape(counts[entry.flax], -1) if entry.layout is VECTOR else array
             array = stacked[entry.part]
-        state_dict[entry.torch] = np.ascontiguousarray(entry.layout.backward(array))
-        if entry.torch.endswith(".running_var"):
+        state_dict[entry.torch] = np.asarray(entry.layout.backward(array), order="C")
+        if entry.flax.endswith("/var"):  # a batch norm's, see `batch_norm`
             counter = entry.torch.removesuffix("running_var") + COUNTER
             state_dict[counter] = np.zeros((), np.int64)
     return state_dict

@@ -1,8 +1,10 @@
-"""The e4e encoder: the `encoder.` part of its checkpoint, and the average code.
+"""The e4e encoder and pSp's: the `encoder.` part of their checkpoint, and the average code.
 
-Upstream `models/e4e/psp_encoders.py`.
+Upstream `models/e4e/psp_encoders.py`. Both have the same keys: which of the two it is, the
+checkpoint's options tell.
 """
 
+import argparse
 import os
 from collections.abc import Mapping
 from typing import Any
@@ -23,30 +25,46 @@ from converters.state_dict import (
 from sdflow_jax import networks
 from sdflow_jax.models.inversion_encoder import pyramid_level
 
-KIND = "e4e inversion encoder"
+KIND = "e4e or pSp inversion encoder"
 
 _PREFIX = "encoder."
 _AVERAGE = "latent_average"
 
+# What their options call the two, by our names on the command line.
+_TYPES = {"e4e": "Encoder4Editing", "psp": "GradualStyleEncoder"}
+ENCODER_TYPES = tuple(_TYPES)
+
 
 def matches(tree: Any) -> bool:
-    """Whether `tree` is an e4e checkpoint."""
-    return "styles.0.linear.weight" in _encoder(tree)
+    """Whether `tree` is a checkpoint of e4e or pSp, whatever its type of encoder."""
+    state_dict = _encoder(tree)
+    return "styles.0.linear.weight" in state_dict or (
+        bool(state_dict) and "encoder_type" in _options(tree)
+    )
 
 
-def convert(tree: Any) -> tuple[str, dict[str, Any], dict[str, np.ndarray]]:
+def convert(
+    tree: Any, *, average_style: np.ndarray | None = None, encoder_type: str | None = None
+) -> tuple[str, dict[str, Any], dict[str, np.ndarray]]:
     """Registry name, constructor arguments and arrays of our `InversionEncoder`.
 
-    The average code is the checkpoint's own, as in upstream's latent extraction; upstream's demo
-    adds the generator's, see `repeat_average_style`.
+    Codes are measured from the checkpoint's own average code, as in upstream's latent extraction;
+    from zero if its options say so (`start_from_latent_avg`).
+
+    Args:
+      tree: the checkpoint.
+      average_style: measure codes from this style in every row, [d], whatever the checkpoint holds;
+        see `read_average_style`.
+      encoder_type: one of `ENCODER_TYPES`, for a checkpoint whose options do not tell.
 
     Raises:
-      CheckpointError: if a key is missing, unexpected or mis-shaped, or the average code is
-        missing.
+      CheckpointError: if a key is missing, unexpected or mis-shaped, the average code is missing, or
+        the encoder is of another or an unknown type.
     """
-    source = "encoder of an e4e checkpoint"
+    source = "encoder of an e4e or pSp checkpoint"
     state_dict = _encoder(tree)
     arguments: dict[str, Any] = dict(irse_arguments(state_dict, "", source=source))
+    encoder_type = _encoder_type(_options(tree), encoder_type)
     num_styles = count_children(state_dict, "styles.")
     first, last = "styles.0.convs.0.weight", "styles.0.linear.weight"
     if first not in state_dict or last not in state_dict:
@@ -63,14 +81,18 @@ def convert(tree: Any) -> tuple[str, dict[str, Any], dict[str, np.ndarray]]:
         "head_width": int(state_dict[first].shape[0]),
         "offset_scale": 1.0,
         "equalized_heads": True,
+        "base_code": encoder_type == "e4e",
     }
     flat = to_flax(state_dict, _entries(arguments), "InversionEncoder", arguments, source=source)
-    flat[_AVERAGE] = _average(tree, num_styles, arguments["style_dim"])
+    shape = (num_styles, arguments["style_dim"])
+    flat[_AVERAGE] = (
+        _average(tree, shape) if average_style is None else _repeated(average_style, shape)
+    )
     return "InversionEncoder", arguments, flat
 
 
 def restore(arguments: Mapping[str, Any], flat: Mapping[str, np.ndarray]) -> dict[str, Any]:
-    """The checkpoint `{"state_dict", "latent_avg"}` that `convert` would turn into `flat`.
+    """The checkpoint `{"state_dict", "latent_avg", "opts"}` that `convert` would turn into `flat`.
 
     Raises:
       ValueError: if the encoder scales its offsets or not its heads' weights, unlike upstream's.
@@ -83,34 +105,22 @@ def restore(arguments: Mapping[str, Any], flat: Mapping[str, np.ndarray]) -> dic
     return {
         "state_dict": {_PREFIX + key: value for key, value in state_dict.items()},
         "latent_avg": np.asarray(flat[_AVERAGE]),
+        "opts": {"encoder_type": _TYPES["e4e" if arguments.get("base_code", True) else "psp"]},
     }
 
 
-def repeat_average_style(
-    arrays: Mapping[str, np.ndarray], generator: str | os.PathLike[str]
-) -> dict[str, np.ndarray]:
-    """The encoder's arrays with a generator's average style in every row of the average code.
-
-    Args:
-      arrays: of an `InversionEncoder`.
-      generator: the generator's network file.
+def read_average_style(generator: str | os.PathLike[str]) -> np.ndarray:
+    """The average style in a generator's network file, which upstream's demo measures codes from.
 
     Raises:
-      CheckpointError: if the file holds another network, or one with styles of another length.
+      CheckpointError: if the file holds another network.
       NetworkFileError: if it is no network file.
     """
     network = networks.read_metadata(generator)["network"]
     if network != "Generator":
         raise CheckpointError(f"{generator}: expected a Generator, the file holds a {network}")
     with safe_open(generator, framework="numpy") as file:
-        style = file.get_tensor("w_average").astype(np.float32)
-    num_styles, style_dim = arrays[_AVERAGE].shape
-    if style.shape != (style_dim,):
-        raise CheckpointError(
-            f"{generator}: expected styles of length {style_dim}, as the encoder's,"
-            f" got {style.shape[0]}"
-        )
-    return {**arrays, _AVERAGE: np.tile(style, (num_styles, 1))}
+        return file.get_tensor("w_average").astype(np.float32)
 
 
 def _encoder(tree: Any) -> StateDict:
@@ -119,22 +129,61 @@ def _encoder(tree: Any) -> StateDict:
     return select_prefix(strip_prefix(find_state_dict(tree, "state_dict")), _PREFIX)
 
 
-def _average(tree: Mapping[str, Any], num_styles: int, style_dim: int) -> np.ndarray:
-    average = tree.get("latent_avg")
-    if not isinstance(average, np.ndarray) or average.shape not in {
-        (style_dim,),
-        (num_styles, style_dim),
-    }:
-        found = average.shape if isinstance(average, np.ndarray) else type(average).__name__
+def _options(tree: Any) -> Mapping[str, Any]:
+    """What the training was started with: pickled as a dictionary or as a Namespace."""
+    options = tree.get("opts") if isinstance(tree, dict) else None
+    if isinstance(options, argparse.Namespace):
+        return vars(options)
+    return options if isinstance(options, dict) else {}
+
+
+def _encoder_type(options: Mapping[str, Any], given: str | None) -> str:
+    if "encoder_type" not in options:
+        if given is None:
+            raise CheckpointError(
+                "the checkpoint does not tell whether its encoder is e4e's or pSp's, which have the"
+                f" same keys; choose one with --encoder-type={' or --encoder-type='.join(_TYPES)}"
+            )
+        return given
+    told = options["encoder_type"]
+    known = {name: ours for ours, name in _TYPES.items()}
+    if not isinstance(told, str) or told not in known:
         raise CheckpointError(
-            f"e4e checkpoint: expected latent_avg of shape {(num_styles, style_dim)}"
-            f" or {(style_dim,)}, got {found}"
+            f"expected an encoder of type {' or '.join(known)}, got {str(told)[:80]!r}"
         )
-    return np.array(np.broadcast_to(average, (num_styles, style_dim)), np.float32)
+    if given not in (None, known[told]):
+        raise CheckpointError(f"--encoder-type={given} is given, but its options say {told}")
+    return known[told]
+
+
+def _repeated(style: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    if style.shape != shape[1:]:
+        raise CheckpointError(
+            f"expected an average style of length {shape[1]}, as the encoder's, got shape"
+            f" {style.shape}; is the generator another one's?"
+        )
+    return np.tile(style, (shape[0], 1))
+
+
+def _average(tree: Mapping[str, Any], shape: tuple[int, int]) -> np.ndarray:
+    if not _options(tree).get("start_from_latent_avg", True):
+        return np.zeros(shape, np.float32)
+    average = tree.get("latent_avg")
+    if average is None:
+        raise CheckpointError(
+            f"the checkpoint has no latent_avg of shape {shape} that codes are measured from;"
+            " take a generator's average style with --average-of"
+        )
+    if not isinstance(average, np.ndarray) or average.shape not in (shape, shape[1:]):
+        found = average.shape if isinstance(average, np.ndarray) else type(average).__name__
+        raise CheckpointError(f"expected latent_avg of shape {shape} or {shape[1:]}, got {found}")
+    return np.array(np.broadcast_to(average, shape), np.float32)
 
 
 def _entries(arguments: Mapping[str, Any]) -> list[Entry]:
-    entries = irse_body("", "body", arguments["widths"], arguments["units"])
+    entries = irse_body(
+        "", "body", arguments["widths"], arguments["units"], squeeze_excitation=True
+    )
     entries += conv("latlayer1", "middle_lateral", bias=True) + conv(
         "latlayer2", "fine_lateral", bias=True
     )

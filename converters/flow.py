@@ -6,13 +6,13 @@ from typing import Any
 
 import numpy as np
 
-from converters.check import check_keys
-from converters.correspondence import LINEAR, VECTOR, Entry, Layout, linear
+from converters.correspondence import LINEAR, VECTOR, Entry, Layout, linear, to_flax, to_torch
 from converters.errors import CheckpointError
 from converters.state_dict import StateDict, find_state_dict, strip_prefix
-from sdflow_jax import networks
 
 KIND = "conditional flow (SDFlow prior or StyleFlow)"
+
+_NETWORK = "ConditionalFlow"
 
 # Counts how often the field was evaluated since the program began: no part of the network.
 _EVALUATIONS = "odefunc._num_evals"
@@ -38,34 +38,13 @@ def convert(tree: Any) -> tuple[str, dict[str, Any], dict[str, np.ndarray]]:
     state_dict = _state_dict(tree)
     arguments = _arguments(state_dict, source=source)
     found = {key: value for key, value in state_dict.items() if not key.endswith(_EVALUATIONS)}
-    expected = restore(
-        arguments,
-        {
-            path: np.empty(shape)
-            for path, shape in networks.expected_shapes("ConditionalFlow", arguments).items()
-        },
-    )
-    check_keys(
-        found,
-        {key: value.shape for key, value in expected.items() if not key.endswith(_EVALUATIONS)},
-        source=source,
-    )
-    flat = {}
-    for torch, flax, layout, _ in _entries(arguments):
-        if not np.isfinite(found[torch]).all():
-            raise CheckpointError(
-                f"{source}: {torch} has infinite or undefined entries; did its training diverge?"
-            )
-        flat[flax] = np.array(layout.forward(np.asarray(found[torch], np.float32)), order="C")
-    return "ConditionalFlow", arguments, flat
+    flat = to_flax(found, _entries(arguments), _NETWORK, arguments, source=source)
+    return _NETWORK, arguments, flat
 
 
 def restore(arguments: Mapping[str, Any], flat: Mapping[str, np.ndarray]) -> StateDict:
     """The state dictionary that `convert` would turn into `flat`; counts of evaluations are 0."""
-    state_dict = {
-        entry.torch: np.array(entry.layout.backward(np.asarray(flat[entry.flax])), order="C")
-        for entry in _entries(arguments)
-    }
+    state_dict = to_torch(flat, _entries(arguments))
     for block in range(arguments["num_blocks"]):
         state_dict[f"chain.{2 * block + 1}.{_EVALUATIONS}"] = np.zeros((), np.float32)
     return state_dict

@@ -1,14 +1,23 @@
 """The kinds of checkpoint that can be converted, and how to tell them apart by their keys."""
 
 import importlib
+from collections.abc import Mapping
 from types import ModuleType
 from typing import Any
 
 from converters.errors import CheckpointError
 
 # Names on the command line. Each is a module of this package with KIND, matches, convert and
-# restore.
-KINDS = ("stylegan2", "e4e", "resnet", "arcface", "flow", "latent_transformer")
+# restore; and with notes, if its network file must say more than where it comes from.
+KINDS = ("stylegan2", "mobile_stylegan", "e4e", "resnet", "arcface", "flow", "latent_transformer")
+
+# What a user can decide where a checkpoint leaves it open: flag, and the kind that it is for.
+_OPTIONS = {
+    "average_of": ("--average-of", "e4e"),
+    "encoder_type": ("--encoder-type", "e4e"),
+    "noises": ("--noises", "stylegan2"),
+    "class_label": ("--class", "stylegan2"),
+}
 
 
 def load_kind(name: str) -> ModuleType:
@@ -31,6 +40,23 @@ def recognise(tree: Any) -> str:
             f"the keys fit several kinds ({', '.join(matching)}); choose one with --kind"
         )
     raise CheckpointError(f"expected the keys of one of {known}; got {describe(tree)}")
+
+
+def check_options(kind: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of `options` that are given (not None).
+
+    Raises:
+      CheckpointError: if one is for another kind of checkpoint.
+    """
+    given = {name: value for name, value in options.items() if value is not None}
+    for name in given:
+        flag, fitting = _OPTIONS[name]
+        if kind != fitting:
+            raise CheckpointError(
+                f"{flag} is for: {load_kind(fitting).KIND}; the checkpoint holds:"
+                f" {load_kind(kind).KIND}"
+            )
+    return given
 
 
 def describe(tree: Any) -> str:

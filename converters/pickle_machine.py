@@ -332,6 +332,17 @@ def _protocol(machine: PickleMachine) -> None:
         raise CheckpointError(f"expected a pickle of protocol 2 to 5, got {protocol}")
 
 
+def _frame(machine: PickleMachine) -> None:
+    """FRAME: only a hint for buffering, but one that tells a truncated file."""
+    size = machine.number(_UINT64)
+    left = len(machine.data) - machine.position
+    if size > left:
+        raise CheckpointError(
+            f"the pickle announces a frame of {size} bytes where {left} are left;"
+            " is the download incomplete?"
+        )
+
+
 def _stack_name(machine: PickleMachine) -> None:
     attribute, module = machine.pop(), machine.pop()
     machine.name(module, attribute)
@@ -379,7 +390,7 @@ _STOP = ord(".")
 
 _HANDLERS: dict[int, Callable[[PickleMachine], None]] = {
     0x80: _protocol,
-    0x95: lambda m: m.number(_UINT64),  # FRAME: only a hint for buffering
+    0x95: _frame,
     # plain values
     ord("N"): lambda m: m.push(None),
     0x88: lambda m: m.push(True),

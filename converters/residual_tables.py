@@ -1,6 +1,6 @@
 """Tables of the residual networks: which of their arrays is which of ours.
 
-torchvision's ResNet, the IR-SE body of e4e and ArcFace, InsightFace's iresnet.
+torchvision's ResNet, the IR-SE or IR body of e4e and ArcFace, InsightFace's iresnet.
 """
 
 from collections.abc import Mapping, Sequence
@@ -48,8 +48,17 @@ def resnet_arguments(
     )
 
 
-def irse_body(torch: str, flax: str, widths: Sequence[int], units: Sequence[int]) -> list[Entry]:
-    """Rows of the IR-SE body, whose units PyTorch numbers through all stages."""
+def irse_body(
+    torch: str,
+    flax: str,
+    widths: Sequence[int],
+    units: Sequence[int],
+    *,
+    squeeze_excitation: bool,
+) -> list[Entry]:
+    """Rows of the IR-SE body (of the IR body without squeeze and excitation), whose units PyTorch
+    numbers through all stages.
+    """
     entries = conv(f"{torch}input_layer.0", f"{flax}/stem/conv")
     entries += batch_norm(f"{torch}input_layer.1", f"{flax}/stem/norm")
     entries += prelu(f"{torch}input_layer.2", f"{flax}/stem")
@@ -63,8 +72,9 @@ def irse_body(torch: str, flax: str, widths: Sequence[int], units: Sequence[int]
             entries += prelu(f"{old}res_layer.2", new)
             entries += conv(f"{old}res_layer.3", f"{new}/conv_out")
             entries += batch_norm(f"{old}res_layer.4", f"{new}/output_norm")
-            entries += conv(f"{old}res_layer.5.fc1", f"{new}/gate/squeeze")
-            entries += conv(f"{old}res_layer.5.fc2", f"{new}/gate/excite")
+            if squeeze_excitation:
+                entries += conv(f"{old}res_layer.5.fc1", f"{new}/gate/squeeze")
+                entries += conv(f"{old}res_layer.5.fc2", f"{new}/gate/excite")
             if unit == 0 and widths[stage] != widths[stage + 1]:
                 entries += conv(f"{old}shortcut_layer.0", f"{new}/projection")
                 entries += batch_norm(f"{old}shortcut_layer.1", f"{new}/projection_norm")
@@ -74,7 +84,7 @@ def irse_body(torch: str, flax: str, widths: Sequence[int], units: Sequence[int]
 def irse_arguments(
     state_dict: Mapping[str, np.ndarray], torch: str, *, source: str
 ) -> dict[str, list[int]]:
-    """Widths and units of an IR-SE body.
+    """Widths and units of an IR-SE or IR body.
 
     A stage begins at the first unit and wherever the channels change.
 
@@ -89,7 +99,7 @@ def irse_arguments(
     starts = [i for i, width in enumerate(per_unit) if i == 0 or width != per_unit[i - 1]]
     if len(starts) != 4 or f"{torch}input_layer.0.weight" not in state_dict:
         raise CheckpointError(
-            f"{source}: expected an IR-SE body of four stages,"
+            f"{source}: expected an IR or IR-SE body of four stages,"
             f" found units of {sorted(set(per_unit))} channels"
         )
     stem = int(state_dict[f"{torch}input_layer.0.weight"].shape[0])

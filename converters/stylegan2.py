@@ -11,29 +11,37 @@ from typing import Any
 
 import numpy as np
 
-from converters.correspondence import CONV, VECTOR, Entry, Layout, linear, to_flax, to_torch
+from converters.average_style import mean_style
+from converters.conditional_mapping import fix_class
+from converters.correspondence import (
+    CHANNELS,
+    CONV,
+    MAPS,
+    PLANE,
+    POINTWISE,
+    VECTOR,
+    Entry,
+    Layout,
+    linear,
+    one_more_axis,
+    to_flax,
+    to_torch,
+)
 from converters.errors import CheckpointError
 from converters.state_dict import StateDict, find_state_dict, strip_prefix
-from sdflow_jax import networks
 
 KIND = "StyleGAN2 generator"
+
+NOISES = ("random", "zero")  # noise images for a generator without: fixed normal ones, or none
 
 _NETWORK = "Generator"
 _AVERAGE = "w_average"
 _MAPPING_LR_MULTIPLIER = 0.01  # both trainers' default; rosinality's files do not tell
+_MAX_RESOLUTION = 4096  # four times the largest published
 _FILTER = np.outer([1, 3, 3, 1], [1, 3, 3, 1]).astype(np.float32) / 64
-_NUM_AVERAGED = 10_000
 
+# rosinality's noise strengths have an axis of length 1, NVIDIA's and ours have none
 _SCALAR = Layout(lambda x: x.reshape(()), lambda x: x.reshape(1))
-_NOISE = Layout(lambda x: x[0, 0], lambda x: x[None, None])
-_CONSTANT = Layout(lambda x: x.transpose(1, 2, 0), lambda x: x.transpose(2, 0, 1))
-_COLORS = Layout(lambda x: x[:, :, 0, 0].T, lambda x: x.T[:, :, None, None])
-_COLOR_BIAS = Layout(lambda x: x[0, :, 0, 0], lambda x: x[None, :, None, None])
-
-
-def _one_more_axis(layout: Layout) -> Layout:
-    """The same layout behind rosinality's leading axis of length one."""
-    return Layout(lambda x: layout.forward(x[0]), lambda x: layout.backward(x)[None])
 
 
 def matches(tree: Any) -> bool:
@@ -41,18 +49,31 @@ def matches(tree: Any) -> bool:
     return "input.input" in _rosinality(tree) or "synthesis.b4.const" in _nvidia(tree)
 
 
-def convert(tree: Any) -> tuple[str, dict[str, Any], dict[str, np.ndarray]]:
+def convert(
+    tree: Any, *, noises: str | None = None, class_label: int | None = None
+) -> tuple[str, dict[str, Any], dict[str, np.ndarray]]:
     """Registry name, constructor arguments and arrays of our `Generator`.
 
-    The average style is `latent_avg` or `mapping.w_avg`; a rosinality training checkpoint without
-    one gets the mean of the mapping network over 10,000 fixed draws of z.
+    The average style is `latent_avg` or `mapping.w_avg` (of all classes, if there are several); a
+    rosinality training checkpoint without one gets the mean of the mapping network over 10,000
+    fixed draws of z.
+
+    Args:
+      tree: the checkpoint.
+      noises: one of `NOISES`, for a rosinality checkpoint without noise images.
+      class_label: the class that a conditional generator of NVIDIA's is to show, from 0.
 
     Raises:
-      CheckpointError: if a key is missing, unexpected or mis-shaped, or the generator is
-        conditional, not skip-connected, or smoothed with another filter than [1, 3, 3, 1].
+      CheckpointError: if a key is missing, unexpected or mis-shaped, or the generator is not
+        skip-connected, or smoothed with another filter than [1, 3, 3, 1]; if it needs noises or a
+        class and none is given, or the other way round.
     """
     if "synthesis.b4.const" in _nvidia(tree):
-        return _convert_nvidia(tree)
+        if noises is not None:
+            raise CheckpointError("--noises is for checkpoints without noise images; this has them")
+        return _convert_nvidia(tree, class_label)
+    if class_label is not None:
+        raise CheckpointError("--class is for NVIDIA's conditional generators; this is no such")
     source = "g_ema of a StyleGAN2 checkpoint"
     state_dict = _rosinality(tree)
     arguments = _arguments(
@@ -65,7 +86,8 @@ def convert(tree: Any) -> tuple[str, dict[str, Any], dict[str, np.ndarray]]:
     )
     filters = _rosinality_filters(len(arguments["channels"]))
     kernels = _without_filters(state_dict, filters, source=source)
-    flat = _to_flax(kernels, _rosinality_entries(arguments), arguments, source=source)
+    kernels = _with_noises(kernels, arguments, noises, source=source)
+    flat = to_flax(kernels, _rosinality_entries(arguments), _NETWORK, arguments, source=source)
     flat[_AVERAGE] = _average(tree, flat, arguments)
     return _NETWORK, arguments, flat
 
@@ -81,19 +103,23 @@ def restore_nvidia(
     arguments: Mapping[str, Any], flat: Mapping[str, np.ndarray]
 ) -> dict[str, np.ndarray]:
     """The state dictionary of NVIDIA's generator that `convert` would turn into `flat`."""
-    state_dict = to_torch(flat, _nvidia_entries(arguments)) | _nvidia_filters(arguments)
-    return {
-        key: value.reshape(()) if key.endswith("noise_strength") else value
-        for key, value in state_dict.items()
-    }
+    return to_torch(flat, _nvidia_entries(arguments)) | _nvidia_filters(arguments)
 
 
-def _convert_nvidia(tree: Any) -> tuple[str, dict[str, Any], dict[str, np.ndarray]]:
+def _convert_nvidia(
+    tree: Any, class_label: int | None
+) -> tuple[str, dict[str, Any], dict[str, np.ndarray]]:
     source = "G_ema of an NVIDIA StyleGAN2 pickle"
     state_dict = _nvidia(tree)
     options = tree.get("G_ema", tree).get("init_kwargs", {})
     if options.get("c_dim", 0) != 0 or "mapping.embed.weight" in state_dict:
-        raise CheckpointError(f"{source}: expected an unconditional generator, got class labels")
+        if class_label is None:
+            raise CheckpointError(
+                f"{source}: the generator is conditional; choose the class to show with --class"
+            )
+        state_dict = fix_class(state_dict, class_label)
+    elif class_label is not None:
+        raise CheckpointError(f"{source}: --class is given, but the generator has no classes")
     resolutions = [
         4 * 2**i for i in range(16) if f"synthesis.b{4 * 2**i}.conv1.weight" in state_dict
     ]
@@ -109,11 +135,34 @@ def _convert_nvidia(tree: Any) -> tuple[str, dict[str, Any], dict[str, np.ndarra
     arguments["mapping_lr_multiplier"] = float(
         mapping_options.get("lr_multiplier", _MAPPING_LR_MULTIPLIER)
     )
-    # NVIDIA's noise strengths have no axis, rosinality's one of length 1: the table has the latter.
-    state_dict = {key: np.atleast_1d(value) for key, value in state_dict.items()}
     kernels = _without_filters(state_dict, _nvidia_filters(arguments), source=source)
-    flat = _to_flax(kernels, _nvidia_entries(arguments), arguments, source=source)
+    flat = to_flax(kernels, _nvidia_entries(arguments), _NETWORK, arguments, source=source)
     return _NETWORK, arguments, flat
+
+
+def _with_noises(
+    state_dict: StateDict, arguments: Mapping[str, Any], noises: str | None, *, source: str
+) -> StateDict:
+    """The state dictionary with noise images, where it has none at all."""
+    if any(key.startswith("noises.") for key in state_dict):
+        if noises is not None:
+            raise CheckpointError(f"{source}: --noises is given, but there are noise images")
+        return state_dict
+    if noises is None:
+        raise CheckpointError(
+            f"{source}: expected noise images (noises.*), got none;"
+            f" choose some with --noises={' or --noises='.join(NOISES)}"
+        )
+    random = np.random.default_rng(0)
+    images = {}
+    for i in range(2 * len(arguments["channels"]) - 1):
+        shape = (1, 1, *[4 * 2 ** ((i + 1) // 2)] * 2)
+        images[f"noises.noise_{i}"] = (
+            random.standard_normal(shape, np.float32)
+            if noises == "random"
+            else np.zeros(shape, np.float32)
+        )
+    return state_dict | images
 
 
 def _rosinality(tree: Any) -> StateDict:
@@ -159,8 +208,13 @@ def _arguments(
             raise CheckpointError(
                 f"{source}: {key} has shape {state_dict[key].shape}, expected more axes"
             )
+    resolution = 4 * 2 ** (len(colors) - 1)
+    if resolution > _MAX_RESOLUTION:
+        raise CheckpointError(
+            f"{source}: expected at most {_MAX_RESOLUTION} pixels, got {resolution}"
+        )
     return {
-        "resolution": 4 * 2 ** (len(colors) - 1),
+        "resolution": resolution,
         "style_dim": int(state_dict[f"{modulation}.weight"].shape[1]),
         "channels": {
             str(4 * 2**i): int(state_dict[key].shape[-3]) for i, key in enumerate(kernels)
@@ -171,32 +225,32 @@ def _arguments(
 
 
 def _rosinality_entries(arguments: Mapping[str, Any]) -> list[Entry]:
-    entries = [Entry("input.input", "constant", _one_more_axis(_CONSTANT))]
+    entries = [Entry("input.input", "constant", one_more_axis(MAPS))]
     for i in range(arguments["num_mapping_layers"]):
         entries += linear(f"style.{i + 1}", f"mapping/{i}")  # 0 is the normalization
     num_blocks = len(arguments["channels"])
     for i in range(2 * num_blocks - 1):
         torch, flax = f"convs.{i - 1}" if i else "conv1", f"convs/{i}"
         entries += [
-            Entry(f"{torch}.conv.weight", f"{flax}/kernel", _one_more_axis(CONV)),
+            Entry(f"{torch}.conv.weight", f"{flax}/kernel", one_more_axis(CONV)),
             *linear(f"{torch}.conv.modulation", f"{flax}/modulation"),
             Entry(f"{torch}.noise.weight", f"{flax}/noise_strength", _SCALAR),
             Entry(f"{torch}.activate.bias", f"{flax}/bias", VECTOR),
-            Entry(f"noises.noise_{i}", f"{flax}/noise", _NOISE),
+            Entry(f"noises.noise_{i}", f"{flax}/noise", PLANE),
         ]
     for i in range(num_blocks):
         torch, flax = f"to_rgbs.{i - 1}" if i else "to_rgb1", f"to_rgbs/{i}"
         entries += [
-            Entry(f"{torch}.conv.weight", f"{flax}/kernel", _one_more_axis(_COLORS)),
+            Entry(f"{torch}.conv.weight", f"{flax}/kernel", one_more_axis(POINTWISE)),
             *linear(f"{torch}.conv.modulation", f"{flax}/modulation"),
-            Entry(f"{torch}.bias", f"{flax}/bias", _COLOR_BIAS),
+            Entry(f"{torch}.bias", f"{flax}/bias", CHANNELS),
         ]
     return entries
 
 
 def _nvidia_entries(arguments: Mapping[str, Any]) -> list[Entry]:
     entries = [
-        Entry("synthesis.b4.const", "constant", _CONSTANT),
+        Entry("synthesis.b4.const", "constant", MAPS),
         Entry("mapping.w_avg", _AVERAGE, VECTOR),
     ]
     for i in range(arguments["num_mapping_layers"]):
@@ -206,14 +260,14 @@ def _nvidia_entries(arguments: Mapping[str, Any]) -> list[Entry]:
         entries += [
             Entry(f"{name}.weight", f"{flax}/kernel", CONV),
             *linear(f"{name}.affine", f"{flax}/modulation"),
-            Entry(f"{name}.noise_strength", f"{flax}/noise_strength", _SCALAR),
+            Entry(f"{name}.noise_strength", f"{flax}/noise_strength", VECTOR),
             Entry(f"{name}.bias", f"{flax}/bias", VECTOR),
             Entry(f"{name}.noise_const", f"{flax}/noise", VECTOR),
         ]
     for i, resolution in enumerate(_resolutions(arguments)):
         name, flax = f"synthesis.b{resolution}.torgb", f"to_rgbs/{i}"
         entries += [
-            Entry(f"{name}.weight", f"{flax}/kernel", _COLORS),
+            Entry(f"{name}.weight", f"{flax}/kernel", POINTWISE),
             *linear(f"{name}.affine", f"{flax}/modulation"),
             Entry(f"{name}.bias", f"{flax}/bias", VECTOR),
         ]
@@ -260,18 +314,10 @@ def _without_filters(
     return {key: value for key, value in state_dict.items() if key not in filters}
 
 
-def _to_flax(
-    state_dict: StateDict, entries: list[Entry], arguments: dict[str, Any], *, source: str
-) -> dict[str, np.ndarray]:
-    flat = to_flax(state_dict, entries, _NETWORK, arguments, source=source)
-    shapes = networks.expected_shapes(_NETWORK, arguments)
-    return {path: array.reshape(shapes[path]) for path, array in flat.items()}
-
-
 def _average(tree: Any, flat: Mapping[str, np.ndarray], arguments: Mapping[str, Any]) -> np.ndarray:
     average = tree.get("latent_avg") if isinstance(tree, dict) else None
     if average is None:
-        return _mean_style(flat, arguments)
+        return mean_style(flat, arguments["num_mapping_layers"], arguments["mapping_lr_multiplier"])
     shape = (arguments["style_dim"],)
     if not isinstance(average, np.ndarray) or average.shape not in (shape, (1, *shape)):
         found = average.shape if isinstance(average, np.ndarray) else type(average).__name__
@@ -279,14 +325,3 @@ def _average(tree: Any, flat: Mapping[str, np.ndarray], arguments: Mapping[str, 
             f"StyleGAN2 checkpoint: expected latent_avg of shape {shape}, got {found}"
         )
     return average.reshape(shape).astype(np.float32)
-
-
-def _mean_style(flat: Mapping[str, np.ndarray], arguments: Mapping[str, Any]) -> np.ndarray:
-    dim, multiplier = arguments["style_dim"], arguments["mapping_lr_multiplier"]
-    x = np.random.default_rng(0).standard_normal((_NUM_AVERAGED, dim)).astype(np.float32)
-    x /= np.sqrt(np.mean(np.square(x), axis=1, keepdims=True) + 1e-8)
-    for i in range(arguments["num_mapping_layers"]):
-        kernel, bias = flat[f"mapping/{i}/kernel"], flat[f"mapping/{i}/bias"]
-        x = x @ (kernel * (multiplier / np.sqrt(dim))).astype(np.float32) + bias * multiplier
-        x = np.maximum(x, 0.2 * x) * np.sqrt(2).astype(np.float32)
-    return x.mean(axis=0)

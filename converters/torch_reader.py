@@ -102,14 +102,23 @@ def _guess(start: bytes) -> str:
 
 def _read_zip(data: memoryview, progress: Progress | None) -> Any:
     entries = read_directory(data)
-    if sum(entry.size for entry in entries.values()) > len(data):
-        raise CheckpointError("the zip archive's entries overlap")
     pickles = [name for name in entries if name == "data.pkl" or name.endswith("/data.pkl")]
     if len(pickles) != 1:
         raise CheckpointError(
             f"expected one data.pkl in the zip archive, got {len(pickles)}; is it a PyTorch file?"
         )
     folder = pickles[0].removesuffix("data.pkl")
+    if f"{folder}constants.pkl" in entries:
+        raise CheckpointError(
+            "this is a TorchScript program (torch.jit.save), which holds code;"
+            " save the state_dict() of what torch.jit.load gives with torch.save"
+        )
+    for entry in entries.values():
+        if entry.is_compressed:
+            raise CheckpointError(
+                f"the zip entry {entry.name[:100]!r} is compressed,"
+                " PyTorch stores plain entries; re-pack with `zip -0`"
+            )
     byte_order = entries.get(f"{folder}byteorder")
     if byte_order is not None and bytes(_content(data, byte_order)) != b"little":
         raise CheckpointError("the checkpoint was written on a big-endian machine")

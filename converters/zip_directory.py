@@ -1,12 +1,14 @@
-"""Where the entries of an uncompressed zip archive lie, read from its central directory.
+"""Where the entries of a zip archive lie, read from its central directory.
 
 The standard library's reader allocates what a directory claims before it looks at the file. This
-one checks every size and offset against the file first, and never decompresses: PyTorch stores its
-entries as they are.
+one checks every size and offset against the file first. PyTorch stores its entries as they are;
+those of a Python wheel are compressed, and are unpacked one at a time up to the size they claim.
 """
 
 import dataclasses
+import itertools
 import struct
+import zlib
 
 from converters.errors import CheckpointError
 
@@ -20,25 +22,28 @@ _LOCAL = struct.Struct("<4sHHHHHIIIHH")
 
 _UNKNOWN_32 = 0xFFFFFFFF  # "see the zip64 field"
 _STORED = 0
+_DEFLATED = 8
 _ENCRYPTED_FLAG = 0x1
 
 
 @dataclasses.dataclass(frozen=True)
 class Entry:
-    """One stored file: its bytes are `data[start : start + size]`."""
+    """One file of `size` bytes, which the archive holds as `data[start : start + stored_size]`."""
 
     name: str
     start: int
     size: int
     crc32: int
+    stored_size: int
+    is_compressed: bool
 
 
 def read_directory(data: memoryview) -> dict[str, Entry]:
     """The entries of a zip archive by name.
 
     Raises:
-      CheckpointError: if the directory is missing, inconsistent with the file, or lists compressed,
-        encrypted or repeated entries.
+      CheckpointError: if the directory is missing or inconsistent with the file; if it lists
+        encrypted, repeated or overlapping entries.
     """
     count, position, size = _find_directory(data)
     if count > MAX_ENTRIES:
@@ -56,7 +61,45 @@ def read_directory(data: memoryview) -> dict[str, Entry]:
         if entry.name in entries:
             raise CheckpointError(f"the zip archive lists {entry.name[:100]!r} twice")
         entries[entry.name] = entry
+    by_place = sorted(entries.values(), key=lambda entry: (entry.start, entry.stored_size))
+    for first, second in itertools.pairwise(by_place):
+        if first.start + first.stored_size > second.start:
+            raise CheckpointError(
+                f"the zip archive's entries {first.name[:100]!r} and {second.name[:100]!r} overlap"
+            )
     return entries
+
+
+def read_entry(data: memoryview, entry: Entry, *, max_size: int) -> bytes:
+    """The content of one entry, unpacked if need be, its checksum verified.
+
+    Raises:
+      CheckpointError: if the content is larger than `max_size` or not of the size that the
+        directory says, or is damaged.
+    """
+    if entry.size > max_size:
+        raise CheckpointError(
+            f"expected at most {max_size} bytes in {entry.name[:100]!r}, got {entry.size}"
+        )
+    content = bytes(data[entry.start : entry.start + entry.stored_size])
+    if entry.is_compressed:
+        unpacker = zlib.decompressobj(-zlib.MAX_WBITS)
+        try:
+            content = unpacker.decompress(content, entry.size + 1)  # no byte more is ever made
+        except zlib.error as error:
+            raise CheckpointError(
+                f"{entry.name[:100]!r} in the zip archive is damaged ({error})"
+            ) from error
+    if len(content) != entry.size:
+        raise CheckpointError(
+            f"{entry.name[:100]!r} in the zip archive is not of the {entry.size} bytes that its"
+            " directory says"
+        )
+    if zlib.crc32(content) != entry.crc32:
+        raise CheckpointError(
+            f"the checksum of {entry.name[:100]!r} is wrong; is the download damaged?"
+        )
+    return content
 
 
 def _find_directory(data: memoryview) -> tuple[int, int, int]:
@@ -78,9 +121,7 @@ def _find_directory(data: memoryview) -> tuple[int, int, int]:
             )
         _, _, _, _, disk, directory_disk, _, count, size, offset = _END_64.unpack_from(data, at_64)
     if disk or directory_disk:
-        raise CheckpointError(
-            "the zip archive is one part of several; PyTorch writes a single file"
-        )
+        raise CheckpointError("the zip archive is one part of several; expected a single file")
     return count, offset, size
 
 
@@ -112,17 +153,19 @@ def _read_entry(data: memoryview, position: int, end: int) -> tuple[Entry, int]:
     name = bytes(data[name_at : name_at + name_size]).decode("utf-8")
     extra = data[name_at + name_size : name_at + name_size + extra_size]
     size, stored_size, local_at = _apply_zip64(extra, size, stored_size, local_at)
-    if method != _STORED or size != stored_size or flags & _ENCRYPTED_FLAG:
+    is_compressed = method == _DEFLATED
+    if flags & _ENCRYPTED_FLAG or method not in (_STORED, _DEFLATED):
         raise CheckpointError(
-            f"the zip entry {name[:100]!r} is compressed or encrypted,"
-            " PyTorch stores plain entries; re-pack with `zip -0`"
+            f"the zip entry {name[:100]!r} is encrypted or packed in an unusual way"
         )
+    if not is_compressed and size != stored_size:
+        raise CheckpointError(f"the zip entry {name[:100]!r} has two sizes but is not compressed")
     start = _local_data_start(data, local_at, name)
-    if start + size > len(data):
+    if start + stored_size > len(data):
         raise CheckpointError(
-            f"the zip entry {name[:100]!r} of {size} bytes runs past the end of the file"
+            f"the zip entry {name[:100]!r} of {stored_size} bytes runs past the end of the file"
         )
-    return Entry(name, start, size, crc32), next_position
+    return Entry(name, start, size, crc32, stored_size, is_compressed), next_position
 
 
 def _apply_zip64(

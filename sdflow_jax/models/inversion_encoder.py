@@ -3,7 +3,8 @@
 e4e: Tov et al., "Designing an encoder for StyleGAN image manipulation" (2021); upstream
 `models/e4e/psp_encoders.py`. A face recognition body with a feature pyramid; one small network per
 style reads the coarse, middle or fine level. The first style is a base code for all, the other
-styles are offsets from it.
+styles are offsets from it. In pSp, which e4e grew out of, each is a style of its own (Richardson et
+al., "Encoding in style", 2021).
 """
 
 from collections.abc import Sequence
@@ -70,7 +71,8 @@ class StyleHead(nnx.Module):
 
 
 class InversionEncoder(nnx.Module):
-    """W+ codes of images: the average code, plus a base code, plus an offset per later style.
+    """W+ codes of images: the average code, plus a base code, plus an offset per later style (e4e);
+    or the average code, plus a code per style (pSp).
 
     Args:
       image_size: side of the input in pixels, a power of two, at least 32 (256 for the published
@@ -85,9 +87,11 @@ class InversionEncoder(nnx.Module):
         together (1 upstream).
       equalized_heads: whether the heads' linear layers store weights of unit variance and scale
         them at run time, as upstream.
+      base_code: whether the first style's code is the base of all others (e4e) or of none (pSp).
 
     Raises:
-      ValueError: if the image size is not a power of two of at least 32.
+      ValueError: if the image size is not a power of two of at least 32, or offsets are scaled where
+        there are none.
     """
 
     def __init__(
@@ -101,17 +105,21 @@ class InversionEncoder(nnx.Module):
         base_width: int | None = None,
         offset_scale: float = 1.0,
         equalized_heads: bool = False,
+        base_code: bool = True,
         *,
         rngs: nnx.Rngs,
     ):
         if image_size < 32 or image_size & (image_size - 1):
             raise ValueError(f"image_size must be a power of two and at least 32, got {image_size}")
+        if not base_code and offset_scale != 1.0:
+            raise ValueError(f"without a base code there are no offsets to scale by {offset_scale}")
         head_width = style_dim if head_width is None else head_width
         base_width = head_width if base_width is None else base_width
         self.image_size = image_size
         self.num_styles = num_styles
         self.style_dim = style_dim
         self.offset_scale = offset_scale
+        self.base_code = base_code
         self.body = FaceBody(widths, units, squeeze_excitation=True, rngs=rngs)
         self.middle_lateral = conv(widths[3], widths[4], 1, use_bias=True, rngs=rngs)
         self.fine_lateral = conv(widths[2], widths[4], 1, use_bias=True, rngs=rngs)
@@ -138,11 +146,13 @@ class InversionEncoder(nnx.Module):
         Args:
           images: pixels in [-1, 1], `image_size` square.
           stage: how many styles after the first have an offset, for progressive training; `None`
-            for all.
+            for all, and for an encoder without a base code.
 
         Raises:
-          ValueError: if the images have another size.
+          ValueError: if the images have another size, or there is no base code to be offset from.
         """
+        if stage is not None and not self.base_code:
+            raise ValueError("stage counts offsets from the base code, which this encoder has not")
         check_image_size(images, self.image_size, type(self).__name__)
         num_offsets = self.num_styles - 1 if stage is None else min(stage, self.num_styles - 1)
         _, fine, middle, coarse = self.body(images)
@@ -155,6 +165,8 @@ class InversionEncoder(nnx.Module):
         offsets = [jnp.zeros_like(base)] * self.num_styles
         for i in range(1, num_offsets + 1):
             offsets[i] = self.heads[i](pyramid[pyramid_level(i)])
+        if not self.base_code:
+            return jnp.stack([base, *offsets[1:]], axis=1)
         return base[:, None, :] + self.offset_scale * jnp.stack(offsets, axis=1)
 
     def __call__(

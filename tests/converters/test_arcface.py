@@ -25,6 +25,7 @@ TINY_NETWORKS = {
     "IdentityEncoder": {**TINY, "units": [1, 2, 1, 1], "squeeze_excitation": True},
     "IResNet": {**TINY, "depth": 18},
 }
+IR = {**TINY_NETWORKS["IdentityEncoder"], "squeeze_excitation": False}
 
 
 def tiny_state_dict(name):
@@ -114,4 +115,27 @@ def test_missing_keys_are_named():
     )
     del state_dict["features.running_mean"]
     with pytest.raises(CheckpointError, match=r"- features\.running_mean"):
+        arcface.convert(state_dict)
+
+
+def test_a_network_without_squeeze_and_excitation_is_converted():
+    flat = filled_arrays("IdentityEncoder", IR)
+    state_dict = arcface.restore(IR, flat)
+    assert "body.0.res_layer.4.running_var" in state_dict
+    assert not any("res_layer.5" in key for key in state_dict)
+    assert arcface.matches(state_dict) and not e4e.matches(state_dict)
+    network, arguments, found = arcface.convert(state_dict)
+    assert (network, arguments) == ("IdentityEncoder", IR)
+    for path in flat:
+        np.testing.assert_array_equal(found[path], flat[path], err_msg=path)
+
+
+def test_gates_in_some_units_only_are_refused():
+    state_dict = tiny_state_dict("IdentityEncoder")
+    del state_dict["body.3.res_layer.5.fc2.weight"]
+    with pytest.raises(CheckpointError, match=r"- body\.3\.res_layer\.5\.fc2\.weight"):
+        arcface.convert(state_dict)
+    state_dict = arcface.restore(IR, filled_arrays("IdentityEncoder", IR))
+    state_dict["body.3.res_layer.5.fc2.weight"] = np.zeros((8, 1, 1, 1), np.float32)
+    with pytest.raises(CheckpointError, match=r"\+ body\.3\.res_layer\.5\.fc2\.weight"):
         arcface.convert(state_dict)

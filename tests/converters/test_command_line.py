@@ -40,6 +40,7 @@ NETWORKS = {
             "head_width": 8,
             "offset_scale": 1.0,
             "equalized_heads": True,
+            "base_code": True,
         },
     ),
     "resnet": (
@@ -79,10 +80,10 @@ def write_network(path, kind: str) -> dict[str, np.ndarray]:
 
 
 def test_every_kind_is_covered():
-    assert set(NETWORKS) == set(KINDS)
+    assert {*NETWORKS, "mobile_stylegan"} == set(KINDS)  # which has files of its own, and a test
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", NETWORKS)
 def test_kind_is_recognised_and_nothing_changes_on_the_way(kind, tmp_path, capsys):
     expected = write_network(tmp_path / "checkpoint.pt", kind)
     assert recognise(read_checkpoint(tmp_path / "checkpoint.pt")) == kind
@@ -110,7 +111,7 @@ def test_wrong_kind_is_refused_with_the_keys_that_miss(tmp_path, capsys):
     write_network(tmp_path / "c.pt", "flow")
     assert main([str(tmp_path / "c.pt"), "--out", str(tmp_path / "out"), "--kind", "e4e"]) == 1
     error = capsys.readouterr().err
-    assert "expected an IR-SE body" in error and "those of --kind flow" in error
+    assert "expected an IR or IR-SE body" in error and "those of --kind flow" in error
     assert not (tmp_path / "out").exists()
 
 
@@ -244,10 +245,57 @@ def test_codes_can_be_measured_from_the_average_of_a_generator(tmp_path, capsys)
     )
     capsys.readouterr()
     assert main([str(tmp_path / "g.pt"), *out, *generator, "--name", "other"]) == 1
-    assert "only an e4e encoder" in capsys.readouterr().err
+    assert "--average-of is for: e4e or pSp" in capsys.readouterr().err
     wrong = ["--average-of", str(tmp_path / "inversion_encoder.safetensors")]
     assert main([str(tmp_path / "e4e.pt"), *out, *wrong]) == 1
     assert "expected a Generator" in capsys.readouterr().err
+
+
+def test_an_encoder_without_average_code_takes_that_of_a_generator(tmp_path, capsys):
+    network, arguments = NETWORKS["e4e"]
+    tree = load_kind("e4e").restore(arguments, random_arrays(network, arguments))
+    del tree["latent_avg"]
+    write_checkpoint(tmp_path / "e4e.pt", tree)
+    write_network(tmp_path / "g.pt", "stylegan2")
+    out = ["--out", str(tmp_path)]
+    assert main([str(tmp_path / "g.pt"), *out]) == 0
+    assert main([str(tmp_path / "e4e.pt"), *out]) == 1
+    assert "--average-of" in capsys.readouterr().err
+    generator = ["--average-of", str(tmp_path / "generator.safetensors")]
+    assert main([str(tmp_path / "e4e.pt"), *out, *generator]) == 0
+    path = tmp_path / "inversion_encoder.safetensors"
+    encoder = networks.load_network(path)
+    average = random_arrays(*NETWORKS["stylegan2"])["w_average"]
+    np.testing.assert_array_equal(encoder.latent_average[...], np.tile(average, (10, 1)))
+    assert networks.read_metadata(path)["average_of"] == "generator.safetensors"
+
+
+@pytest.mark.parametrize("noises", ["random", "zero"])
+def test_noise_images_can_be_chosen_where_there_are_none(noises, tmp_path, capsys):
+    network, arguments = NETWORKS["stylegan2"]
+    tree = load_kind("stylegan2").restore(arguments, random_arrays(network, arguments))
+    tree["g_ema"] = {k: x for k, x in tree["g_ema"].items() if not k.startswith("noises.")}
+    write_checkpoint(tmp_path / "g.pt", tree)
+    command = [str(tmp_path / "g.pt"), "--out", str(tmp_path)]
+    assert main(command) == 1
+    error = capsys.readouterr().err
+    assert "--noises=random or --noises=zero" in error and error.count("\n") == 1
+    assert main([*command, f"--noises={noises}"]) == 0
+    path = tmp_path / "generator.safetensors"
+    images = [np.asarray(conv.noise[...]) for conv in networks.load_network(path).convs]
+    assert [image.shape[0] for image in images] == [4, 8, 8, 16, 16]
+    assert all(np.any(image) == (noises == "random") for image in images)
+    assert networks.read_metadata(path)["noises"] == noises
+
+
+@pytest.mark.parametrize("flag", ["--noises=zero", "--class=1"])
+def test_choices_that_do_not_apply_are_refused(flag, tmp_path, capsys):
+    write_network(tmp_path / "g.pt", "stylegan2")
+    write_network(tmp_path / "flow.pt", "flow")
+    for name in ("g", "flow"):
+        assert main([str(tmp_path / f"{name}.pt"), "--out", str(tmp_path / "out"), flag]) == 1
+        assert flag.partition("=")[0] in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
 
 
 def test_converted_checkpoint_gives_the_picture_of_the_original_code(tmp_path):

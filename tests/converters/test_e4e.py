@@ -1,5 +1,6 @@
 """The e4e encoder against recorded outputs of the original code."""
 
+import argparse
 import pathlib
 
 import numpy as np
@@ -25,6 +26,7 @@ TINY = {
     "head_width": 6,
     "offset_scale": 1.0,
     "equalized_heads": True,
+    "base_code": True,
 }
 
 
@@ -39,7 +41,8 @@ def test_converted_encoder_gives_the_recorded_codes(tmp_path):
     }
     assert e4e.matches(checkpoint)
     assert not arcface.matches(checkpoint) and not resnet.matches(checkpoint)
-    networks.save_arrays(tmp_path / "encoder.safetensors", *e4e.convert(checkpoint))
+    converted = e4e.convert(checkpoint, encoder_type="e4e")
+    networks.save_arrays(tmp_path / "encoder.safetensors", *converted)
     encoder = networks.load_network(tmp_path / "encoder.safetensors")
     images = case.arrays["image"].astype(np.float32).transpose(0, 2, 3, 1)
 
@@ -85,10 +88,62 @@ def test_one_average_style_serves_all(checkpoint):
     np.testing.assert_array_equal(flat["latent_average"], np.tile(average, (8, 1)))
 
 
-@pytest.mark.parametrize("average", [None, np.zeros((18, 6), np.float32)])
+@pytest.mark.parametrize("average", [None, 3, np.zeros((18, 6), np.float32)])
 def test_a_missing_or_misshaped_average_is_refused(checkpoint, average):
     with pytest.raises(CheckpointError, match=r"latent_avg of shape \(8, 6\)"):
         e4e.convert({**checkpoint, "latent_avg": average})
+
+
+def test_an_average_style_can_be_given_instead(checkpoint):
+    style = np.arange(6, dtype=np.float32)
+    del checkpoint["latent_avg"]
+    flat = e4e.convert(checkpoint, average_style=style)[2]
+    np.testing.assert_array_equal(flat["latent_average"], np.tile(style, (8, 1)))
+    with pytest.raises(CheckpointError, match="average style of length 6"):
+        e4e.convert(checkpoint, average_style=np.zeros(7, np.float32))
+
+
+def test_codes_that_upstream_does_not_measure_from_the_average_are_measured_from_zero(checkpoint):
+    checkpoint["opts"] |= {"start_from_latent_avg": False}
+    assert not np.any(e4e.convert(checkpoint)[2]["latent_average"])
+
+
+@pytest.mark.parametrize("as_options", [dict, lambda items: argparse.Namespace(**items)])
+@pytest.mark.parametrize(
+    ("encoder_type", "base_code"), [("GradualStyleEncoder", False), ("Encoder4Editing", True)]
+)
+def test_options_tell_psp_from_e4e(checkpoint, as_options, encoder_type, base_code):
+    checkpoint["opts"] = as_options({"encoder_type": encoder_type, "start_from_latent_avg": True})
+    assert e4e.matches(checkpoint)
+    network, arguments, flat = e4e.convert(checkpoint)
+    assert arguments == {**TINY, "base_code": base_code}
+    assert e4e.restore(arguments, flat)["opts"]["encoder_type"] == encoder_type
+
+
+@pytest.mark.parametrize("options", [None, {}, {"stylegan_size": 32}, argparse.Namespace()])
+def test_an_encoder_that_does_not_tell_its_type_asks_for_it(checkpoint, options):
+    checkpoint["opts"] = options
+    with pytest.raises(CheckpointError, match="--encoder-type=e4e or --encoder-type=psp"):
+        e4e.convert(checkpoint)
+    assert e4e.convert(checkpoint, encoder_type="psp")[1]["base_code"] is False
+    assert e4e.convert(checkpoint, encoder_type="e4e")[1]["base_code"] is True
+
+
+def test_a_type_that_contradicts_the_options_is_refused(checkpoint):
+    assert e4e.convert(checkpoint, encoder_type="e4e")[1] == TINY
+    with pytest.raises(CheckpointError, match="but its options say Encoder4Editing"):
+        e4e.convert(checkpoint, encoder_type="psp")
+
+
+@pytest.mark.parametrize("encoder_type", ["BackboneEncoderUsingLastLayerIntoW", "x" * 1000, None])
+def test_an_encoder_of_another_type_is_refused(checkpoint, encoder_type):
+    checkpoint["opts"] = {"encoder_type": encoder_type}
+    assert e4e.matches(checkpoint)
+    with pytest.raises(CheckpointError, match="expected an encoder of type Encoder4Editing or"):
+        e4e.convert(checkpoint)
+    for key in [key for key in checkpoint["state_dict"] if "styles." in key]:
+        del checkpoint["state_dict"][key]
+    assert e4e.matches(checkpoint)  # so that it is refused by its type, not by its keys
 
 
 def test_missing_keys_are_named(checkpoint):

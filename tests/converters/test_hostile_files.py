@@ -77,6 +77,8 @@ PICKLES = {
         "numpy array",
     ),
     "an unfinished array": (name("numpy._core.multiarray", "_reconstruct") + b")R", "complete"),
+    "a frame longer than the file": (b"\x95" + struct.pack("<Q", 3) + b"N", "frame of 3 bytes"),
+    "a frame without end": (b"\x95" + struct.pack("<Q", 2**63) + b"N", "2 are left"),
     "a big protocol": (b"\x80\x09N", "protocol"),
 }
 
@@ -94,6 +96,11 @@ def test_hostile_pickle_is_refused(what, tmp_path, monkeypatch):
             read_checkpoint(path)
     assert time.process_time() - start < TIME_LIMIT_S
     assert os.listdir(tmp_path) == ["c.pt"]
+
+
+def test_a_frame_up_to_the_end_of_the_file_is_read(tmp_path):
+    path = pack(tmp_path / "c.pt", b"\x95" + struct.pack("<Q", 2) + b"N")
+    assert read_checkpoint(path) is None
 
 
 def _many_copies_of_a_list() -> bytes:

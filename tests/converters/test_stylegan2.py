@@ -141,11 +141,64 @@ def test_average_of_another_length_is_rejected(arrays):
         stylegan2.convert(tree)
 
 
-def test_conditional_generator_is_rejected(arrays):
+def conditional_tree(arrays, num_classes=3):
+    """NVIDIA's pickle of a generator whose first mapping layer also reads an embedded class."""
+    random = np.random.default_rng(7)
     state_dict = stylegan2.restore_nvidia(TINY, arrays)
-    tree = {"G_ema": {"state_dict": state_dict, "init_kwargs": {"c_dim": 10}}}
-    with pytest.raises(CheckpointError, match="unconditional"):
-        stylegan2.convert(tree)
+    dim = TINY["style_dim"]
+    first = 100 * random.normal(size=(dim, 2 * dim))  # NVIDIA stores it divided by 0.01
+    state_dict["mapping.fc0.weight"] = first.astype(np.float32)
+    for key, shape in {"weight": (dim, num_classes), "bias": (dim,)}.items():
+        state_dict[f"mapping.embed.{key}"] = random.normal(size=shape).astype(np.float32)
+    return {"G_ema": {"state_dict": state_dict, "init_kwargs": {"c_dim": num_classes}}}
+
+
+def conditional_styles(state_dict, z, label):
+    """w as stylegan2-ada-pytorch's `MappingNetwork.forward` computes it."""
+
+    def normalized(x):
+        return x / np.sqrt(np.mean(np.square(x), axis=1, keepdims=True) + 1e-8)
+
+    embed, bias = state_dict["mapping.embed.weight"], state_dict["mapping.embed.bias"]
+    classes = np.eye(embed.shape[1])[[label] * len(z)]
+    embedded = classes @ (embed / np.sqrt(embed.shape[1])).T + bias
+    x = np.concatenate([normalized(z), normalized(embedded)], axis=1)
+    for i in range(TINY["num_mapping_layers"]):
+        weight, bias = state_dict[f"mapping.fc{i}.weight"], state_dict[f"mapping.fc{i}.bias"]
+        x = x @ (weight * (0.01 / np.sqrt(weight.shape[1]))).T + 0.01 * bias
+        x = np.where(x < 0, 0.2 * x, x) * np.sqrt(2)
+    return x
+
+
+@pytest.mark.parametrize("label", [0, 2])
+def test_one_class_of_a_conditional_generator_is_converted(arrays, label):
+    tree = conditional_tree(arrays)
+    generator = _loaded(*stylegan2.convert(tree, class_label=label))
+    z = np.random.default_rng(1).normal(size=(5, TINY["style_dim"])).astype(np.float32)
+    expected = conditional_styles(tree["G_ema"]["state_dict"], z, label)
+    np.testing.assert_allclose(generator.map(z), expected, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("label", "message"),
+    [(None, "choose the class to show with --class"), (3, "from 0 to 2, got 3"), (-1, "got -1")],
+)
+def test_a_conditional_generator_needs_one_of_its_classes(arrays, label, message):
+    with pytest.raises(CheckpointError, match=message):
+        stylegan2.convert(conditional_tree(arrays), class_label=label)
+
+
+def test_a_class_of_an_unconditional_generator_is_refused(arrays):
+    tree = {"G_ema": {"state_dict": stylegan2.restore_nvidia(TINY, arrays)}}
+    with pytest.raises(CheckpointError, match="has no classes"):
+        stylegan2.convert(tree, class_label=0)
+
+
+def test_a_conditional_generator_without_its_embedding_is_refused(arrays):
+    tree = conditional_tree(arrays)
+    del tree["G_ema"]["state_dict"]["mapping.embed.weight"]
+    with pytest.raises(CheckpointError, match=r"mapping\.embed\.weight"):
+        stylegan2.convert(tree, class_label=0)
 
 
 @pytest.mark.parametrize(

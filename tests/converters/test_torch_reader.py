@@ -216,3 +216,13 @@ def test_tensor_may_not_leave_its_storage(tmp_path):
         path = pack(tmp_path / "c.pt", pickled, {"0": bytes(16)})
         with pytest.raises(CheckpointError, match="its storage holds 4"):
             read_checkpoint(path)
+
+
+def test_torchscript_is_called_what_it_is(tmp_path):
+    with zipfile.ZipFile(tmp_path / "model.pt", "w") as archive:
+        archive.writestr("model/data.pkl", b"\x80\x02c__torch__.torch.nn\nModule\n)\x81.")
+        archive.writestr("model/constants.pkl", b"\x80\x02).")
+        code = "def forward(self):\n  pass\n" * 50
+        archive.writestr("model/code/__torch__.py", code, zipfile.ZIP_DEFLATED)  # as PyTorch does
+    with pytest.raises(CheckpointError, match=r"model\.pt: this is a TorchScript program"):
+        read_checkpoint(tmp_path / "model.pt")

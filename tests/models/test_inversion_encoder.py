@@ -40,6 +40,20 @@ def test_stage_tells_how_many_styles_differ_from_the_first(encoder, images):
     assert distance[0] < 1e-5 and np.all(distance[1:] > 1e-3)
 
 
+def test_without_a_base_code_each_style_is_its_heads_own(encoder, images):
+    """pSp and e4e differ in nothing else: e4e adds the first head's code to all the others."""
+    own = filled_network("InversionEncoder", {**TINY, "base_code": False})
+    codes = jax.jit(lambda encoder, images: encoder.codes(images))
+    with_base, without = codes(encoder, images), codes(own, images)
+    np.testing.assert_allclose(without[:, 0], with_base[:, 0], rtol=0, atol=1e-5)
+    base = np.asarray(with_base[:, :1])
+    np.testing.assert_allclose(without[:, 1:], with_base[:, 1:] - base, rtol=0, atol=1e-4)
+    with pytest.raises(ValueError, match="offsets from the base code"):
+        own.codes(images, stage=3)
+    with pytest.raises(ValueError, match="no offsets to scale"):
+        InversionEncoder(32, base_code=False, offset_scale=0.3, rngs=nnx.Rngs(0))
+
+
 def test_average_and_offset_scale_enter_as_documented(encoder, images):
     codes = jax.jit(lambda encoder, images: encoder.codes(images))(encoder, images)
     average = np.random.default_rng(1).normal(size=(8, 6)).astype(np.float32)
