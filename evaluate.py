@@ -24,20 +24,10 @@ from typing import Any
 import jax
 from absl import app, flags, logging
 
-from sdflow_jax import networks
-from sdflow_jax.config import (
-    JUDGING_ROLES,
-    ROLES,
-    ConfigError,
-    check_config,
-    check_contents,
-    load_config,
-)
 from sdflow_jax.data import face_latents
-from sdflow_jax.data.attribute_names import attribute_columns
 from sdflow_jax.data.image_folder import image_files
 from sdflow_jax.data.image_source import DataError
-from sdflow_jax.editing_methods import load_method
+from sdflow_jax.data.prepared import prepare_data
 from sdflow_jax.evaluation import (
     STRENGTHS,
     EvaluationError,
@@ -50,8 +40,13 @@ from sdflow_jax.evaluation import (
     results_directory,
 )
 from sdflow_jax.evaluation.report import table
-from sdflow_jax.networks import NetworkFileError
-from sdflow_jax.training import build
+from sdflow_jax.files import networks
+from sdflow_jax.files.attribute_names import attribute_columns
+from sdflow_jax.files.networks import NetworkFileError
+from sdflow_jax.files.roles import JUDGING_ROLES, ROLES
+from sdflow_jax.files.run_config import ConfigError, check_contents, load_config
+from sdflow_jax.methods.check import check_config
+from sdflow_jax.methods.registry import load_method
 
 WORKDIR = flags.DEFINE_string("workdir", None, "Directory of a training run.", required=True)
 NUM_FACES = flags.DEFINE_integer("num_faces", 500, "How many faces of the split to edit.")
@@ -116,9 +111,9 @@ def run(
     if faces is not None:
         config = {**config, "data": _data_of_folder(config["data"], faces, settings.num_faces)}
     method = load_method(workdir)
-    dataset = build.prepare_data(config, workdir)
+    dataset = prepare_data(config, workdir)
     recipe = face_latents.read_recipe(dataset)
-    generator = build.load_generator(config)
+    generator = networks.load_network(files["generator"], expected="Generator")
     own = load_judges(
         files["evaluation_classifier"], files["identity_encoder"], image_size=recipe["image_size"]
     )

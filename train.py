@@ -18,24 +18,22 @@ from absl import app, flags, logging
 from jax.experimental import multihost_utils
 from ml_collections import config_flags
 
-from sdflow_jax.baselines.train_interfacegan import train_interfacegan
-from sdflow_jax.baselines.train_latent_transformer import train_latent_transformer
-from sdflow_jax.config import (
+from sdflow_jax.data.image_source import DataError
+from sdflow_jax.data.prepared import prepare_data
+from sdflow_jax.files.networks import NetworkFileError
+from sdflow_jax.files.run_config import (
     ConfigError,
-    check_config,
     check_resumable,
     load_config,
     save_config,
     to_json,
 )
-from sdflow_jax.data.image_source import DataError
-from sdflow_jax.networks import NetworkFileError
-from sdflow_jax.training import build
+from sdflow_jax.methods.check import check_config
+from sdflow_jax.methods.registry import find_method
 from sdflow_jax.training.checkpoint import CheckpointError
 from sdflow_jax.training.interrupts import Interrupts
 from sdflow_jax.training.metrics_log import TrainingDiverged
 from sdflow_jax.training.resumable import has_begun
-from sdflow_jax.training.sdflow import train_sdflow
 
 CONFIG = config_flags.DEFINE_config_file("config", None, "The config file.", lock_config=True)
 WORKDIR = flags.DEFINE_string(
@@ -63,21 +61,16 @@ def run(config, workdir: pathlib.Path, interrupts: Interrupts) -> None:
     if jax.process_index() == 0:
         save_config(workdir, config)
     dataset = _prepared_data(plain, workdir)
-    train = {
-        "sdflow": train_sdflow,
-        "interfacegan": train_interfacegan,
-        "latent_transformer": train_latent_transformer,
-    }[plain["method"]]
-    train(plain, workdir, dataset, interrupts)
+    find_method(plain["method"]).train(plain, workdir, dataset, interrupts)
 
 
 def _prepared_data(plain, workdir: pathlib.Path) -> pathlib.Path:
     """Build the data set in the first process; the others wait and find it built."""
     if jax.process_index() == 0:
-        dataset = build.prepare_data(plain, workdir)
+        dataset = prepare_data(plain, workdir)
     if jax.process_count() > 1:
         multihost_utils.sync_global_devices("the data set is built")
-    return dataset if jax.process_index() == 0 else build.prepare_data(plain, workdir)
+    return dataset if jax.process_index() == 0 else prepare_data(plain, workdir)
 
 
 def main(argv: list[str]) -> None:

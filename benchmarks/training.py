@@ -9,14 +9,22 @@ import jax
 from flax import nnx
 
 from benchmarks.timing import Comparison, compare
-from sdflow_jax.config import to_json
-from sdflow_jax.config_files import read_config
 from sdflow_jax.data import face_latents
-from sdflow_jax.data.attribute_names import attribute_columns
 from sdflow_jax.data.pipeline import training_batches
-from sdflow_jax.data.pixels import to_signed
+from sdflow_jax.data.prepared import prepare_data
+from sdflow_jax.files import networks
+from sdflow_jax.files.attribute_names import attribute_columns
+from sdflow_jax.files.config_files import read_config
+from sdflow_jax.files.run_config import to_json
+from sdflow_jax.images.pixels import to_signed
 from sdflow_jax.losses import sdflow_losses
-from sdflow_jax.training import build
+from sdflow_jax.methods.sdflow.networks import (
+    build_networks,
+    build_sdflow_optimizer,
+    load_backbone,
+    network_arguments,
+)
+from sdflow_jax.methods.sdflow.settings import loss_settings
 from sdflow_jax.training.state import create_state
 from sdflow_jax.training.step import make_train_step
 
@@ -33,7 +41,7 @@ def comparisons(*, is_large: bool) -> Iterator[Comparison]:
 
 
 def _comparisons(config, directory) -> Iterator[Comparison]:
-    dataset = build.prepare_data(config, directory)
+    dataset = prepare_data(config, directory)
     columns = attribute_columns(
         face_latents.read_recipe(dataset)["attributes"], config["attributes"]
     )
@@ -46,13 +54,13 @@ def _comparisons(config, directory) -> Iterator[Comparison]:
         num_threads=0,
         prefetch=0,
     )
-    generator = build.load_generator(config)
-    arguments = build.network_arguments(config, generator.style_dim)
-    backbone = build.load_backbone(config["initial_backbone"])
-    weights, settings = build.loss_settings(config)
+    generator = networks.load_network(config["networks"]["generator"], expected="Generator")
+    arguments = network_arguments(config, generator.style_dim)
+    backbone = load_backbone(config["initial_backbone"])
+    weights, settings = loss_settings(config)
     graphs, state = create_state(
-        functools.partial(build.build_networks, arguments, config["seed"], backbone),
-        build.build_optimizer(config["optimizer"]),
+        functools.partial(build_networks, arguments, config["seed"], backbone),
+        build_sdflow_optimizer(config["optimizer"]),
         seed=config["seed"],
         keeps_average=False,
     )
@@ -60,16 +68,16 @@ def _comparisons(config, directory) -> Iterator[Comparison]:
     key = jax.random.key(0)
 
     def gradient(trained, generator, batch, *, with_frozen: bool):
-        def loss(networks, generator):
+        def loss(learned, generator):
             images = {**batch, "image": to_signed(batch["image"])}
             terms, _ = sdflow_losses(
-                networks.flow, networks.semantic_encoder, generator, images, key, settings=settings
+                learned.flow, learned.semantic_encoder, generator, images, key, settings=settings
             )
             return sum(weights[name] * terms[name] for name in weights)
 
         argnums = (0, 1) if with_frozen else 0
-        networks = nnx.merge(graphs.training, trained)["networks"]
-        return nnx.grad(loss, argnums=argnums)(networks, generator)
+        learned = nnx.merge(graphs.training, trained)["networks"]
+        return nnx.grad(loss, argnums=argnums)(learned, generator)
 
     both = {
         is_all: jax.jit(functools.partial(gradient, with_frozen=is_all)) for is_all in (False, True)

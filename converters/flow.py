@@ -10,7 +10,7 @@ from converters.check import check_keys
 from converters.correspondence import LINEAR, VECTOR, Entry, Layout, linear
 from converters.errors import CheckpointError
 from converters.state_dict import StateDict, find_state_dict, strip_prefix
-from sdflow_jax import networks
+from sdflow_jax.files import networks
 
 KIND = "conditional flow (SDFlow prior or StyleFlow)"
 

@@ -14,7 +14,7 @@ import numpy as np
 from converters.correspondence import CONV, VECTOR, Entry, Layout, linear, to_flax, to_torch
 from converters.errors import CheckpointError
 from converters.state_dict import StateDict, find_state_dict, strip_prefix
-from sdflow_jax import networks
+from sdflow_jax.files import networks
 
 KIND = "StyleGAN2 generator"
 

@@ -9,13 +9,14 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float
 
-from sdflow_jax import networks
-from sdflow_jax.batching import map_batches
-from sdflow_jax.config import check_contents, load_config
-from sdflow_jax.data.pixels import to_signed
-from sdflow_jax.editing_methods import EditingMethod, load_method
-from sdflow_jax.flow_editing import FlowEditing
-from sdflow_jax.resizing import crop_and_resize
+from sdflow_jax.files import networks
+from sdflow_jax.files.run_config import check_contents, load_config
+from sdflow_jax.images.batching import map_batches
+from sdflow_jax.images.pixels import to_signed
+from sdflow_jax.images.resizing import crop_and_resize
+from sdflow_jax.methods.method import EditingMethod, SamplingMethod
+from sdflow_jax.methods.registry import load_method
+from sdflow_jax.methods.sdflow.editing import FlowEditing
 
 
 @jax.jit
@@ -170,12 +171,12 @@ class Editor:
         Raises:
           TypeError: if the method is no flow: only a flow knows a distribution of faces.
         """
-        if not isinstance(self.method, FlowEditing):
+        if not isinstance(self.method, SamplingMethod):
             raise TypeError(
                 f"{type(self.method).__name__} edits faces but cannot sample them; a flow can"
             )
         semantic_variables = np.asarray(semantic_variables, np.float32)
-        shape = (len(semantic_variables), self.inversion_encoder.num_styles, self.method.flow.dim)
+        shape = (len(semantic_variables), self.inversion_encoder.num_styles, self.method.code_dim)
         code = jax.random.normal(key, shape)
         w_plus = self._run(lambda *x: _decode(self.method, *x), code, semantic_variables)
         return self.synthesize(_solved(w_plus))

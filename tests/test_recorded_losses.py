@@ -14,7 +14,7 @@ from flax import nnx
 from converters import flow as flow_converter
 from converters import resnet as encoder_converter
 from converters import stylegan2 as generator_converter
-from sdflow_jax import networks
+from sdflow_jax.files import networks
 from sdflow_jax.flow import SolverSettings, conditional_flow
 from sdflow_jax.flow.moving_batch_norm import Statistics
 from sdflow_jax.losses import Draws, LossSettings, losses_of_draws

@@ -117,3 +117,23 @@ class ImageFolder:
         if image.width != self.image_size:
             image = image.resize((self.image_size, self.image_size), Image.Resampling.BILINEAR)
         return np.asarray(image)
+
+
+def open_folder(data: Mapping[str, Any], image_size: int) -> tuple[ImageFolder, dict[str, Any]]:
+    """Open the images of a folder; see `data.sources`.
+
+    Args:
+      data: `folder` (a directory), `splits` (split -> first and last + 1 in the order of the file
+        names) and `num_threads` (files decoded at a time).
+      image_size: side in pixels that the inversion encoder takes.
+
+    Raises:
+      DataError: as for `ImageFolder`.
+    """
+    folder = ImageFolder(
+        data["folder"],
+        dict(data["splits"]),
+        image_size=image_size,
+        num_threads=data["num_threads"],
+    )
+    return folder, folder.describe()

@@ -12,11 +12,11 @@ import numpy as np
 from jaxtyping import Array, Float
 from matplotlib.figure import Figure
 
-from sdflow_jax.batching import map_batches
 from sdflow_jax.evaluation.judges import Verdict
 from sdflow_jax.evaluation.plots import edit_grid_figure, readable
 from sdflow_jax.evaluation.world import World, faces_of
-from sdflow_jax.flow_editing import FlowEditing
+from sdflow_jax.images.batching import map_batches
+from sdflow_jax.methods.method import SamplingMethod
 
 KINDS = ("independent", "shared")
 _MOST_WISHES = 16
@@ -56,7 +56,7 @@ def normal_codes(
 
 def sample_and_judge(
     world: World,
-    method: FlowEditing,
+    method: SamplingMethod,
     *,
     num_samples: int,
     num_shown: int,
@@ -72,7 +72,7 @@ def sample_and_judge(
     wishes = wishes_for(len(method.attributes))
     num_styles = world.generator.num_styles
     codes = np.asarray(
-        normal_codes(jax.random.key(seed), num_samples, num_styles, method.flow.dim, kind)
+        normal_codes(jax.random.key(seed), num_samples, num_styles, method.code_dim, kind)
     )
     images, verdicts = [], []
     for wish in wishes:

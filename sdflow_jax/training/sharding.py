@@ -7,7 +7,7 @@ import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from jaxtyping import PyTree
 
-from sdflow_jax.config import ConfigError
+from sdflow_jax.files.run_config import ConfigError
 
 
 def replicate(tree: PyTree, sharding: NamedSharding) -> PyTree:

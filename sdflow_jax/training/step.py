@@ -10,7 +10,7 @@ from flax import nnx
 from jax.sharding import NamedSharding
 from jaxtyping import Array
 
-from sdflow_jax.data.pixels import to_signed
+from sdflow_jax.images.pixels import to_signed
 from sdflow_jax.losses import LossSettings, sdflow_losses
 from sdflow_jax.training.sharding import replicate
 from sdflow_jax.training.state import Graphs, State

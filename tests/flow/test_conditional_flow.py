@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from sdflow_jax import networks
+from sdflow_jax.files import networks
 from sdflow_jax.flow import ConditionalFlow, SolverSettings
 from tests.flow.small_flow import (
     BATCH,

@@ -1,0 +1,44 @@
+"""The Latent Transformer (Yao et al. 2021): an affine map of the latent for each attribute."""
+
+import os
+import pathlib
+from collections.abc import Mapping
+from typing import Any
+
+from sdflow_jax.methods.latent_editing import EXPORTS, LatentEditing
+from sdflow_jax.training.interrupts import Interrupts
+
+NAME = "latent_transformer"
+
+
+class LatentTransformerMethod:
+    """The room of the Latent Transformer; a `Method`."""
+
+    networks: Mapping[str, str] = {
+        "LatentTransformer": "sdflow_jax.methods.latent_transformer.networks:LatentTransformer",
+        "AttributeTransformers": (
+            "sdflow_jax.methods.latent_transformer.networks:AttributeTransformers"
+        ),
+        "LatentClassifier": "sdflow_jax.methods.latent_transformer.networks:LatentClassifier",
+    }
+    exports = EXPORTS
+
+    def check(self, config: Mapping[str, Any]) -> list[str]:
+        from sdflow_jax.methods.latent_transformer.settings import check
+
+        return check(config)
+
+    def train(
+        self,
+        config: Mapping[str, Any],
+        workdir: pathlib.Path,
+        dataset: pathlib.Path,
+        interrupts: Interrupts,
+    ) -> None:
+        # Late: it brings in data sets and checkpoints, which an editor does not need.
+        from sdflow_jax.methods.latent_transformer.training import train
+
+        train(config, workdir, dataset, interrupts)
+
+    def load(self, workdir: str | os.PathLike[str]) -> LatentEditing:
+        return LatentEditing.from_workdir(workdir, NAME, mover="AttributeTransformers")
