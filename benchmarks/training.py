@@ -18,15 +18,16 @@ from sdflow_jax.files.config_files import read_config
 from sdflow_jax.files.run_config import to_json
 from sdflow_jax.images.pixels import to_signed
 from sdflow_jax.losses import sdflow_losses
+from sdflow_jax.methods.method import RunSettings
 from sdflow_jax.methods.sdflow.networks import (
     build_networks,
     build_sdflow_optimizer,
     load_backbone,
     network_arguments,
 )
-from sdflow_jax.methods.sdflow.settings import loss_settings
+from sdflow_jax.methods.sdflow.step import make_sdflow_step
+from sdflow_jax.methods.settings import read_settings
 from sdflow_jax.training.state import create_state
-from sdflow_jax.training.step import make_train_step
 
 
 def comparisons(*, is_large: bool) -> Iterator[Comparison]:
@@ -37,31 +38,31 @@ def comparisons(*, is_large: bool) -> Iterator[Comparison]:
     config.data.limits.update({"train": 256, "validation": 16, "test": 16})
     with tempfile.TemporaryDirectory() as directory:
         config.data.directory = directory
-        yield from _comparisons(to_json(config), directory)
+        yield from _comparisons(read_settings(to_json(config)), directory)
 
 
-def _comparisons(config, directory) -> Iterator[Comparison]:
-    dataset = prepare_data(config, directory)
-    columns = attribute_columns(
-        face_latents.read_recipe(dataset)["attributes"], config["attributes"]
-    )
+def _comparisons(run: RunSettings, directory: str) -> Iterator[Comparison]:
+    dataset = prepare_data(run.data, run.networks, directory)
+    columns = attribute_columns(face_latents.read_recipe(dataset)["attributes"], run.attributes)
     # Without threads that read ahead: what a batch takes, not what is left to wait for.
     batches = training_batches(
         face_latents.open_split(dataset, "train"),
         columns,
-        batch_size=config["training"]["batch_size"],
-        seed=config["seed"],
+        batch_size=run.own.training.batch_size,
+        seed=run.seed,
         num_threads=0,
         prefetch=0,
     )
-    generator = networks.load_network(config["networks"]["generator"], expected="Generator")
-    arguments = network_arguments(config, generator.style_dim)
-    backbone = load_backbone(config["initial_backbone"])
-    weights, settings = loss_settings(config)
+    generator = networks.load_network(run.networks["generator"], expected="Generator")
+    arguments = network_arguments(
+        run.own, num_attributes=len(run.attributes), style_dim=generator.style_dim
+    )
+    backbone = load_backbone(run.own.initial_backbone)
+    weights, settings = run.own.weights, run.own.losses
     graphs, state = create_state(
-        functools.partial(build_networks, arguments, config["seed"], backbone),
-        build_sdflow_optimizer(config["optimizer"]),
-        seed=config["seed"],
+        functools.partial(build_networks, arguments, run.seed, backbone),
+        build_sdflow_optimizer(run.own.training.optimizer, backbone_rate=run.own.backbone_rate),
+        seed=run.seed,
         keeps_average=False,
     )
     batch = jax.device_put(next(batches))
@@ -87,7 +88,7 @@ def _comparisons(config, directory) -> Iterator[Comparison]:
         ("of what is trained", lambda: both[False](state["trained"], generator, batch)),
         ("and of the generator", lambda: both[True](state["trained"], generator, batch)),
     )
-    train_step = make_train_step(graphs, generator, weights=weights, settings=settings)
+    train_step = make_sdflow_step(graphs, generator, weights=weights, settings=settings)
     holder = {"state": state}
 
     def step():

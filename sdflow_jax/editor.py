@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, UInt8
 
 from sdflow_jax.files import networks
 from sdflow_jax.files.run_config import check_contents, load_config
@@ -17,6 +17,7 @@ from sdflow_jax.images.resizing import crop_and_resize
 from sdflow_jax.methods.method import EditingMethod, SamplingMethod
 from sdflow_jax.methods.registry import load_method
 from sdflow_jax.methods.sdflow.editing import FlowEditing
+from sdflow_jax.models.synthesis import faces_of
 
 
 @jax.jit
@@ -24,9 +25,7 @@ def _invert(encoder, images):
     return encoder(crop_and_resize(images, encoder.image_size))
 
 
-@jax.jit
-def _synthesize(generator, w_plus):
-    return jnp.clip(generator.synthesize(w_plus[:, : generator.num_styles]), -1.0, 1.0)
+_synthesize = jax.jit(faces_of)
 
 
 @jax.jit
@@ -112,11 +111,15 @@ class Editor:
         """Names of the semantic variables, in the order of their columns."""
         return self.method.attributes
 
-    def invert(self, images: Float[Array, "b h w 3"]) -> Float[np.ndarray, "b n d"]:
+    def invert(
+        self, images: Float[Array, "b h w 3"] | UInt8[Array, "b h w 3"]
+    ) -> Float[np.ndarray, "b n d"]:
         """W+ latents whose synthesis looks like the images."""
         return self._run(lambda x: _invert(self.inversion_encoder, x), _pixels(images))
 
-    def read(self, images: Float[Array, "b h w 3"]) -> Float[np.ndarray, "b a"]:
+    def read(
+        self, images: Float[Array, "b h w 3"] | UInt8[Array, "b h w 3"]
+    ) -> Float[np.ndarray, "b a"]:
         """Semantic variables of images, each in [0, 1]; `attributes` names the columns."""
         return self._run(lambda x: _read(self.method, x), _pixels(images))
 
@@ -127,7 +130,7 @@ class Editor:
     def edit(
         self,
         w_plus: Float[Array, "b n d"],
-        images: Float[Array, "b h w 3"] | None,
+        images: Float[Array, "b h w 3"] | UInt8[Array, "b h w 3"] | None,
         targets: Mapping[str, float | Float[Array, " b"]],
     ) -> Float[np.ndarray, "b n d"]:
         """Latents of the same faces with some semantic variables set, the others as read from the

@@ -134,8 +134,16 @@ def test_mistakes_end_with_one_sentence(world, tmp_path):
 
 def test_misspelt_option_is_refused(world, tmp_path):
     code, output = _finish(_start(world, tmp_path, **{"training.batchsize": 64}))
-    assert code != 0 and "batchsize" in output
+    assert code == 1 and "Traceback" not in output
+    assert output.splitlines()[-1].startswith("ConfigError: no such key of the config: 'batchsize'")
     assert not list(tmp_path.iterdir())
+
+
+def test_directory_that_cannot_be_written_ends_with_one_sentence(world, tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    code, output = _finish(_start(world, tmp_path / "file" / "run"))
+    assert code == 1 and "Traceback" not in output
+    assert output.splitlines()[-1].startswith("NotADirectoryError: ")
 
 
 @pytest.mark.full

@@ -11,6 +11,7 @@ from jaxtyping import UInt8
 from PIL import Image
 
 from sdflow_jax.data.image_source import SPLITS, DataError, FaceBatch
+from sdflow_jax.data.settings import DataSettings
 
 _SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 
@@ -119,21 +120,16 @@ class ImageFolder:
         return np.asarray(image)
 
 
-def open_folder(data: Mapping[str, Any], image_size: int) -> tuple[ImageFolder, dict[str, Any]]:
-    """Open the images of a folder; see `data.sources`.
-
-    Args:
-      data: `folder` (a directory), `splits` (split -> first and last + 1 in the order of the file
-        names) and `num_threads` (files decoded at a time).
-      image_size: side in pixels that the inversion encoder takes.
+def open_folder(
+    data: DataSettings, networks: Mapping[str, str], image_size: int
+) -> tuple[ImageFolder, dict[str, Any]]:
+    """Open the images of `data.folder`; see `open_source`.
 
     Raises:
       DataError: as for `ImageFolder`.
     """
+    del networks  # the images are there
     folder = ImageFolder(
-        data["folder"],
-        dict(data["splits"]),
-        image_size=image_size,
-        num_threads=data["num_threads"],
+        data.folder, data.splits, image_size=image_size, num_threads=data.num_threads
     )
     return folder, folder.describe()

@@ -12,16 +12,22 @@ from numpy.typing import NDArray
 
 from sdflow_jax.data import face_latents
 from sdflow_jax.data.pipeline import describe_batches, training_batches
+from sdflow_jax.data.settings import DataSettings
 from sdflow_jax.data.sources import open_source
 from sdflow_jax.files import networks
 
-Config = Mapping[str, Any]
 
-
-def prepare_data(config: Config, workdir: str | os.PathLike[str]) -> pathlib.Path:
+def prepare_data(
+    data: DataSettings, files: Mapping[str, str], workdir: str | os.PathLike[str]
+) -> pathlib.Path:
     """Build the data set of a config, or find it already built.
 
-    It lies in `config.data.directory`, or in `workdir/data` if that is empty.
+    It lies in `data.directory`, or in `workdir/data` if that is empty.
+
+    Args:
+      data: which faces.
+      files: role -> network file; the inversion encoder and the classifier annotate the faces.
+      workdir: the run's directory.
 
     Returns:
       Its directory, for `face_latents.open_split` and the functions below.
@@ -30,29 +36,43 @@ def prepare_data(config: Config, workdir: str | os.PathLike[str]) -> pathlib.Pat
       DataError: if the faces do not exist or cannot be read.
       NetworkFileError: if the inversion encoder or the classifier cannot be read.
     """
-    encoder = config["networks"]["inversion_encoder"]
-    image_size = networks.read_metadata(encoder)["arguments"].get("image_size", 256)
-    source, description = open_source(config["data"], image_size)
+    metadata = networks.read_metadata(files["inversion_encoder"])
+    encoder = networks.build_abstract(metadata["network"], metadata["arguments"])
+    source, description = open_source(data, files, encoder.image_size)
     return face_latents.prepare(
-        config["data"]["directory"] or pathlib.Path(workdir) / "data",
+        data.directory or pathlib.Path(workdir) / "data",
         source,
         description=description,
-        inversion_encoder=encoder,
-        classifier=config["networks"]["classifier"],
-        batch_size=config["data"]["annotation_batch_size"],
+        inversion_encoder=files["inversion_encoder"],
+        classifier=files["classifier"],
+        batch_size=data.annotation_batch_size,
     )
 
 
 def open_batches(
-    config: Config, dataset: pathlib.Path, columns: Sequence[int]
+    dataset: pathlib.Path,
+    columns: Sequence[int],
+    *,
+    batch_size: int,
+    seed: int,
+    data: DataSettings,
 ) -> tuple[grain.DatasetIterator, dict[str, Any]]:
-    """Batches of the training split with these columns of the predictions, and their description
-    for the checkpoints.
+    """Batches of the training split, of this process's share.
+
+    Args:
+      dataset: as by `prepare_data`.
+      columns: of the predictions, those to keep.
+      batch_size: faces per batch over all processes.
+      seed: of the order.
+      data: how many threads read, and how many batches ahead.
+
+    Returns:
+      The batches, as by `training_batches`, and their description for the checkpoints.
     """
     faces = face_latents.open_split(dataset, "train")
     order = {
-        "batch_size": config["training"]["batch_size"],
-        "seed": config["seed"],
+        "batch_size": batch_size,
+        "seed": seed,
         "process_count": jax.process_count(),
     }
     batches = training_batches(
@@ -60,8 +80,8 @@ def open_batches(
         columns,
         **order,
         process_index=jax.process_index(),
-        num_threads=config["data"]["num_threads"],
-        prefetch=config["data"]["prefetch"],
+        num_threads=data.num_threads,
+        prefetch=data.prefetch,
     )
     return batches, describe_batches(dataset.parent.name, len(faces), columns, **order)
 

@@ -1,34 +1,27 @@
-"""The image sources that a config can name, each opened by its own module."""
+"""Opening the image source that a config names."""
 
 from collections.abc import Mapping
 from typing import Any
 
-from sdflow_jax.data.image_source import DataError, ImageSource
+from sdflow_jax.data.image_source import ImageSource
+from sdflow_jax.data.settings import SOURCES, DataSettings
 from sdflow_jax.files.late_import import imported
 
-# config.data.source -> "module:function", which takes the config group `data` and the side in pixels that
-# the inversion encoder takes, and returns the source with JSON-able facts that determine its faces.
-SOURCES = {
-    "pocket": "sdflow_jax.pocket.source:open_pocket",
-    "folder": "sdflow_jax.data.image_folder:open_folder",
-}
 
-
-def open_source(data: Mapping[str, Any], image_size: int) -> tuple[ImageSource, dict[str, Any]]:
-    """Open the faces that `config.data` names.
+def open_source(
+    data: DataSettings, networks: Mapping[str, str], image_size: int
+) -> tuple[ImageSource, dict[str, Any]]:
+    """Open the faces that a config names.
 
     Args:
       data: `source`, a key of `SOURCES`, and what that source reads besides.
+      networks: role -> network file, of the same config.
       image_size: side in pixels that the inversion encoder takes.
 
     Returns:
       The source and JSON-able facts that determine its faces.
 
     Raises:
-      DataError: for another `source`, or faces that the source cannot give.
+      DataError: for faces that the source cannot give.
     """
-    if data["source"] not in SOURCES:
-        raise DataError(
-            f"config.data.source must be {' or '.join(map(repr, SOURCES))}, got {data['source']!r}"
-        )
-    return imported(SOURCES[data["source"]])(data, image_size)
+    return imported(SOURCES[data.source])(data, networks, image_size)

@@ -8,10 +8,11 @@ import numpy as np
 
 from sdflow_jax.evaluation.errors import EvaluationError
 from sdflow_jax.evaluation.judges import Verdict
-from sdflow_jax.evaluation.world import World, faces_of
+from sdflow_jax.evaluation.world import World
 from sdflow_jax.images.batching import pad_batch
 from sdflow_jax.images.pixels import to_signed
 from sdflow_jax.methods.method import EditingMethod
+from sdflow_jax.models.synthesis import faces_of
 
 
 class SourceFaces(NamedTuple):

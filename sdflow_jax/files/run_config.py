@@ -8,12 +8,25 @@ from typing import Any
 
 from sdflow_jax.files import networks
 from sdflow_jax.files.atomic import write_json
+from sdflow_jax.files.config_groups import ConfigError
 from sdflow_jax.files.roles import ROLES, TRAINING_ROLES
 
 CONFIG_FILE = "config.json"
 
 # Top-level keys that configs may leave out, as those did which are older than the keys.
 DEFAULTS = {"method": "sdflow", "semantic_variables": "encoder"}
+
+# Keys that configs once had, with the value that all runs now have. They exist in the library, for the
+# comparison with the original code.
+_RETIRED = {
+    "losses": {
+        "resize": "antialias",
+        "clamp": True,
+        "statistics_between_passes": False,
+        "reference_nll_constant": False,
+    },
+    "solver": {"error_norm": "max_rms"},
+}
 
 # What a run may change between being stopped and being resumed: nothing that the course of training
 # depends on.
@@ -28,13 +41,12 @@ _FREE = {
 }
 
 
-class ConfigError(ValueError):
-    """A config asks for something impossible; every line of the message names one mistake."""
-
-
 def to_json(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The config as plain JSON values, with the paths of its files made absolute."""
-    plain = {**DEFAULTS, **json.loads(json.dumps(config, default=dict))}
+    """The config as plain JSON values, with the paths of its files made absolute.
+
+    Keys that configs no longer have are dropped, as by `load_config`.
+    """
+    plain = _brought_up(json.loads(json.dumps(config, default=dict)))
     for role, path in plain["networks"].items():
         if path and pathlib.Path(path).exists():
             plain["networks"][role] = str(pathlib.Path(path).absolute())
@@ -62,15 +74,33 @@ def save_config(workdir: str | os.PathLike[str], config: Mapping[str, Any]) -> N
 def load_config(workdir: str | os.PathLike[str]) -> dict[str, Any]:
     """Read the config of a run.
 
+    Keys that configs no longer have are dropped where they say what all runs now do, and kept
+    otherwise: such a run can be edited with and evaluated, but not continued.
+
     Raises:
       FileNotFoundError: if the directory holds no run.
+      ConfigError: if the file is damaged.
     """
     path = pathlib.Path(workdir) / CONFIG_FILE
     if not path.exists():
         raise FileNotFoundError(
             f"{path}: no such file; {workdir} must be the --workdir of a training run"
         )
-    return {**DEFAULTS, **json.loads(path.read_text())}
+    try:
+        return _brought_up(json.loads(path.read_text()))
+    except ValueError as error:
+        raise ConfigError(f"{path}: not a config of a run ({error})") from error
+
+
+def _brought_up(config: Mapping[str, Any]) -> dict[str, Any]:
+    """A config as it would be written today: with the keys that it is too old to have, and without
+    those that say what has long been the only way.
+    """
+    found = {**DEFAULTS, **config}
+    for group in _RETIRED.keys() & found.keys():
+        retired = _RETIRED[group].items()
+        found[group] = {key: x for key, x in found[group].items() if (key, x) not in retired}
+    return found
 
 
 def check_contents(config: Mapping[str, Any], roles: Sequence[str] = TRAINING_ROLES) -> None:
@@ -113,9 +143,14 @@ def check_resumable(old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
       NetworkFileError: if a network file of `new` is missing.
     """
     before, after = _flatten(_binding(old)), _flatten(_binding(new))
+    gone = {f"{group}.{key}" for group, keys in _RETIRED.items() for key in keys}
     changed = [
+        f"config.{key} was {before[key]!r}, which training no longer offers"
+        for key in sorted(gone & before.keys())
+    ]
+    changed += [
         f"config.{key} was {before.get(key)!r} and is now {after.get(key)!r}"
-        for key in sorted(before.keys() | after.keys())
+        for key in sorted((before.keys() | after.keys()) - gone)
         if before.get(key) != after.get(key)
     ]
     changed += _content_complaints(new["networks"], old.get("network_digests", {}))

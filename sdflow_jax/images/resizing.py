@@ -1,6 +1,7 @@
 """Images at the size that a network wants."""
 
 import jax
+import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 
@@ -26,3 +27,14 @@ def crop_and_resize(
     return jax.image.resize(
         images, (images.shape[0], size, size, images.shape[3]), "linear", antialias=True
     )
+
+
+def take_nearest(images: Float[Array, "b h w c"], size: int) -> Float[Array, "b size size c"]:
+    """Reduce square images by taking pixel floor(i h / size), as PyTorch's "nearest" does.
+
+    `jax.image.resize` would take the pixel nearest to the centre. Only for comparisons: what lies
+    between the pixels is lost.
+    """
+    height, width = images.shape[1:3]
+    rows, columns = (jnp.arange(size) * side // size for side in (height, width))
+    return images[:, rows][:, :, columns]

@@ -1,5 +1,6 @@
 """What a method offers: a way to edit faces, and the room that checks, trains and loads it."""
 
+import dataclasses
 import os
 import pathlib
 from collections.abc import Mapping
@@ -7,6 +8,8 @@ from typing import Any, Protocol, runtime_checkable
 
 from jaxtyping import Array, Float
 
+from sdflow_jax.data.settings import DataSettings
+from sdflow_jax.files.config_groups import Group
 from sdflow_jax.training.interrupts import Interrupts
 
 
@@ -63,6 +66,31 @@ class SamplingMethod(EditingMethod, Protocol):
     code_dim: int
 
 
+@dataclasses.dataclass(frozen=True)
+class RunSettings:
+    """What a config says, for whatever method.
+
+    Attributes:
+      method: a key of `METHODS`.
+      seed: of weights, batches and draws.
+      attributes: names of the semantic variables, in the order of their columns.
+      networks: role -> network file; empty for a role that nobody plays.
+      data: the faces.
+      matmul_precision: of float32 products, "default" or "float32".
+      compilation_cache: directory of compiled programs; empty for none.
+      own: what the method's `read` has returned; None where it was not asked.
+    """
+
+    method: str
+    seed: int
+    attributes: tuple[str, ...]
+    networks: Mapping[str, str]
+    data: DataSettings
+    matmul_precision: str
+    compilation_cache: str
+    own: Any
+
+
 class Method(Protocol):
     """A method's room: everything that the rest of the package asks of it.
 
@@ -77,13 +105,13 @@ class Method(Protocol):
     networks: Mapping[str, str]
     exports: tuple[str, ...]
 
-    def check(self, config: Mapping[str, Any]) -> list[str]:
-        """One line for every mistake in what this method alone reads of a config."""
+    def read(self, config: Group) -> Any:
+        """The settings that this method alone reads of a config; their mistakes are the group's."""
         ...
 
     def train(
         self,
-        config: Mapping[str, Any],
+        settings: RunSettings,
         workdir: pathlib.Path,
         dataset: pathlib.Path,
         interrupts: Interrupts,
@@ -91,7 +119,7 @@ class Method(Protocol):
         """Train from the beginning or from the last checkpoint, and export what `load` reads.
 
         Args:
-          config: checked, as by `to_json`.
+          settings: of the run, with this method's own.
           workdir: the run's directory.
           dataset: the prepared faces, as by `prepare_data`.
           interrupts: entered.

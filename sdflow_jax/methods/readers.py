@@ -1,7 +1,7 @@
 """What reads the semantic variables off a face: a semantic encoder, or the frozen classifier."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Sequence
 from typing import Any
 
 from flax import nnx
@@ -48,12 +48,21 @@ def load_reader(path: str | os.PathLike[str]) -> tuple[nnx.Module, tuple[str, ..
 
 
 def load_classifier_reader(
-    config: Mapping[str, Any],
+    path: str, attributes: Sequence[str]
 ) -> tuple[ChosenAttributes, dict[str, Any]]:
-    """The frozen classifier as reader of the config's attributes, and its constructor arguments."""
-    path = config["networks"]["classifier"]
+    """The frozen classifier as reader of some of its attributes, and the reader's constructor
+    arguments.
+
+    Args:
+      path: network file of the classifier.
+      attributes: names of the semantic variables.
+
+    Raises:
+      NetworkFileError: if the file is missing or of another kind.
+      ValueError: if the classifier does not know an attribute.
+    """
     metadata = networks.read_metadata(path)
-    columns = attribute_columns(attribute_names(metadata), config["attributes"])
+    columns = attribute_columns(attribute_names(metadata), attributes)
     arguments = {"classifier": metadata["arguments"], "columns": list(columns)}
     reader = nnx.eval_shape(lambda: ChosenAttributes(**arguments, rngs=nnx.Rngs(0)))
     reader.classifier = networks.load_network(path, expected="AttributeClassifier")

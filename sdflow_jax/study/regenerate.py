@@ -22,6 +22,7 @@ from sdflow_jax.files.atomic import write_atomic, write_text
 from sdflow_jax.files.attribute_names import attribute_columns
 from sdflow_jax.files.run_config import load_config
 from sdflow_jax.methods.registry import load_method
+from sdflow_jax.methods.settings import read_shared_settings
 from sdflow_jax.study.areas import Resampled, estimate, resample_all
 from sdflow_jax.study.curves import curves_figure
 from sdflow_jax.study.execution import carry_out, core_seconds_spent
@@ -161,28 +162,27 @@ def _faces(
 ) -> dict[str, Figure]:
     """The faces of each contender's first seed, under the networks of the config as judges."""
     first = by_contender[study.ours][0]
-    config = load_config(first.workdir)
-    dataset = prepare_data(config, first.workdir)
+    run = read_shared_settings(load_config(first.workdir))
+    dataset = prepare_data(run.data, run.networks, first.workdir)
     recipe = face_latents.read_recipe(dataset)
     world = World(
-        networks.load_network(config["networks"]["generator"], expected="Generator"),
+        networks.load_network(run.networks["generator"], expected="Generator"),
         load_judges(
             first.judge_files["evaluation_classifier"],
             first.judge_files["identity_encoder"],
             image_size=recipe["image_size"],
         ),
     )
-    attributes = tuple(config["attributes"])
     measured = outcomes[study.ours][0]
     pictures = faces_figures(
         world,
         {name: load_method(by_contender[name][0].workdir) for name in titles},
         titles,
         face_latents.open_split(dataset, settings.split),
-        [request for request in requests_for(attributes) if request.name in measured],
+        [request for request in requests_for(run.attributes) if request.name in measured],
         {name: outcomes[name][0] for name in titles},
         num_shown=settings.num_shown,
-        prediction_columns=attribute_columns(recipe["attributes"], attributes),
+        prediction_columns=attribute_columns(recipe["attributes"], run.attributes),
     )
     return {
         f"{prefix}_{'all' if '+' in request else request}": figure

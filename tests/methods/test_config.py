@@ -10,7 +10,8 @@ from converters.__main__ import main as converters_main
 from sdflow_jax.files import networks, run_config
 from sdflow_jax.files.config_files import read_config
 from sdflow_jax.files.roles import TRAINING_ROLES
-from sdflow_jax.methods.check import check_config
+from sdflow_jax.flow import SolverSettings
+from sdflow_jax.methods.settings import read_settings, read_shared_settings
 from tests.converters.checkpoint_writer import write_checkpoint
 from tests.filled_networks import filled_arrays
 from tests.tiny_world import build_tiny_world, tiny_config
@@ -34,12 +35,12 @@ def _load(name, *arguments):
 
 def _complaints(config):
     with pytest.raises(run_config.ConfigError) as error:
-        check_config(config)
+        read_settings(run_config.to_json(config))
     return str(error.value).splitlines()
 
 
 def test_good_config_passes(config):
-    check_config(config)
+    read_settings(run_config.to_json(config))
 
 
 @pytest.mark.parametrize(
@@ -72,6 +73,8 @@ def test_good_config_passes(config):
             "config.initial_backbone: expected an AttributeClassifier, .* holds a Generator",
         ),
         ("training", "num_steps", 0, "config.training.num_steps must be at least 1, got 0"),
+        ("training", "matmul_precision", "half", "config.training.matmul_precision must be 'def"),
+        ("optimizer", "b1", 1.0, r"config.optimizer.b1 must be in \[0, 1\), got 1.0"),
         (
             "training",
             "generator_dtype",
@@ -100,7 +103,7 @@ def test_backbone_must_fit_the_semantic_encoder(config):
     (complaint,) = _complaints(config)
     assert complaint.startswith("config.semantic_encoder.width must be 16")
     config.semantic_encoder.width = 16
-    check_config(config)
+    read_settings(run_config.to_json(config))
 
 
 def test_networks_of_two_worlds_are_found_out(config):
@@ -182,7 +185,7 @@ def test_shipped_configs_have_only_the_mistakes_that_a_user_must_mend(name, worl
         config.networks.classifier = str(world / "networks" / "classifier.safetensors")
     for role in ("generator", "inversion_encoder", "evaluation_classifier", "identity_encoder"):
         config.networks[role] = str(world / "networks" / f"{role}.safetensors")
-    check_config(config)
+    read_settings(run_config.to_json(config))
 
 
 COMPARED = {
@@ -200,7 +203,7 @@ def test_configs_of_the_baselines_are_right_and_keep_the_pocket_data(name, world
     assert config.data == pocket.data and config.attributes == pocket.attributes
     for role in config.networks:
         config.networks[role] = str(world / "networks" / f"{role}.safetensors")
-    check_config(config)
+    read_settings(run_config.to_json(config))
 
 
 def test_ablation_adds_a_loss_at_a_time_and_ends_as_the_pocket_config():
@@ -261,6 +264,89 @@ def test_unknown_method_is_refused(config):
     assert _complaints(config) == [
         "config.method must be one of sdflow, interfacegan, latent_transformer, got 'gan'"
     ]
+
+
+@pytest.mark.parametrize(
+    ("group", "key", "value", "message"),
+    [
+        ("losses", "mi", "much", "config.losses.mi must be a weight of at least 0, got 'much'"),
+        ("losses", "mii", 1.0, "config.losses.mii is no setting; the settings are kd, mi"),
+        ("flow", "hidden_sizes", "512-512", "config.flow.hidden_sizes must be a tuple"),
+        ("flow", "end_times", 1.0, "config.flow.end_times is no setting"),
+        (
+            "solver",
+            "rtol",
+            "tight",
+            "config.solver: solver setting rtol must be positive; got 'tight'",
+        ),
+        ("training", "num_steps", 2.5, "config.training.num_steps must be at least 1, got 2.5"),
+        ("data", "limits", {"train": "all"}, "config.data.limits must be split -> number"),
+    ],
+)
+def test_values_of_the_wrong_type_and_unknown_keys_give_one_line(
+    config, group, key, value, message
+):
+    plain = run_config.to_json(config)
+    plain[group][key] = value
+    with pytest.raises(run_config.ConfigError) as error:
+        read_settings(plain)
+    (complaint,) = str(error.value).splitlines()
+    assert re.match(message, complaint), complaint
+
+
+def test_settings_are_typed_and_built_once(config):
+    settings = read_settings(run_config.to_json(config))
+    assert settings.attributes == tuple(config.attributes)
+    assert settings.data.splits["train"] == (0, 40)
+    assert settings.own.solver == SolverSettings.create(config.solver.to_dict())
+    assert settings.own.losses.terms == ("nll", "kd", "mi", "reg")
+    assert settings.own.training.schedule.num_steps == config.training.num_steps
+
+
+RETIRED = {
+    "losses": {
+        "resize": "antialias",
+        "clamp": True,
+        "statistics_between_passes": False,
+        "reference_nll_constant": False,
+    },
+    "solver": {"error_norm": "max_rms"},
+}
+
+
+def _save_with_retired_keys(config, directory, **changed):
+    old = run_config.to_json(config)
+    for group, retired in RETIRED.items():
+        old[group] |= {key: changed.get(key, value) for key, value in retired.items()}
+    (directory / "config.json").write_text(json.dumps(old))
+
+
+def test_runs_older_than_the_reference_preset_go_on(config, tmp_path):
+    _save_with_retired_keys(config, tmp_path)
+    old = run_config.load_config(tmp_path)
+    run_config.check_resumable(old, run_config.to_json(config))
+    read_settings(old)
+    for group, retired in RETIRED.items():  # a config file of that time does as well
+        config[group].update(retired)
+    assert run_config.to_json(config) == run_config.to_json(old)
+
+
+def test_runs_that_copied_the_original_code_can_be_used_but_not_continued(config, tmp_path):
+    _save_with_retired_keys(config, tmp_path, resize="nearest", error_norm="rms")
+    old = run_config.load_config(tmp_path)
+    read_shared_settings(old)
+    with pytest.raises(run_config.ConfigError) as error:
+        run_config.check_resumable(old, run_config.to_json(config))
+    assert str(error.value).splitlines()[1:] == [
+        "config.losses.resize was 'nearest', which training no longer offers",
+        "config.solver.error_norm was 'rms', which training no longer offers",
+    ]
+
+
+def test_damaged_config_of_a_run_is_named(tmp_path):
+    (tmp_path / "config.json").write_text("{")
+    with pytest.raises(run_config.ConfigError, match=r"config.json: not a config of a run"):
+        run_config.load_config(tmp_path)
 
 
 def test_runs_older_than_the_method_key_are_sdflow(config, tmp_path):

@@ -11,8 +11,8 @@ from sdflow_jax.data.prepared import prepare_data
 from sdflow_jax.editor import Editor
 from sdflow_jax.files import networks
 from sdflow_jax.files.run_config import save_config, to_json
-from sdflow_jax.methods.check import check_config
 from sdflow_jax.methods.registry import find_method
+from sdflow_jax.methods.settings import read_settings
 from sdflow_jax.training.interrupts import Interrupts
 from sdflow_jax.training.resumable import has_begun
 from tests.tiny_world import EDITED_ATTRIBUTES, build_tiny_world, tiny_config
@@ -30,16 +30,16 @@ def _config(world, method):
     config.latent_classifier = {"hidden_sizes": (8,), "num_steps": 4}
     config.latent_transformer = {"classification": 1.0, "attribute": 1.0, "reconstruction": 1.0}
     config.training.sample_every = 0
-    check_config(config)
     return config
 
 
 def _train(world, workdir, config):
     plain = to_json(config)
-    save_config(workdir, config)
-    dataset = prepare_data(plain, workdir)
+    settings = read_settings(plain)
+    save_config(workdir, plain)
+    dataset = prepare_data(settings.data, settings.networks, workdir)
     with Interrupts() as interrupts:
-        find_method(config.method).train(plain, workdir, dataset, interrupts)
+        find_method(config.method).train(settings, workdir, dataset, interrupts)
     return dataset
 
 

@@ -1,15 +1,37 @@
 """What InterFaceGAN alone reads of a config."""
 
-from collections.abc import Mapping
-from typing import Any
+import dataclasses
 
-from sdflow_jax.files.complaints import Complaints
+from sdflow_jax.files.config_groups import Group
 
 
-def check(config: Mapping[str, Any]) -> list[str]:
-    """One line for every mistake in the group `interfacegan`."""
-    found, settings = Complaints(config), config["interfacegan"]
-    found.require(0 < settings["extremes"] <= 0.5, "interfacegan.extremes", "in (0, 0.5]")
-    found.require(0 < settings["train_share"] < 1, "interfacegan.train_share", "in (0, 1)")
-    found.require(settings["penalty"] > 0, "interfacegan.penalty", "above 0")
-    return found.lines
+@dataclasses.dataclass(frozen=True)
+class InterFaceGANSettings:
+    """How the boundaries are fitted; the config group `interfacegan`.
+
+    Attributes:
+      extremes: share of the training faces, at either end of the classifier's scores, that take
+        part; at most one half.
+      train_share: share of those that fit the boundary; the rest measures it.
+      penalty: the support vector machine's C.
+      conditional: whether an edit stays at the same distance from the other attributes' boundaries
+        (Shen et al. 2020, equation 5).
+    """
+
+    extremes: float
+    train_share: float
+    penalty: float
+    conditional: bool
+
+    @classmethod
+    def read(cls, config: Group) -> "InterFaceGANSettings":
+        """Read the group of a config."""
+        group = config.group("interfacegan")
+        settings = cls(
+            extremes=group.number("extremes", above=0, below=0.5 + 1e-12, expected="in (0, 0.5]"),
+            train_share=group.number("train_share", above=0, below=1, expected="in (0, 1)"),
+            penalty=group.number("penalty", above=0, expected="above 0"),
+            conditional=group.flag("conditional"),
+        )
+        group.complain_of_unread()
+        return settings

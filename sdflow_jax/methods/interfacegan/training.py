@@ -5,8 +5,7 @@ an attribute. There is nothing to resume: it takes seconds.
 """
 
 import pathlib
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
@@ -28,13 +27,15 @@ from sdflow_jax.methods.interfacegan.boundary import (
     split_extremes,
 )
 from sdflow_jax.methods.interfacegan.directions import AttributeDirections
+from sdflow_jax.methods.interfacegan.settings import InterFaceGANSettings
 from sdflow_jax.methods.latent_editing import LatentEditing, export_editing
+from sdflow_jax.methods.method import RunSettings
 from sdflow_jax.methods.readers import load_classifier_reader
 from sdflow_jax.training.interrupts import Interrupts
 
 
 def train(
-    config: Mapping[str, Any], workdir: pathlib.Path, dataset: pathlib.Path, interrupts: Interrupts
+    settings: RunSettings, workdir: pathlib.Path, dataset: pathlib.Path, interrupts: Interrupts
 ) -> None:
     """Fit the boundaries on the training split and write `workdir/interfacegan`.
 
@@ -44,12 +45,12 @@ def train(
     del interrupts  # a signal ends the program at once; nothing is lost
     if jax.process_index() != 0:
         return
+    own: InterFaceGANSettings = settings.own
     latents = read_training_latents(dataset)
     boundaries, separations, report = fit_boundaries(
-        latents, config["attributes"], config["interfacegan"], seed=config["seed"]
+        latents, settings.attributes, own, seed=settings.seed
     )
-    conditional = config["interfacegan"]["conditional"]
-    directions = unit_directions(boundaries, separations, conditional=conditional)
+    directions = unit_directions(boundaries, separations, conditional=own.conditional)
     # One step for all styles, as upstream moves a code of W+.
     num_styles = latents.w_plus.shape[1]
     directions = np.repeat(directions[:, None], num_styles, axis=1)
@@ -58,11 +59,11 @@ def train(
     )
     mover = AttributeDirections(**mover_arguments, rngs=nnx.Rngs(0))
     mover.directions.set_value(jnp.asarray(directions))
-    reader, arguments = load_classifier_reader(config)
+    reader, arguments = load_classifier_reader(settings.networks["classifier"], settings.attributes)
     image_size = face_latents.read_recipe(dataset)["image_size"]
-    editing = LatentEditing(mover, reader, attributes=config["attributes"], image_size=image_size)
+    editing = LatentEditing(mover, reader, attributes=settings.attributes, image_size=image_size)
     directory = workdir / "interfacegan"
-    for name, boundary in zip(config["attributes"], boundaries, strict=True):
+    for name, boundary in zip(settings.attributes, boundaries, strict=True):
         save_boundary(directory / f"boundary_{name}.safetensors", boundary)
     write_json(directory / "boundaries.json", report)
     export_editing(
@@ -84,7 +85,11 @@ def train(
 
 
 def fit_boundaries(
-    latents: TrainingLatents, attributes: Sequence[str], settings: Mapping[str, Any], *, seed: int
+    latents: TrainingLatents,
+    attributes: Sequence[str],
+    settings: InterFaceGANSettings,
+    *,
+    seed: int,
 ) -> tuple[list[Boundary], list[float], dict[str, dict[str, float | None]]]:
     """Fit one boundary for each attribute, in W: between the means of the faces' styles.
 
@@ -94,8 +99,7 @@ def fit_boundaries(
     Args:
       latents: the training faces.
       attributes: the attributes to separate.
-      settings: `extremes`, the share of the faces on either side that take part; `train_share` of
-        those, the rest measures the accuracy; `penalty` of the support vector machine.
+      settings: how they are fitted.
       seed: of the choice among the extremes.
 
     Returns:
@@ -109,10 +113,10 @@ def fit_boundaries(
         split = split_extremes(
             latents.predictions[:, column],
             np.random.default_rng(seed),
-            chosen=float(settings["extremes"]),
-            train_share=settings["train_share"],
+            chosen=float(settings.extremes),
+            train_share=settings.train_share,
         )
-        boundary = fit_boundary(means, split, penalty=settings["penalty"])
+        boundary = fit_boundary(means, split, penalty=settings.penalty)
         separation = _separation(boundary, means, latents.predictions[:, column], split)
         correct, count = count_correct(boundary, means, split.validation), len(split.validation[0])
         report[latents.attributes[column]] = {

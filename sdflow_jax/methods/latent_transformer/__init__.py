@@ -5,7 +5,9 @@ import pathlib
 from collections.abc import Mapping
 from typing import Any
 
+from sdflow_jax.files.config_groups import Group
 from sdflow_jax.methods.latent_editing import EXPORTS, LatentEditing
+from sdflow_jax.methods.method import RunSettings
 from sdflow_jax.training.interrupts import Interrupts
 
 NAME = "latent_transformer"
@@ -23,22 +25,22 @@ class LatentTransformerMethod:
     }
     exports = EXPORTS
 
-    def check(self, config: Mapping[str, Any]) -> list[str]:
-        from sdflow_jax.methods.latent_transformer.settings import check
+    def read(self, config: Group) -> Any:
+        # Late, as below: an editor needs neither losses nor data sets nor checkpoints.
+        from sdflow_jax.methods.latent_transformer.settings import LatentTransformerSettings
 
-        return check(config)
+        return LatentTransformerSettings.read(config)
 
     def train(
         self,
-        config: Mapping[str, Any],
+        settings: RunSettings,
         workdir: pathlib.Path,
         dataset: pathlib.Path,
         interrupts: Interrupts,
     ) -> None:
-        # Late: it brings in data sets and checkpoints, which an editor does not need.
         from sdflow_jax.methods.latent_transformer.training import train
 
-        train(config, workdir, dataset, interrupts)
+        train(settings, workdir, dataset, interrupts)
 
     def load(self, workdir: str | os.PathLike[str]) -> LatentEditing:
         return LatentEditing.from_workdir(workdir, NAME, mover="AttributeTransformers")

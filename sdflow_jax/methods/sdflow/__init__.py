@@ -7,6 +7,8 @@ import pathlib
 from collections.abc import Mapping
 from typing import Any
 
+from sdflow_jax.files.config_groups import Group
+from sdflow_jax.methods.method import RunSettings
 from sdflow_jax.methods.sdflow.editing import FlowEditing
 from sdflow_jax.training.interrupts import Interrupts
 
@@ -17,22 +19,22 @@ class SDFlow:
     networks: Mapping[str, str] = {}  # the flow and the semantic encoder stand for themselves
     exports = ("flow", "semantic_encoder")
 
-    def check(self, config: Mapping[str, Any]) -> list[str]:
-        from sdflow_jax.methods.sdflow.settings import check
+    def read(self, config: Group) -> Any:
+        # Late, as below: an editor needs neither losses nor data sets nor checkpoints.
+        from sdflow_jax.methods.sdflow.settings import SDFlowSettings
 
-        return check(config)
+        return SDFlowSettings.read(config)
 
     def train(
         self,
-        config: Mapping[str, Any],
+        settings: RunSettings,
         workdir: pathlib.Path,
         dataset: pathlib.Path,
         interrupts: Interrupts,
     ) -> None:
-        # Late: it brings in data sets and checkpoints, which an editor does not need.
         from sdflow_jax.methods.sdflow.training import train
 
-        train(config, workdir, dataset, interrupts)
+        train(settings, workdir, dataset, interrupts)
 
     def load(self, workdir: str | os.PathLike[str]) -> FlowEditing:
         return FlowEditing.from_workdir(workdir)

@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 
 from sdflow_jax.files import networks
 from sdflow_jax.flow.conditional_flow import ConditionalFlow
+from sdflow_jax.methods.sdflow.settings import SDFlowSettings
 from sdflow_jax.models.semantic_encoder import SemanticEncoder
 from sdflow_jax.training.optimizer import build_optimizer
-
-Config = Mapping[str, Any]
+from sdflow_jax.training.settings import OptimizerSettings
 
 
 class TrainedNetworks(nnx.Module):
@@ -30,18 +30,18 @@ class TrainedNetworks(nnx.Module):
         self.semantic_encoder = semantic_encoder
 
 
-def network_arguments(config: Config, style_dim: int) -> dict[str, dict[str, Any]]:
+def network_arguments(
+    settings: SDFlowSettings, *, num_attributes: int, style_dim: int
+) -> dict[str, dict[str, Any]]:
     """Constructor arguments of the trained networks, JSON-able; without "semantic_encoder" where
     the frozen classifier gives the semantic variables.
     """
-    num_attributes = len(config["attributes"])
-    flow = {"dim": style_dim, "num_conditions": num_attributes, "solver": dict(config["solver"])}
-    encoder = {"num_attributes": num_attributes}
-    for arguments, group in ((flow, config["flow"]), (encoder, config["semantic_encoder"])):
-        arguments |= {key: list(x) if isinstance(x, tuple) else x for key, x in group.items()}
-    if config["semantic_variables"] == "classifier":
-        return {"flow": flow}
-    return {"flow": flow, "semantic_encoder": encoder}
+    flow = {"dim": style_dim, "num_conditions": num_attributes, **settings.flow}
+    arguments = {"flow": {**flow, "solver": settings.solver.to_dict()}}
+    if settings.semantic_encoder is not None:
+        encoder = {"num_attributes": num_attributes, **settings.semantic_encoder}
+        arguments["semantic_encoder"] = encoder
+    return arguments
 
 
 def load_backbone(path: str) -> dict[str, NDArray]:
@@ -75,14 +75,16 @@ def build_networks(
     return TrainedNetworks(ConditionalFlow(**arguments["flow"], rngs=rngs), encoder)
 
 
-def build_sdflow_optimizer(optimizer: Config) -> optax.GradientTransformation:
+def build_sdflow_optimizer(
+    optimizer: OptimizerSettings, *, backbone_rate: float
+) -> optax.GradientTransformation:
     """The update rule of the config, in which updates of the semantic encoder's residual network are
     scaled by `backbone_rate`.
 
     A residual network that starts as a trained classifier's has less to learn than the flow, and if
     it learned as fast, the two would come to agree on edits that nobody else recognises.
     """
-    scale = optax.scale(optimizer["backbone_rate"])
+    scale = optax.scale(backbone_rate)
     return build_optimizer(optimizer, optax.masked(scale, _of_backbone))
 
 

@@ -1,102 +1,158 @@
-"""What SDFlow reads of a config: flow, semantic encoder, solver and losses."""
+"""What SDFlow reads of a config: flow, semantic encoder, solver, losses and training."""
 
+import dataclasses
+import inspect
 from collections.abc import Mapping
 from typing import Any
 
 from sdflow_jax.files import networks
-from sdflow_jax.files.complaints import Complaints
+from sdflow_jax.files.config_groups import Group
 from sdflow_jax.flow.solve import SolverSettings
 from sdflow_jax.losses import TERMS, LossSettings
+from sdflow_jax.models.attribute_classifier import AttributeClassifier
 from sdflow_jax.models.resnet import LAYOUTS
-from sdflow_jax.training.settings import check_training
+from sdflow_jax.training.settings import TrainingSettings
 
-# What a residual network is made of, and the defaults of `SemanticEncoder` and `AttributeClassifier`.
-_BACKBONE = {"depth": 34, "width": 64, "stem_pool": True}
+# What a residual network is made of: arguments of `SemanticEncoder` and `AttributeClassifier`.
+_BACKBONE = ("depth", "width", "stem_pool")
 
 
-def check(config: Mapping[str, Any]) -> list[str]:
-    """One line for every mistake in what SDFlow reads of a config."""
-    found = Complaints(config)
-    check_training(found, config)
-    losses = config["losses"]
-    for name in TERMS:
-        found.require(losses[name] >= 0, f"losses.{name}", "a weight of at least 0")
-    if all(losses[name] == 0 for name in TERMS):
-        found.lines.append(f"one of config.losses.{', '.join(TERMS)} must be above 0, all are 0")
-    found.require(
-        config["training"]["generator_dtype"] in ("float32", "bfloat16"),
-        "training.generator_dtype",
-        "'float32' or 'bfloat16'",
-    )
-    _check_sizes(found, config)
-    try:
-        SolverSettings.create(config["solver"])
-    except ValueError as error:
-        found.lines.append(f"config.solver: {error}")
-    settings = {name: value for name, value in losses.items() if name not in TERMS}
-    active = tuple(name for name in TERMS if losses[name] > 0)
-    try:
-        LossSettings(
-            terms=active or TERMS[:1],
-            semantic_variables=config.get("semantic_variables", "encoder"),
-            **settings,
+@dataclasses.dataclass(frozen=True)
+class SDFlowSettings:
+    """How SDFlow is trained.
+
+    Attributes:
+      training: schedule and update rule.
+      backbone_rate: share of the learning rate for the semantic encoder's residual network; 0
+        freezes it.
+      flow: constructor arguments of the `ConditionalFlow`, but for its sizes that follow from the
+        data, and its solver.
+      solver: how its differential equation is solved.
+      semantic_encoder: constructor arguments of the `SemanticEncoder`; None where the frozen
+        classifier gives the semantic variables.
+      initial_backbone: network file of an attribute classifier from whose residual network the
+        semantic encoder's starts; empty for random weights.
+      weights: of the losses that count.
+      losses: what they compute.
+    """
+
+    training: TrainingSettings
+    backbone_rate: float
+    flow: Mapping[str, Any]
+    solver: SolverSettings
+    semantic_encoder: Mapping[str, Any] | None
+    initial_backbone: str
+    weights: Mapping[str, float]
+    losses: LossSettings
+
+    @classmethod
+    def read(cls, config: Group) -> "SDFlowSettings":
+        """Read all that SDFlow needs of a config."""
+        source = config.choice("semantic_variables", ("encoder", "classifier"))
+        encoder, backbone = None, ""
+        if source == "encoder":
+            encoder = _read_encoder(config.group("semantic_encoder"))
+            if "initial_backbone" in config:  # which runs that are older than the key lack
+                backbone = config.text("initial_backbone")
+            _check_backbone(config, backbone, encoder)
+        weights, losses = _read_losses(config, source or "encoder")
+        return cls(
+            training=TrainingSettings.read(config),
+            backbone_rate=config.group("optimizer").number(
+                "backbone_rate",
+                least=0,
+                expected="at least 0 (0 freezes the encoder's residual network)",
+            ),
+            flow=_read_flow(config.group("flow")),
+            solver=_read_solver(config.group("solver")),
+            semantic_encoder=encoder,
+            initial_backbone=backbone,
+            weights=weights,
+            losses=losses,
         )
+
+
+def _read_flow(group: Group) -> dict[str, Any]:
+    arguments: dict[str, Any] = {
+        "hidden_sizes": list(group.wholes("hidden_sizes")),
+        "num_blocks": group.whole("num_blocks", least=1),
+    }
+    if "end_time" in group:
+        arguments["end_time"] = group.number("end_time", above=0, expected="above 0")
+    if "learn_end_time" in group:
+        arguments["learn_end_time"] = group.flag("learn_end_time")
+    group.complain_of_unread()
+    return arguments
+
+
+def _read_solver(group: Group) -> SolverSettings | None:
+    try:
+        return SolverSettings.create(group.values())
     except ValueError as error:
-        found.lines.append(f"config.losses: {error}")
-    return found.lines + _check_backbone(config)
+        group.complaints.append(f"{group.name}: {error}")
+        return None
 
 
-def _check_sizes(found: Complaints, config: Mapping[str, Any]) -> None:
-    flow, encoder = config["flow"], config["semantic_encoder"]
-    for group, sizes in (("flow", flow), ("semantic_encoder", encoder)):
-        found.require(
-            all(isinstance(size, int) and size >= 1 for size in sizes["hidden_sizes"]),
-            f"{group}.hidden_sizes",
-            "a tuple of whole numbers above 0",
-        )
-    found.require(flow["num_blocks"] >= 1, "flow.num_blocks", "at least 1")
-    found.require(
-        encoder["depth"] in LAYOUTS,
-        "semantic_encoder.depth",
-        f"one of {', '.join(map(str, LAYOUTS))}",
-    )
-    found.require(encoder["width"] >= 1, "semantic_encoder.width", "at least 1")
+def _read_encoder(group: Group) -> dict[str, Any]:
+    arguments = {
+        "depth": group.choice("depth", LAYOUTS),
+        "width": group.whole("width", least=1),
+        "stem_pool": group.flag("stem_pool"),
+        "hidden_sizes": list(group.wholes("hidden_sizes")),
+    }
+    group.complain_of_unread()
+    return arguments
 
 
-def _check_backbone(config: Mapping[str, Any]) -> list[str]:
+def _check_backbone(config: Group, path: str, encoder: Mapping[str, Any]) -> None:
     """Whether the semantic encoder can start from the residual network that it is told to."""
-    path = config.get("initial_backbone", "")
-    if not path or config.get("semantic_variables", "encoder") != "encoder":
-        return []
+    if not path:
+        return
     try:
         metadata = networks.read_metadata(path)
     except networks.NetworkFileError as error:
-        return [f"config.initial_backbone: {error}"]
+        config.complaints.append(f"{config.name}.initial_backbone: {error}")
+        return
     if metadata["network"] != "AttributeClassifier":
-        return [
-            "config.initial_backbone: expected an AttributeClassifier,"
+        config.complaints.append(
+            f"{config.name}.initial_backbone: expected an AttributeClassifier,"
             f" {path} holds a {metadata['network']}"
-        ]
-    # Both classes have the same names and defaults for these.
-    found = {key: metadata["arguments"].get(key, x) for key, x in _BACKBONE.items()}
-    wanted = {key: config["semantic_encoder"].get(key, x) for key, x in _BACKBONE.items()}
-    return [
-        f"config.semantic_encoder.{key} must be {found[key]!r}, as in config.initial_backbone"
-        f" ({path}), got {wanted[key]!r}"
-        for key in _BACKBONE
-        if found[key] != wanted[key]
-    ]
+        )
+        return
+    defaults = inspect.signature(AttributeClassifier.__init__).parameters
+    for key in _BACKBONE:
+        found = metadata["arguments"].get(key, defaults[key].default)
+        if encoder[key] not in (None, found):  # what is None has its complaint already
+            config.complaints.append(
+                f"{config.name}.semantic_encoder.{key} must be {found!r}, as in"
+                f" config.initial_backbone ({path}), got {encoder[key]!r}"
+            )
 
 
-def loss_settings(config: Mapping[str, Any]) -> tuple[dict[str, float], LossSettings]:
+def _read_losses(config: Group, source: str) -> tuple[dict[str, float], LossSettings | None]:
     """Weights of the terms that count, and what the losses compute."""
-    losses = dict(config["losses"])
-    weights = {name: losses.pop(name) for name in TERMS}
-    active = {name: weight for name, weight in weights.items() if weight > 0}
-    dtype = config["training"]["generator_dtype"]
-    return active, LossSettings(
-        terms=tuple(active),
-        semantic_variables=config["semantic_variables"],
-        generator_dtype=dtype,
-        **losses,
-    )
+    group = config.group("losses")
+    weights = {
+        name: group.number(name, least=0, expected="a weight of at least 0") for name in TERMS
+    }
+    active = {name: weight for name, weight in weights.items() if weight}
+    if not active and None not in weights.values():
+        group.complaints.append(
+            f"one of {group.name}.{', '.join(TERMS)} must be above 0, all are 0"
+        )
+    resample, noise = (group.anything(name) for name in ("resample", "noise"))
+    dtype = config.group("training").choice("generator_dtype", ("float32", "bfloat16"))
+    group.complain_of_unread()
+    if None in (resample, noise, dtype) or not active:
+        return active, None
+    try:
+        return active, LossSettings(
+            terms=tuple(active),
+            semantic_variables=source,
+            generator_dtype=dtype,
+            resample=resample,
+            noise=noise,
+        )
+    except ValueError as error:
+        group.complaints.append(f"{group.name}: {error}")
+        return active, None

@@ -10,6 +10,7 @@ import jax
 from sdflow_jax.data import face_latents, prepared
 from sdflow_jax.files import networks
 from sdflow_jax.files.attribute_names import attribute_columns
+from sdflow_jax.methods.method import RunSettings
 from sdflow_jax.methods.readers import load_classifier_reader
 from sdflow_jax.methods.sample_pictures import make_drawing
 from sdflow_jax.methods.sdflow.editing import FlowEditing
@@ -20,50 +21,57 @@ from sdflow_jax.methods.sdflow.networks import (
     load_backbone,
     network_arguments,
 )
-from sdflow_jax.methods.sdflow.settings import loss_settings
+from sdflow_jax.methods.sdflow.settings import SDFlowSettings
+from sdflow_jax.methods.sdflow.step import REQUIREMENTS, make_sdflow_step
 from sdflow_jax.training.interrupts import Interrupts
+from sdflow_jax.training.loop import Pictures
 from sdflow_jax.training.resumable import train_resumably
 from sdflow_jax.training.sharding import DataParallel
 from sdflow_jax.training.state import create_state, evaluation_networks
-from sdflow_jax.training.step import make_train_step
 
 
 def train(
-    config: Mapping[str, Any], workdir: pathlib.Path, dataset: pathlib.Path, interrupts: Interrupts
+    settings: RunSettings, workdir: pathlib.Path, dataset: pathlib.Path, interrupts: Interrupts
 ) -> None:
     """Train the flow, and the semantic encoder unless the frozen classifier stands in for it."""
-    training, attributes = config["training"], tuple(config["attributes"])
+    own: SDFlowSettings = settings.own
+    training, optimizer, attributes = own.training, own.training.optimizer, settings.attributes
     recipe = face_latents.read_recipe(dataset)
-    devices = DataParallel(training["batch_size"])
+    devices = DataParallel(training.batch_size)
     columns = attribute_columns(recipe["attributes"], attributes)
-    batches, data = prepared.open_batches(config, dataset, columns)
-
-    generator = networks.load_network(config["networks"]["generator"], expected="Generator")
-    arguments = network_arguments(config, generator.style_dim)
-    classifier, backbone = None, None
-    if config["semantic_variables"] == "classifier":
-        classifier, arguments_of_classifier = load_classifier_reader(config)
-    elif config["initial_backbone"]:
-        backbone = load_backbone(config["initial_backbone"])
-    weights, settings = loss_settings(config)
-    average_decay = config["optimizer"]["ema_decay"]
-    graphs, state = create_state(
-        functools.partial(build_networks, arguments, config["seed"], backbone),
-        build_sdflow_optimizer(config["optimizer"]),
-        seed=config["seed"],
-        keeps_average=average_decay > 0,
+    batches, data = prepared.open_batches(
+        dataset,
+        columns,
+        batch_size=training.batch_size,
+        seed=settings.seed,
+        data=settings.data,
     )
-    train_step = make_train_step(
+
+    generator = networks.load_network(settings.networks["generator"], expected="Generator")
+    arguments = network_arguments(
+        own, num_attributes=len(attributes), style_dim=generator.style_dim
+    )
+    classifier, backbone = None, None
+    if own.semantic_encoder is None:
+        classifier, classifier_arguments = load_classifier_reader(
+            settings.networks["classifier"], attributes
+        )
+    elif own.initial_backbone:
+        backbone = load_backbone(own.initial_backbone)
+    graphs, state = create_state(
+        functools.partial(build_networks, arguments, settings.seed, backbone),
+        build_sdflow_optimizer(optimizer, backbone_rate=own.backbone_rate),
+        seed=settings.seed,
+        keeps_average=optimizer.ema_decay > 0,
+    )
+    train_step = make_sdflow_step(
         graphs,
         generator,
         classifier,
-        weights=weights,
-        settings=settings,
-        average_decay=average_decay,
+        weights=own.weights,
+        settings=own.losses,
+        average_decay=optimizer.ema_decay,
         sharding=devices.replicated,
-    )
-    draw = make_drawing(
-        generator, *prepared.held_out_faces(dataset, training["num_sample_faces"]), attributes
     )
 
     def trained_networks(state) -> TrainedNetworks:
@@ -81,27 +89,34 @@ def train(
             image_size=recipe["image_size"],
         )
 
+    pictures = None
+    if training.sample_every:
+        shown = prepared.held_out_faces(dataset, training.num_sample_faces)
+        draw = make_drawing(generator, *shown, attributes)
+        pictures = Pictures(training.sample_every, lambda state: draw(editing(state)))
     state, is_done = train_resumably(
         devices.replicate(state),
         batches,
         train_step,
         directory=workdir,
-        training=training,
+        schedule=training.schedule,
         data=data,
         devices=devices,
         interrupts=interrupts,
-        draw=lambda state: draw(editing(state)),
+        pictures=pictures,
+        requirements=REQUIREMENTS,
+        shown=("loss", *own.weights, "evaluations_forward", "evaluations_inverse"),
     )
     if is_done and jax.process_index() == 0:
         if classifier is not None:
-            arguments["semantic_encoder"] = arguments_of_classifier
+            arguments["semantic_encoder"] = classifier_arguments
         directory = export_networks(
             workdir,
             trained_networks(state),
             arguments,
             attributes=attributes,
             image_size=recipe["image_size"],
-            step=training["num_steps"],
+            step=training.schedule.num_steps,
         )
         print(f"the trained networks are in {directory}")
 

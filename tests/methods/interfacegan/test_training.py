@@ -1,3 +1,4 @@
+import dataclasses
 import json
 
 import numpy as np
@@ -5,11 +6,12 @@ import pytest
 
 from sdflow_jax.data.training_latents import TrainingLatents
 from sdflow_jax.methods.interfacegan.boundary import Boundary
+from sdflow_jax.methods.interfacegan.settings import InterFaceGANSettings
 from sdflow_jax.methods.interfacegan.training import fit_boundaries, unit_directions
 from tests.data.correlated_latents import correlated_latents
 
 ATTRIBUTES = ("Young", "Male")
-SETTINGS = {"extremes": 0.25, "train_share": 0.8, "penalty": 10.0, "conditional": True}
+SETTINGS = InterFaceGANSettings(extremes=0.25, train_share=0.8, penalty=10.0, conditional=True)
 
 
 @pytest.fixture
@@ -38,7 +40,7 @@ def test_unit_leads_from_those_without_to_those_with_the_attribute(latents, cond
 def test_report_has_nothing_where_there_was_nothing_to_measure(latents):
     undecided = latents._replace(predictions=np.full_like(latents.predictions, 0.5))
     for faces, settings, missing in (
-        (latents, {**SETTINGS, "train_share": 1.0}, {"validation_accuracy"}),
+        (latents, dataclasses.replace(SETTINGS, train_share=1.0), {"validation_accuracy"}),
         (undecided, SETTINGS, {"separation"}),
     ):
         *_, report = fit_boundaries(faces, ("Young",), settings, seed=0)

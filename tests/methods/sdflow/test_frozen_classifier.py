@@ -8,8 +8,8 @@ from flax import nnx
 
 from sdflow_jax.losses import LossSettings
 from sdflow_jax.methods.sdflow.networks import TrainedNetworks
+from sdflow_jax.methods.sdflow.step import make_sdflow_step
 from sdflow_jax.training.state import create_state, evaluation_networks
-from sdflow_jax.training.step import make_train_step
 from tests.methods.sdflow import toy
 
 WEIGHTS = {"nll": 0.5, "reg": 0.7, "mi": 3.0}
@@ -26,7 +26,7 @@ def run():
         seed=0,
         keeps_average=False,
     )
-    step = make_train_step(
+    step = make_sdflow_step(
         graphs,
         generator,
         classifier,
@@ -68,7 +68,7 @@ def test_classifier_reads_the_edited_faces(run):
     settings = LossSettings(terms=("mi",), semantic_variables="classifier")
 
     def step_of(classifier):
-        return make_train_step(
+        return make_sdflow_step(
             graphs, generator, classifier, weights={"mi": 1.0}, settings=settings
         )
 

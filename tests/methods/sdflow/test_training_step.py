@@ -84,7 +84,9 @@ def test_unsolved_equation_is_reported(run):
 
 def test_update_is_the_gradient_of_the_weighted_loss(monkeypatch):
     # All in float64, the images too.
-    monkeypatch.setattr("sdflow_jax.training.step.to_signed", lambda pixels: pixels / 127.5 - 1.0)
+    monkeypatch.setattr(
+        "sdflow_jax.methods.sdflow.step.to_signed", lambda pixels: pixels / 127.5 - 1.0
+    )
     with jax.enable_x64(True):
         # With a single attribute, s_hat is drawn and nothing else. Otherwise it moves with the encoder, but
         # counts as constant in the gradient, which no difference quotient would show.

@@ -9,8 +9,8 @@ from flax import nnx
 from sdflow_jax.flow.conditional_flow import ConditionalFlow
 from sdflow_jax.losses import LossSettings
 from sdflow_jax.methods.sdflow.networks import TrainedNetworks
+from sdflow_jax.methods.sdflow.step import make_sdflow_step
 from sdflow_jax.training.state import create_state
-from sdflow_jax.training.step import make_train_step
 
 SIZE, STYLES, DIM = 4, 2, 3
 WEIGHTS = {"nll": 0.5, "kd": 2.0, "mi": 3.0, "reg": 0.7}
@@ -55,7 +55,7 @@ def toy_run(*, learning_rate=1.0, num_attributes=2, average_decay=0.0, sharding=
         seed=0,
         keeps_average=average_decay > 0,
     )
-    step = make_train_step(
+    step = make_sdflow_step(
         graphs,
         generator,
         weights=WEIGHTS,
