@@ -45,7 +45,7 @@ from sdflow_jax.evaluation.report import table
 from sdflow_jax.files import networks
 from sdflow_jax.files.attribute_names import attribute_columns
 from sdflow_jax.files.networks import NetworkFileError
-from sdflow_jax.files.roles import JUDGING_ROLES, ROLES
+from sdflow_jax.files.roles import JUDGING_ROLES, ROLES, load_role
 from sdflow_jax.files.run_config import ConfigError, check_contents, load_config
 from sdflow_jax.methods.registry import load_method
 from sdflow_jax.methods.settings import read_shared_settings
@@ -118,7 +118,7 @@ def run(
     method = load_method(workdir)
     dataset = prepare_data(data, files, workdir)
     recipe = face_latents.read_recipe(dataset)
-    generator = networks.load_network(files["generator"], expected="Generator")
+    generator = load_role(files, "generator")
     own = load_judges(
         files["evaluation_classifier"], files["identity_encoder"], image_size=recipe["image_size"]
     )

@@ -12,9 +12,9 @@ from benchmarks.timing import Comparison, compare
 from sdflow_jax.data import face_latents
 from sdflow_jax.data.pipeline import training_batches
 from sdflow_jax.data.prepared import prepare_data
-from sdflow_jax.files import networks
 from sdflow_jax.files.attribute_names import attribute_columns
 from sdflow_jax.files.config_files import read_config
+from sdflow_jax.files.roles import load_role
 from sdflow_jax.files.run_config import to_json
 from sdflow_jax.images.pixels import to_signed
 from sdflow_jax.losses import sdflow_losses
@@ -53,7 +53,7 @@ def _comparisons(run: RunSettings, directory: str) -> Iterator[Comparison]:
         num_threads=0,
         prefetch=0,
     )
-    generator = networks.load_network(run.networks["generator"], expected="Generator")
+    generator = load_role(run.networks, "generator")
     arguments = network_arguments(
         run.own, num_attributes=len(run.attributes), style_dim=generator.style_dim
     )

@@ -9,7 +9,7 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float, UInt8
 
-from sdflow_jax.files import networks
+from sdflow_jax.files.roles import load_role
 from sdflow_jax.files.run_config import check_contents, load_config
 from sdflow_jax.images.batching import map_batches
 from sdflow_jax.images.pixels import to_signed
@@ -82,9 +82,8 @@ class Editor:
           NetworkFileError: if the world is unknown or lacks a network.
         """
         method = FlowEditing.load(f"{world}:flow", f"{world}:semantic_encoder")
-        generator = networks.load_network(f"{world}:generator", expected="Generator")
-        encoder = networks.load_network(f"{world}:inversion_encoder", expected="InversionEncoder")
-        return cls(method, generator, encoder, batch_size=batch_size)
+        files = {role: f"{world}:{role}" for role in ("generator", "inversion_encoder")}
+        return cls(method, *(load_role(files, role) for role in files), batch_size=batch_size)
 
     @classmethod
     def from_workdir(cls, workdir: str | os.PathLike[str], *, batch_size: int = 8) -> "Editor":
@@ -101,8 +100,8 @@ class Editor:
         files = config["networks"]
         return cls(
             load_method(workdir),
-            networks.load_network(files["generator"], expected="Generator"),
-            networks.load_network(files["inversion_encoder"], expected="InversionEncoder"),
+            load_role(files, "generator"),
+            load_role(files, "inversion_encoder"),
             batch_size=batch_size,
         )
 

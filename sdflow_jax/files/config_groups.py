@@ -51,13 +51,16 @@ class Group:
         *,
         above: float = -math.inf,
         least: float = -math.inf,
+        most: float = math.inf,
         below: float = math.inf,
         expected: str = "a finite number",
     ) -> float:
-        """A finite number x with above < x, least <= x and x < below; `expected` says so in words."""
+        """A finite number x with above < x, least <= x <= most and x < below; `expected` says so in
+        words.
+        """
         return self._value(
             key,
-            lambda x: _is_number(x) and x > above and x >= least and x < below,
+            lambda x: _is_number(x) and above < x < below and least <= x <= most,
             expected,
         )
 

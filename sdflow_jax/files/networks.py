@@ -9,7 +9,7 @@ import hashlib
 import json
 import os
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, BinaryIO
 
 import jax
@@ -264,12 +264,14 @@ def read_metadata(path: str | os.PathLike[str]) -> dict[str, Any]:
     return metadata
 
 
-def load_network(path: str | os.PathLike[str], *, expected: str | None = None) -> nnx.Module:
+def load_network(
+    path: str | os.PathLike[str], *, expected: str | Sequence[str] | None = None
+) -> nnx.Module:
     """Build the network that a file describes, with the file's weights as float32, in evaluation mode.
 
     Args:
       path: a network file, or `pocket:NAME` for a packaged one.
-      expected: the registry name that the caller needs, if only one will do.
+      expected: the registry name that the caller needs, or those that will do; None for any.
 
     Raises:
       NetworkFileError: if the file is missing, damaged, of another kind, or does not fit its own description.
@@ -277,8 +279,9 @@ def load_network(path: str | os.PathLike[str], *, expected: str | None = None) -
     file = resolve(path)
     metadata = read_metadata(file)
     name = metadata["network"]
-    if expected is not None and name != expected:
-        raise NetworkFileError(f"{file}: expected a {expected}, the file holds a {name}")
+    kinds = [expected] if isinstance(expected, str) else expected or [name]
+    if name not in kinds:
+        raise NetworkFileError(f"{file}: expected a {' or '.join(kinds)}, the file holds a {name}")
     module = build_abstract(name, metadata["arguments"])
     # Abstract leaves are replaced one for one below, so no random initialisation is computed only to be dropped.
     with safe_open(file, framework="numpy") as handle:

@@ -3,6 +3,8 @@
 import pathlib
 from collections.abc import Mapping, Sequence
 
+from flax import nnx
+
 from sdflow_jax.files import networks
 from sdflow_jax.files.attribute_names import attribute_columns, attribute_names
 
@@ -25,6 +27,15 @@ _CHECKPOINTS = {
     "evaluation_classifier": "CLASSIFIER.pth",
     "identity_encoder": "ARCFACE.pth",
 }
+
+
+def load_role(files: Mapping[str, str], role: str) -> nnx.Module:
+    """The network that plays a role of `config.networks`.
+
+    Raises:
+      NetworkFileError: if its file is missing, damaged, or of a kind that cannot.
+    """
+    return networks.load_network(files[role], expected=ROLES[role])
 
 
 def check_roles(files: Mapping[str, str], attributes: Sequence[str]) -> list[str]:

@@ -1,5 +1,6 @@
 """Pictures of how the networks edit a few faces, drawn while they train."""
 
+import pathlib
 from collections.abc import Callable, Sequence
 
 import jax
@@ -8,11 +9,39 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float, UInt8
 
+from sdflow_jax.data.prepared import held_out_faces
 from sdflow_jax.images.grids import labeled_rows
 from sdflow_jax.images.pixels import to_bytes, to_signed
 from sdflow_jax.images.resizing import crop_and_resize
+from sdflow_jax.methods.method import EditingMethod
+from sdflow_jax.training.loop import Pictures
+from sdflow_jax.training.settings import TrainingSettings
+from sdflow_jax.training.state import State
 
 Draw = Callable[[nnx.Module], UInt8[np.ndarray, "h w 3"]]
+
+
+def pictures_of(
+    training: TrainingSettings,
+    dataset: pathlib.Path,
+    generator: nnx.Module,
+    attributes: Sequence[str],
+    editing: Callable[[State], EditingMethod],
+) -> Pictures | None:
+    """Pictures of held-out faces, edited with what a state has learned; None where none are wanted.
+
+    Args:
+      training: how often, and how many faces.
+      dataset: the prepared faces.
+      generator: the frozen generator.
+      attributes: names of the semantic variables.
+      editing: the editing method of a state.
+    """
+    if not training.sample_every:
+        return None
+    faces = held_out_faces(dataset, training.num_sample_faces)
+    draw = make_drawing(generator, *faces, attributes)
+    return Pictures(training.sample_every, lambda state: draw(editing(state)))
 
 
 def make_drawing(

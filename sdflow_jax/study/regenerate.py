@@ -17,9 +17,9 @@ from sdflow_jax.evaluation import World, load_judges, requests_for, results_dire
 from sdflow_jax.evaluation.curves import EditOutcomes
 from sdflow_jax.evaluation.plots import semantic_variables_figure
 from sdflow_jax.evaluation.report import load_outcomes
-from sdflow_jax.files import networks
 from sdflow_jax.files.atomic import write_atomic, write_text
 from sdflow_jax.files.attribute_names import attribute_columns
+from sdflow_jax.files.roles import load_role
 from sdflow_jax.files.run_config import load_config
 from sdflow_jax.methods.registry import load_method
 from sdflow_jax.methods.settings import read_shared_settings
@@ -166,7 +166,7 @@ def _faces(
     dataset = prepare_data(run.data, run.networks, first.workdir)
     recipe = face_latents.read_recipe(dataset)
     world = World(
-        networks.load_network(run.networks["generator"], expected="Generator"),
+        load_role(run.networks, "generator"),
         load_judges(
             first.judge_files["evaluation_classifier"],
             first.judge_files["identity_encoder"],

@@ -28,7 +28,7 @@ class InterFaceGANSettings:
         """Read the group of a config."""
         group = config.group("interfacegan")
         settings = cls(
-            extremes=group.number("extremes", above=0, below=0.5 + 1e-12, expected="in (0, 0.5]"),
+            extremes=group.number("extremes", above=0, most=0.5, expected="in (0, 0.5]"),
             train_share=group.number("train_share", above=0, below=1, expected="in (0, 1)"),
             penalty=group.number("penalty", above=0, expected="above 0"),
             conditional=group.flag("conditional"),

@@ -13,6 +13,7 @@ from sdflow_jax.data import face_latents, prepared
 from sdflow_jax.data.training_latents import correlations, read_training_latents
 from sdflow_jax.files import networks
 from sdflow_jax.files.attribute_names import attribute_columns
+from sdflow_jax.files.roles import load_role
 from sdflow_jax.methods.latent_editing import LatentEditing, export_editing
 from sdflow_jax.methods.latent_transformer.losses import (
     TERMS,
@@ -23,13 +24,12 @@ from sdflow_jax.methods.latent_transformer.networks import AttributeTransformers
 from sdflow_jax.methods.latent_transformer.settings import LatentTransformerSettings
 from sdflow_jax.methods.method import RunSettings
 from sdflow_jax.methods.readers import load_classifier_reader
-from sdflow_jax.methods.sample_pictures import make_drawing
+from sdflow_jax.methods.sample_pictures import pictures_of
 from sdflow_jax.training.interrupts import Interrupts
-from sdflow_jax.training.loop import Pictures
 from sdflow_jax.training.optimizer import build_optimizer
 from sdflow_jax.training.resumable import train_resumably
 from sdflow_jax.training.sharding import DataParallel
-from sdflow_jax.training.state import Graphs, create_state, evaluation_networks
+from sdflow_jax.training.state import Graphs, State, create_state, evaluation_networks
 from sdflow_jax.training.step import Losses, TrainStep, make_train_step
 
 CLASSIFIER_FILE = "latent_classifier.safetensors"
@@ -58,7 +58,7 @@ def train(
     if classifier is None:
         return
 
-    generator = networks.load_network(settings.networks["generator"], expected="Generator")
+    generator = load_role(settings.networks, "generator")
     reader, reader_arguments = load_classifier_reader(
         settings.networks["classifier"], settings.attributes
     )
@@ -74,7 +74,7 @@ def train(
         keeps_average=False,
     )
 
-    def editing(state) -> LatentEditing:
+    def editing(state: State) -> LatentEditing:
         return LatentEditing(
             evaluation_networks(graphs, state),
             reader,
@@ -82,11 +82,6 @@ def train(
             image_size=recipe["image_size"],
         )
 
-    pictures = None
-    if own.training.sample_every:
-        shown = prepared.held_out_faces(dataset, own.training.num_sample_faces)
-        draw = make_drawing(generator, *shown, settings.attributes)
-        pictures = Pictures(own.training.sample_every, lambda state: draw(editing(state)))
     batches, data = prepared.open_batches(
         dataset,
         range(len(recipe["attributes"])),
@@ -103,7 +98,7 @@ def train(
         data=data,
         devices=devices,
         interrupts=interrupts,
-        pictures=pictures,
+        pictures=pictures_of(own.training, dataset, generator, settings.attributes, editing),
         shown=("loss", *TERMS),
         title="transformers",
     )

@@ -1,6 +1,7 @@
 """SDFlow's way to edit (Li et al. 2024; upstream `models/editor.py`)."""
 
 import os
+import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -106,3 +107,30 @@ class FlowEditing(ReadingMethod):
         """W+ latents of base-space latents under semantic variables; NaN if the solve failed."""
         solution = self.flow.inverse(code, semantic_variables, solver=self.solver)
         return jnp.where(solution.success, solution.latents, jnp.nan)
+
+
+def export_editing(
+    workdir: str | os.PathLike[str],
+    editing: FlowEditing,
+    arguments: Mapping[str, Mapping[str, Any]],
+    *,
+    step: int,
+) -> pathlib.Path:
+    """Write what `FlowEditing.from_workdir` reads, below `workdir/sdflow`; return that directory.
+
+    Args:
+      workdir: the run's directory.
+      editing: flow and semantic encoder, whose attributes and image size are kept as notes.
+      arguments: "flow" and "semantic_encoder" -> the constructor arguments of each.
+      step: steps trained, kept as a note.
+    """
+    directory = pathlib.Path(workdir) / "sdflow"
+    notes = {
+        "attributes": ",".join(editing.attributes),
+        "image_size": str(editing.image_size),
+        "step": str(step),
+    }
+    for name in ("flow", "semantic_encoder"):
+        file = directory / f"{name}.safetensors"
+        networks.save_network(file, getattr(editing, name), arguments[name], notes=notes)
+    return directory

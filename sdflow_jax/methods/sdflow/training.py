@@ -2,20 +2,17 @@
 
 import functools
 import pathlib
-from collections.abc import Mapping, Sequence
-from typing import Any
 
 import jax
 
 from sdflow_jax.data import face_latents, prepared
-from sdflow_jax.files import networks
 from sdflow_jax.files.attribute_names import attribute_columns
+from sdflow_jax.files.roles import load_role
 from sdflow_jax.methods.method import RunSettings
 from sdflow_jax.methods.readers import load_classifier_reader
-from sdflow_jax.methods.sample_pictures import make_drawing
-from sdflow_jax.methods.sdflow.editing import FlowEditing
+from sdflow_jax.methods.sample_pictures import pictures_of
+from sdflow_jax.methods.sdflow.editing import FlowEditing, export_editing
 from sdflow_jax.methods.sdflow.networks import (
-    TrainedNetworks,
     build_networks,
     build_sdflow_optimizer,
     load_backbone,
@@ -24,10 +21,9 @@ from sdflow_jax.methods.sdflow.networks import (
 from sdflow_jax.methods.sdflow.settings import SDFlowSettings
 from sdflow_jax.methods.sdflow.step import REQUIREMENTS, make_sdflow_step
 from sdflow_jax.training.interrupts import Interrupts
-from sdflow_jax.training.loop import Pictures
 from sdflow_jax.training.resumable import train_resumably
 from sdflow_jax.training.sharding import DataParallel
-from sdflow_jax.training.state import create_state, evaluation_networks
+from sdflow_jax.training.state import State, create_state, evaluation_networks
 
 
 def train(
@@ -47,7 +43,7 @@ def train(
         data=settings.data,
     )
 
-    generator = networks.load_network(settings.networks["generator"], expected="Generator")
+    generator = load_role(settings.networks, "generator")
     arguments = network_arguments(
         own, num_attributes=len(attributes), style_dim=generator.style_dim
     )
@@ -74,26 +70,15 @@ def train(
         sharding=devices.replicated,
     )
 
-    def trained_networks(state) -> TrainedNetworks:
+    def editing(state: State) -> FlowEditing:
         trained = evaluation_networks(graphs, state)
-        if classifier is None:
-            return trained
-        return TrainedNetworks(trained.flow, classifier)
-
-    def editing(state) -> FlowEditing:
-        trained = trained_networks(state)
         return FlowEditing(
             trained.flow,
-            trained.semantic_encoder,
+            trained.semantic_encoder if classifier is None else classifier,
             attributes=attributes,
             image_size=recipe["image_size"],
         )
 
-    pictures = None
-    if training.sample_every:
-        shown = prepared.held_out_faces(dataset, training.num_sample_faces)
-        draw = make_drawing(generator, *shown, attributes)
-        pictures = Pictures(training.sample_every, lambda state: draw(editing(state)))
     state, is_done = train_resumably(
         devices.replicate(state),
         batches,
@@ -103,49 +88,14 @@ def train(
         data=data,
         devices=devices,
         interrupts=interrupts,
-        pictures=pictures,
+        pictures=pictures_of(training, dataset, generator, attributes, editing),
         requirements=REQUIREMENTS,
         shown=("loss", *own.weights, "evaluations_forward", "evaluations_inverse"),
     )
     if is_done and jax.process_index() == 0:
         if classifier is not None:
             arguments["semantic_encoder"] = classifier_arguments
-        directory = export_networks(
-            workdir,
-            trained_networks(state),
-            arguments,
-            attributes=attributes,
-            image_size=recipe["image_size"],
-            step=training.schedule.num_steps,
+        directory = export_editing(
+            workdir, editing(state), arguments, step=training.schedule.num_steps
         )
         print(f"the trained networks are in {directory}")
-
-
-def export_networks(
-    workdir: pathlib.Path,
-    trained: TrainedNetworks,
-    arguments: Mapping[str, Mapping[str, Any]],
-    *,
-    attributes: Sequence[str],
-    image_size: int,
-    step: int,
-) -> pathlib.Path:
-    """Write `sdflow/flow.safetensors` and `sdflow/semantic_encoder.safetensors` below `workdir`.
-
-    Args:
-      workdir: the run's directory.
-      trained: the networks.
-      arguments: "flow" and "semantic_encoder" -> the arguments that built them.
-      attributes: names of the semantic variables, kept as the note `attributes`.
-      image_size: side of the images that the semantic encoder was trained on, kept as a note.
-      step: steps trained, kept as a note.
-
-    Returns:
-      The directory of the two files.
-    """
-    directory = workdir / "sdflow"
-    notes = {"attributes": ",".join(attributes), "image_size": str(image_size), "step": str(step)}
-    for name in ("flow", "semantic_encoder"):
-        file = directory / f"{name}.safetensors"
-        networks.save_network(file, getattr(trained, name), arguments[name], notes=notes)
-    return directory
