@@ -16,7 +16,7 @@ pocket: $(VENV)/installed
 
 # Train, evaluate and draw everything in docs/results: hours, and continues where it was stopped.
 figures: $(VENV)/installed-pocket-build
-	$(BIN)/python -m sdflow_jax.figures --jobs=$(JOBS)
+	$(BIN)/python -m sdflow_jax.study --jobs=$(JOBS)
 
 test: $(VENV)/installed-dev
 	$(BIN)/python -m pytest

@@ -17,6 +17,7 @@ pocket-build-environment` installs them), and the results go to `WORKDIR/evaluat
 results in `WORKDIR/evaluation_on_CELEBA_HQ/`.
 """
 
+import dataclasses
 import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -24,20 +25,11 @@ from typing import Any
 import jax
 from absl import app, flags, logging
 
-from sdflow_jax import networks
-from sdflow_jax.config import (
-    JUDGING_ROLES,
-    ROLES,
-    ConfigError,
-    check_config,
-    check_contents,
-    load_config,
-)
 from sdflow_jax.data import face_latents
-from sdflow_jax.data.attribute_names import attribute_columns
 from sdflow_jax.data.image_folder import image_files
 from sdflow_jax.data.image_source import DataError
-from sdflow_jax.editing_methods import load_method
+from sdflow_jax.data.prepared import prepare_data
+from sdflow_jax.data.settings import DataSettings
 from sdflow_jax.evaluation import (
     STRENGTHS,
     EvaluationError,
@@ -50,8 +42,13 @@ from sdflow_jax.evaluation import (
     results_directory,
 )
 from sdflow_jax.evaluation.report import table
-from sdflow_jax.networks import NetworkFileError
-from sdflow_jax.training import build
+from sdflow_jax.files import networks
+from sdflow_jax.files.attribute_names import attribute_columns
+from sdflow_jax.files.networks import NetworkFileError
+from sdflow_jax.files.roles import JUDGING_ROLES, ROLES, load_role
+from sdflow_jax.files.run_config import ConfigError, check_contents, load_config
+from sdflow_jax.methods.registry import load_method
+from sdflow_jax.methods.settings import read_shared_settings
 
 WORKDIR = flags.DEFINE_string("workdir", None, "Directory of a training run.", required=True)
 NUM_FACES = flags.DEFINE_integer("num_faces", 500, "How many faces of the split to edit.")
@@ -104,21 +101,24 @@ def run(
     Returns:
       The summary, as in `summary.json`.
     """
-    check_config(config)
+    run = read_shared_settings(config)
+    # As in training: a GPU would round the factors of float32 products otherwise.
+    jax.config.update("jax_default_matmul_precision", run.matmul_precision)
     check_contents(config)
-    files = config["networks"]
+    files = run.networks
     for role in JUDGING_ROLES:
         if not files.get(role):
             raise ConfigError(
                 f"config.networks.{role} must be a network file: the evaluation needs a judge;"
                 f" give --network={role}=FILE"
             )
+    data = run.data
     if faces is not None:
-        config = {**config, "data": _data_of_folder(config["data"], faces, settings.num_faces)}
+        data = _data_of_folder(data, faces, settings.num_faces)
     method = load_method(workdir)
-    dataset = build.prepare_data(config, workdir)
+    dataset = prepare_data(data, files, workdir)
     recipe = face_latents.read_recipe(dataset)
-    generator = build.load_generator(config)
+    generator = load_role(files, "generator")
     own = load_judges(
         files["evaluation_classifier"], files["identity_encoder"], image_size=recipe["image_size"]
     )
@@ -150,21 +150,17 @@ def _results(workdir: pathlib.Path, judge: str, faces: str | None) -> pathlib.Pa
     return results_directory(workdir, judge, name)
 
 
-def _data_of_folder(data: Mapping[str, Any], folder: str, num_faces: int) -> dict[str, Any]:
-    """The group `data` of a config with the first images of a folder as its test faces."""
+def _data_of_folder(data: DataSettings, folder: str, num_faces: int) -> DataSettings:
+    """The same with the first images of a folder as test faces."""
     directory = pathlib.Path(folder).expanduser().absolute()
     if not directory.is_dir():
         raise DataError(f"--faces {directory}: no such directory")
     count = min(len(image_files(directory)), num_faces)
     if not count:
         raise DataError(f"--faces {directory}: no PNG, JPEG or WebP image in this directory")
-    return {
-        **data,
-        "source": "folder",
-        "folder": str(directory),
-        "splits": {"test": (0, count)},
-        "limits": {},
-    }
+    return dataclasses.replace(
+        data, source="folder", folder=str(directory), splits={"test": (0, count)}, limits={}
+    )
 
 
 def _with_networks(config: dict[str, Any], replaced: Sequence[str]) -> dict[str, Any]:
@@ -199,8 +195,6 @@ def main(argv: list[str]) -> None:
         if FACES.value and SPLIT.value != "test":
             raise ConfigError(f"--faces are test faces; --split={SPLIT.value} is of the run's own")
         config = _with_networks(load_config(workdir), NETWORKS.value)
-        # As in training: a GPU would round the factors of float32 products otherwise.
-        jax.config.update("jax_default_matmul_precision", config["training"]["matmul_precision"])
         logging.info("evaluating %s on %s", workdir, jax.devices()[0].device_kind)
         summary = run(config, workdir, settings, SPLIT.value, JUDGE.value, FACES.value)
     except (
@@ -208,8 +202,8 @@ def main(argv: list[str]) -> None:
         DataError,
         EvaluationError,
         NetworkFileError,
-        FileNotFoundError,
         FloatingPointError,
+        OSError,  # no such run; or a disk that is full, or may not be written
     ) as error:
         # A mistake in what was asked, not in the program: no traceback.
         raise SystemExit(f"{type(error).__name__}: {error}") from error

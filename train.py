@@ -18,24 +18,23 @@ from absl import app, flags, logging
 from jax.experimental import multihost_utils
 from ml_collections import config_flags
 
-from sdflow_jax.baselines.train_interfacegan import train_interfacegan
-from sdflow_jax.baselines.train_latent_transformer import train_latent_transformer
-from sdflow_jax.config import (
+from sdflow_jax.data.image_source import DataError
+from sdflow_jax.data.prepared import prepare_data
+from sdflow_jax.files.networks import NetworkFileError
+from sdflow_jax.files.run_config import (
     ConfigError,
-    check_config,
     check_resumable,
     load_config,
     save_config,
     to_json,
 )
-from sdflow_jax.data.image_source import DataError
-from sdflow_jax.networks import NetworkFileError
-from sdflow_jax.training import build
+from sdflow_jax.methods.method import RunSettings
+from sdflow_jax.methods.registry import find_method
+from sdflow_jax.methods.settings import read_settings
 from sdflow_jax.training.checkpoint import CheckpointError
 from sdflow_jax.training.interrupts import Interrupts
 from sdflow_jax.training.metrics_log import TrainingDiverged
 from sdflow_jax.training.resumable import has_begun
-from sdflow_jax.training.sdflow import train_sdflow
 
 CONFIG = config_flags.DEFINE_config_file("config", None, "The config file.", lock_config=True)
 WORKDIR = flags.DEFINE_string(
@@ -56,28 +55,40 @@ flags.mark_flags_as_required(["config", "workdir"])
 
 def run(config, workdir: pathlib.Path, interrupts: Interrupts) -> None:
     """Train as the config says, from the beginning or from where the run in `workdir` stopped."""
-    check_config(config)
     plain = to_json(config)
+    settings = read_settings(plain)
+    if settings.compilation_cache:
+        jax.config.update("jax_compilation_cache_dir", settings.compilation_cache)
+    jax.config.update("jax_default_matmul_precision", settings.matmul_precision)
     if has_begun(workdir):
         check_resumable(load_config(workdir), plain)
     if jax.process_index() == 0:
-        save_config(workdir, config)
-    dataset = _prepared_data(plain, workdir)
-    train = {
-        "sdflow": train_sdflow,
-        "interfacegan": train_interfacegan,
-        "latent_transformer": train_latent_transformer,
-    }[plain["method"]]
-    train(plain, workdir, dataset, interrupts)
+        save_config(workdir, plain)
+    dataset = _prepared_data(settings, workdir)
+    find_method(settings.method).train(settings, workdir, dataset, interrupts)
 
 
-def _prepared_data(plain, workdir: pathlib.Path) -> pathlib.Path:
+def _prepared_data(settings: RunSettings, workdir: pathlib.Path) -> pathlib.Path:
     """Build the data set in the first process; the others wait and find it built."""
-    if jax.process_index() == 0:
-        dataset = build.prepare_data(plain, workdir)
+    is_first = jax.process_index() == 0
+    if is_first:
+        dataset = prepare_data(settings.data, settings.networks, workdir)
     if jax.process_count() > 1:
         multihost_utils.sync_global_devices("the data set is built")
-    return dataset if jax.process_index() == 0 else build.prepare_data(plain, workdir)
+    return dataset if is_first else prepare_data(settings.data, settings.networks, workdir)
+
+
+def parse_flags(argv: list[str]) -> list[str]:
+    """Parse the command line; a mistake in it ends the program with one sentence."""
+    try:
+        return app.parse_flags_with_usage(argv)
+    except (AttributeError, KeyError) as error:  # a key that the config has not
+        while error.args and isinstance(error.args[0], Exception):  # ml_collections nests them
+            error = error.args[0]
+        words = " ".join(str(error.args[0]).split())
+        raise SystemExit(f"ConfigError: no such key of the config: {words}") from None
+    except (OSError, TypeError, ValueError) as error:
+        raise SystemExit(f"ConfigError: --config: {error}") from None
 
 
 def main(argv: list[str]) -> None:
@@ -87,9 +98,6 @@ def main(argv: list[str]) -> None:
     logging.set_verbosity(logging.ERROR)  # orbax and tfds tell twenty things about every file
     if DISTRIBUTED.value:
         jax.distributed.initialize(COORDINATOR.value, NUM_PROCESSES.value, PROCESS_ID.value)
-    if CONFIG.value.training.compilation_cache:
-        jax.config.update("jax_compilation_cache_dir", CONFIG.value.training.compilation_cache)
-    jax.config.update("jax_default_matmul_precision", CONFIG.value.training.matmul_precision)
     with Interrupts() as interrupts:
         try:
             run(CONFIG.value, pathlib.Path(WORKDIR.value).expanduser().absolute(), interrupts)
@@ -99,9 +107,10 @@ def main(argv: list[str]) -> None:
             NetworkFileError,
             CheckpointError,
             TrainingDiverged,
+            OSError,  # a disk that is full, or may not be written
         ) as error:
             raise SystemExit(f"{type(error).__name__}: {error}") from error
 
 
 if __name__ == "__main__":
-    app.run(main)
+    app.run(main, flags_parser=parse_flags)

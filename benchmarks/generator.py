@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from benchmarks.timing import Comparison, compare
-from sdflow_jax import networks
+from sdflow_jax.files import networks
 from sdflow_jax.models.stylegan2 import Generator
 
 

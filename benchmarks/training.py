@@ -9,16 +9,25 @@ import jax
 from flax import nnx
 
 from benchmarks.timing import Comparison, compare
-from sdflow_jax.config import to_json
-from sdflow_jax.config_files import read_config
 from sdflow_jax.data import face_latents
-from sdflow_jax.data.attribute_names import attribute_columns
 from sdflow_jax.data.pipeline import training_batches
-from sdflow_jax.data.pixels import to_signed
+from sdflow_jax.data.prepared import prepare_data
+from sdflow_jax.files.attribute_names import attribute_columns
+from sdflow_jax.files.config_files import read_config
+from sdflow_jax.files.roles import load_role
+from sdflow_jax.files.run_config import to_json
+from sdflow_jax.images.pixels import to_signed
 from sdflow_jax.losses import sdflow_losses
-from sdflow_jax.training import build
+from sdflow_jax.methods.method import RunSettings
+from sdflow_jax.methods.sdflow.networks import (
+    build_networks,
+    build_sdflow_optimizer,
+    load_backbone,
+    network_arguments,
+)
+from sdflow_jax.methods.sdflow.step import make_sdflow_step
+from sdflow_jax.methods.settings import read_settings
 from sdflow_jax.training.state import create_state
-from sdflow_jax.training.step import make_train_step
 
 
 def comparisons(*, is_large: bool) -> Iterator[Comparison]:
@@ -29,47 +38,47 @@ def comparisons(*, is_large: bool) -> Iterator[Comparison]:
     config.data.limits.update({"train": 256, "validation": 16, "test": 16})
     with tempfile.TemporaryDirectory() as directory:
         config.data.directory = directory
-        yield from _comparisons(to_json(config), directory)
+        yield from _comparisons(read_settings(to_json(config)), directory)
 
 
-def _comparisons(config, directory) -> Iterator[Comparison]:
-    dataset = build.prepare_data(config, directory)
-    columns = attribute_columns(
-        face_latents.read_recipe(dataset)["attributes"], config["attributes"]
-    )
+def _comparisons(run: RunSettings, directory: str) -> Iterator[Comparison]:
+    dataset = prepare_data(run.data, run.networks, directory)
+    columns = attribute_columns(face_latents.read_recipe(dataset)["attributes"], run.attributes)
     # Without threads that read ahead: what a batch takes, not what is left to wait for.
     batches = training_batches(
         face_latents.open_split(dataset, "train"),
         columns,
-        batch_size=config["training"]["batch_size"],
-        seed=config["seed"],
+        batch_size=run.own.training.batch_size,
+        seed=run.seed,
         num_threads=0,
         prefetch=0,
     )
-    generator = build.load_generator(config)
-    arguments = build.network_arguments(config, generator.style_dim)
-    backbone = build.load_backbone(config["initial_backbone"])
-    weights, settings = build.loss_settings(config)
+    generator = load_role(run.networks, "generator")
+    arguments = network_arguments(
+        run.own, num_attributes=len(run.attributes), style_dim=generator.style_dim
+    )
+    backbone = load_backbone(run.own.initial_backbone)
+    weights, settings = run.own.weights, run.own.losses
     graphs, state = create_state(
-        functools.partial(build.build_networks, arguments, config["seed"], backbone),
-        build.build_optimizer(config["optimizer"]),
-        seed=config["seed"],
+        functools.partial(build_networks, arguments, run.seed, backbone),
+        build_sdflow_optimizer(run.own.training.optimizer, backbone_rate=run.own.backbone_rate),
+        seed=run.seed,
         keeps_average=False,
     )
     batch = jax.device_put(next(batches))
     key = jax.random.key(0)
 
     def gradient(trained, generator, batch, *, with_frozen: bool):
-        def loss(networks, generator):
+        def loss(learned, generator):
             images = {**batch, "image": to_signed(batch["image"])}
             terms, _ = sdflow_losses(
-                networks.flow, networks.semantic_encoder, generator, images, key, settings=settings
+                learned.flow, learned.semantic_encoder, generator, images, key, settings=settings
             )
             return sum(weights[name] * terms[name] for name in weights)
 
         argnums = (0, 1) if with_frozen else 0
-        networks = nnx.merge(graphs.training, trained)["networks"]
-        return nnx.grad(loss, argnums=argnums)(networks, generator)
+        learned = nnx.merge(graphs.training, trained)["networks"]
+        return nnx.grad(loss, argnums=argnums)(learned, generator)
 
     both = {
         is_all: jax.jit(functools.partial(gradient, with_frozen=is_all)) for is_all in (False, True)
@@ -79,7 +88,7 @@ def _comparisons(config, directory) -> Iterator[Comparison]:
         ("of what is trained", lambda: both[False](state["trained"], generator, batch)),
         ("and of the generator", lambda: both[True](state["trained"], generator, batch)),
     )
-    train_step = make_train_step(graphs, generator, weights=weights, settings=settings)
+    train_step = make_sdflow_step(graphs, generator, weights=weights, settings=settings)
     holder = {"state": state}
 
     def step():

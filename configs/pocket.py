@@ -50,7 +50,6 @@ def get_config() -> ml_collections.ConfigDict:
         "first_step": 0.1,
         "max_steps": 32,
         "adjoint": "recursive_checkpoint",
-        "error_norm": "max_rms",
     }
 
     config.losses = {
@@ -60,10 +59,6 @@ def get_config() -> ml_collections.ConfigDict:
         "reg": 0.3,
         "resample": "one",
         "noise": "rademacher",
-        "resize": "antialias",
-        "clamp": True,
-        "statistics_between_passes": False,
-        "reference_nll_constant": False,
     }
     config.optimizer = {
         "learning_rate": 1e-3,

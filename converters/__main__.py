@@ -23,8 +23,8 @@ from converters.errors import CheckpointError
 from converters.kinds import KINDS, check_options, load_kind, recognise
 from converters.notes import input_notes, missing_notes
 from converters.torch_reader import read_checkpoint
-from sdflow_jax import networks
-from sdflow_jax.baselines.interfacegan import load_boundary, save_boundary
+from sdflow_jax.files import networks
+from sdflow_jax.methods.interfacegan.boundary import load_boundary, save_boundary
 
 # What each network's file is called unless --name says otherwise; the names are those of
 # `config.networks`.

@@ -13,7 +13,7 @@ import numpy as np
 from converters.check import check_keys
 from converters.errors import CheckpointError
 from converters.mapped_pages import release
-from sdflow_jax import networks
+from sdflow_jax.files import networks
 
 COUNTER = (
     "num_batches_tracked"  # batch norm's step counter, which only a momentum of None would use

@@ -22,7 +22,7 @@ from converters.state_dict import (
     select_prefix,
     strip_prefix,
 )
-from sdflow_jax import networks
+from sdflow_jax.files import networks
 from sdflow_jax.models.inversion_encoder import pyramid_level
 
 KIND = "e4e or pSp inversion encoder"

@@ -5,7 +5,7 @@ import os
 import numpy as np
 
 from converters.errors import CheckpointError
-from sdflow_jax.baselines.interfacegan import Boundary
+from sdflow_jax.methods.interfacegan.boundary import Boundary
 
 KIND = "InterFaceGAN boundary"
 MAGIC = b"\x93NUMPY"

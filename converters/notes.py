@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from converters.errors import CheckpointError
-from sdflow_jax.data.attribute_names import CELEBA_ATTRIBUTES
+from sdflow_jax.files.attribute_names import CELEBA_ATTRIBUTES
 
 _READERS = ("AttributeClassifier", "SemanticEncoder")
 _IDENTITY = ("IdentityEncoder", "IResNet")

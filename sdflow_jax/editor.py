@@ -7,15 +7,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, UInt8
 
-from sdflow_jax import networks
-from sdflow_jax.batching import map_batches
-from sdflow_jax.config import check_contents, load_config
-from sdflow_jax.data.pixels import to_signed
-from sdflow_jax.editing_methods import EditingMethod, load_method
-from sdflow_jax.flow_editing import FlowEditing
-from sdflow_jax.resizing import crop_and_resize
+from sdflow_jax.files.roles import load_role
+from sdflow_jax.files.run_config import check_contents, load_config
+from sdflow_jax.images.batching import map_batches
+from sdflow_jax.images.pixels import to_signed
+from sdflow_jax.images.resizing import crop_and_resize
+from sdflow_jax.methods.method import EditingMethod, SamplingMethod
+from sdflow_jax.methods.registry import load_method
+from sdflow_jax.methods.sdflow.editing import FlowEditing
+from sdflow_jax.models.synthesis import faces_of
 
 
 @jax.jit
@@ -23,9 +25,7 @@ def _invert(encoder, images):
     return encoder(crop_and_resize(images, encoder.image_size))
 
 
-@jax.jit
-def _synthesize(generator, w_plus):
-    return jnp.clip(generator.synthesize(w_plus[:, : generator.num_styles]), -1.0, 1.0)
+_synthesize = jax.jit(faces_of)
 
 
 @jax.jit
@@ -82,9 +82,8 @@ class Editor:
           NetworkFileError: if the world is unknown or lacks a network.
         """
         method = FlowEditing.load(f"{world}:flow", f"{world}:semantic_encoder")
-        generator = networks.load_network(f"{world}:generator", expected="Generator")
-        encoder = networks.load_network(f"{world}:inversion_encoder", expected="InversionEncoder")
-        return cls(method, generator, encoder, batch_size=batch_size)
+        files = {role: f"{world}:{role}" for role in ("generator", "inversion_encoder")}
+        return cls(method, *(load_role(files, role) for role in files), batch_size=batch_size)
 
     @classmethod
     def from_workdir(cls, workdir: str | os.PathLike[str], *, batch_size: int = 8) -> "Editor":
@@ -101,8 +100,8 @@ class Editor:
         files = config["networks"]
         return cls(
             load_method(workdir),
-            networks.load_network(files["generator"], expected="Generator"),
-            networks.load_network(files["inversion_encoder"], expected="InversionEncoder"),
+            load_role(files, "generator"),
+            load_role(files, "inversion_encoder"),
             batch_size=batch_size,
         )
 
@@ -111,11 +110,15 @@ class Editor:
         """Names of the semantic variables, in the order of their columns."""
         return self.method.attributes
 
-    def invert(self, images: Float[Array, "b h w 3"]) -> Float[np.ndarray, "b n d"]:
+    def invert(
+        self, images: Float[Array, "b h w 3"] | UInt8[Array, "b h w 3"]
+    ) -> Float[np.ndarray, "b n d"]:
         """W+ latents whose synthesis looks like the images."""
         return self._run(lambda x: _invert(self.inversion_encoder, x), _pixels(images))
 
-    def read(self, images: Float[Array, "b h w 3"]) -> Float[np.ndarray, "b a"]:
+    def read(
+        self, images: Float[Array, "b h w 3"] | UInt8[Array, "b h w 3"]
+    ) -> Float[np.ndarray, "b a"]:
         """Semantic variables of images, each in [0, 1]; `attributes` names the columns."""
         return self._run(lambda x: _read(self.method, x), _pixels(images))
 
@@ -126,7 +129,7 @@ class Editor:
     def edit(
         self,
         w_plus: Float[Array, "b n d"],
-        images: Float[Array, "b h w 3"] | None,
+        images: Float[Array, "b h w 3"] | UInt8[Array, "b h w 3"] | None,
         targets: Mapping[str, float | Float[Array, " b"]],
     ) -> Float[np.ndarray, "b n d"]:
         """Latents of the same faces with some semantic variables set, the others as read from the
@@ -170,12 +173,12 @@ class Editor:
         Raises:
           TypeError: if the method is no flow: only a flow knows a distribution of faces.
         """
-        if not isinstance(self.method, FlowEditing):
+        if not isinstance(self.method, SamplingMethod):
             raise TypeError(
                 f"{type(self.method).__name__} edits faces but cannot sample them; a flow can"
             )
         semantic_variables = np.asarray(semantic_variables, np.float32)
-        shape = (len(semantic_variables), self.inversion_encoder.num_styles, self.method.flow.dim)
+        shape = (len(semantic_variables), self.inversion_encoder.num_styles, self.method.code_dim)
         code = jax.random.normal(key, shape)
         w_plus = self._run(lambda *x: _decode(self.method, *x), code, semantic_variables)
         return self.synthesize(_solved(w_plus))

@@ -19,8 +19,40 @@ from jaxtyping import Array, Bool, Float
 
 from sdflow_jax.flow.conditional_flow import ConditionalFlow, standard_normal_log_prob
 from sdflow_jax.flow.trace import NoiseKind, draw_noise
+from sdflow_jax.images.resizing import crop_and_resize, take_nearest
 
 TERMS = ("nll", "kd", "mi", "reg")
+
+
+def _require_choice(name: str, value: Any, choices: tuple[Any, ...]) -> None:
+    if value not in choices:
+        raise ValueError(f"loss setting {name} must be one of {choices}, got {value!r}")
+
+
+@dataclasses.dataclass(frozen=True)
+class Conventions:
+    """Where the original code computes something else than what is right; the defaults are right.
+
+    Attributes:
+      resize: how an edited face larger than the encoder's input is reduced: "antialias", or
+        "nearest", which picks every k-th pixel.
+      statistics_between_passes: give the inverse pass the norm statistics that the forward pass has
+        just moved. The passes are then not quite each other's inverse, and reg is not zero even
+        where nothing is edited.
+      nll_constant: add a surplus 0.5 (d - 1) log(2 pi) to nll: the original subtracts the
+        normalizing constant of all d dimensions at every one of them. No gradient.
+    """
+
+    resize: Literal["antialias", "nearest"] = "antialias"
+    statistics_between_passes: bool = False
+    nll_constant: bool = False
+
+    def __post_init__(self):
+        _require_choice("resize", self.resize, ("antialias", "nearest"))
+
+
+# All that the original code does, for comparisons with it.
+REFERENCE = Conventions(resize="nearest", statistics_between_passes=True, nll_constant=True)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,26 +67,19 @@ class LossSettings:
       resample: "one" edits one random attribute per example (upstream), "subset" each one with
         probability 1/2.
       noise: distribution of Hutchinson's probe.
-      resize: how an edited face larger than the encoder's input is reduced: "antialias", or
-        "nearest", which picks every k-th pixel (upstream).
-      clamp: limit the edited face to [-1, 1], with no gradient beyond.
-      statistics_between_passes: give the inverse pass the norm statistics that the forward pass has
-        just moved (upstream). The passes are then not quite each other's inverse, and reg is not
-        zero even where nothing is edited.
-      reference_nll_constant: add upstream's surplus 0.5 (d - 1) log(2 pi) to nll: it subtracts the
-        normalizing constant of all d dimensions at every one of them. No gradient.
       generator_dtype: "bfloat16" to synthesize in reduced precision; None for float32.
+      conventions: `REFERENCE` computes what the original code does.
+
+    Raises:
+      ValueError: for a setting that is none of these.
     """
 
     terms: tuple[str, ...] = TERMS
     semantic_variables: Literal["encoder", "classifier"] = "encoder"
     resample: Literal["one", "subset"] = "one"
     noise: NoiseKind = "rademacher"
-    resize: Literal["antialias", "nearest"] = "antialias"
-    clamp: bool = True
-    statistics_between_passes: bool = False
-    reference_nll_constant: bool = False
     generator_dtype: str | None = None
+    conventions: Conventions = Conventions()
 
     def __post_init__(self):
         object.__setattr__(self, "terms", tuple(self.terms))
@@ -72,13 +97,9 @@ class LossSettings:
             ("semantic_variables", ("encoder", "classifier")),
             ("resample", ("one", "subset")),
             ("noise", ("rademacher", "gaussian")),
-            ("resize", ("antialias", "nearest")),
             ("generator_dtype", (None, "float32", "bfloat16")),
         ):
-            if getattr(self, name) not in choices:
-                raise ValueError(
-                    f"loss setting {name} must be one of {choices}, got {getattr(self, name)!r}"
-                )
+            _require_choice(name, getattr(self, name), choices)
 
 
 class Draws(NamedTuple):
@@ -123,7 +144,7 @@ def negative_log_likelihood(
       z: latents carried to the base distribution.
       delta_logp: change of log-density on the way, per latent.
       reference_constant: add upstream's surplus constant, see
-        `LossSettings.reference_nll_constant`.
+        `Conventions.nll_constant`.
 
     Returns:
       The sum over the n d dimensions divided by n d, for each example. Upstream divides by 18 *
@@ -154,24 +175,6 @@ def mean_squared_error(
     if a.shape != b.shape:
         raise ValueError(f"squared error needs equal shapes, got {a.shape} and {b.shape}")
     return jnp.mean((a - b) ** 2, axis=tuple(range(1, a.ndim)))
-
-
-def resize(
-    images: Float[Array, "b h w c"], size: int, method: Literal["antialias", "nearest"]
-) -> Float[Array, "b size size c"]:
-    """Bring square images to `size` pixels; the identity where they have them already.
-
-    "antialias" is a triangle filter as wide as the reduction asks. "nearest" takes pixel floor(i h
-    / size), as PyTorch does (`jax.image.resize` would take the pixel nearest to the centre).
-    """
-    batch, height, width, channels = images.shape
-    if (height, width) == (size, size):
-        return images
-    if method == "nearest":
-        rows = jnp.arange(size) * height // size
-        columns = jnp.arange(size) * width // size
-        return images[:, rows][:, :, columns]
-    return jax.image.resize(images, (batch, size, size, channels), "linear", antialias=True)
 
 
 def sdflow_losses(
@@ -248,7 +251,9 @@ def losses_of_draws(
     record("forward", forward)
     if "nll" in settings.terms:
         nll = negative_log_likelihood(
-            forward.latents, forward.delta_logp, reference_constant=settings.reference_nll_constant
+            forward.latents,
+            forward.delta_logp,
+            reference_constant=settings.conventions.nll_constant,
         )
         terms["nll"] = jnp.mean(nll)
     if not {"mi", "reg"} & set(settings.terms):
@@ -256,7 +261,7 @@ def losses_of_draws(
 
     s_hat = jax.lax.stop_gradient(jnp.where(draws.edited, draws.values, s))
     statistics = None
-    if settings.statistics_between_passes:
+    if settings.conventions.statistics_between_passes:
         statistics = flow.moved_statistics(forward.batch_statistics)
     inverse = flow.inverse(forward.latents, s_hat, statistics=statistics)
     record("inverse", inverse)
@@ -264,9 +269,9 @@ def losses_of_draws(
         terms["reg"] = jnp.mean(mean_squared_error(w_plus, inverse.latents))
     if "mi" in settings.terms:
         edited = generator.synthesize(inverse.latents, **_precision(settings)).astype(image.dtype)
-        if settings.clamp:
-            edited = jnp.clip(edited, -1, 1)
-        edited = resize(edited, image.shape[1], settings.resize)
+        edited = jnp.clip(edited, -1, 1)  # no gradient beyond
+        reduce = take_nearest if settings.conventions.resize == "nearest" else crop_and_resize
+        edited = reduce(edited, image.shape[1])
         terms["mi"] = jnp.mean(mean_squared_error(semantic_encoder(edited), s_hat))
     return terms, aux
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from flax import nnx
 
-from sdflow_jax import networks
+from sdflow_jax.files import networks
 
 
 def filled_arrays(

@@ -5,10 +5,11 @@ import jax
 import numpy as np
 import pytest
 
-from sdflow_jax import config as config_file
 from sdflow_jax import editor as editor_module
-from sdflow_jax import networks
-from sdflow_jax.editor import Editor, FlowEditing
+from sdflow_jax.editor import Editor
+from sdflow_jax.files import networks
+from sdflow_jax.files import run_config as config_file
+from sdflow_jax.methods.sdflow.editing import FlowEditing
 from tests.filled_networks import filled_arrays
 from tests.tiny_world import tiny_config
 

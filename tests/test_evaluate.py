@@ -11,12 +11,14 @@ import numpy as np
 import pytest
 
 import evaluate
-from sdflow_jax import networks
-from sdflow_jax.config import ConfigError, load_config, save_config
 from sdflow_jax.data import face_latents
 from sdflow_jax.data.image_source import DataError
+from sdflow_jax.data.prepared import prepare_data
 from sdflow_jax.evaluation import EvaluationError, EvaluationSettings, ExternalJudges, Verdict
-from sdflow_jax.training import build
+from sdflow_jax.files import networks
+from sdflow_jax.files.run_config import ConfigError, load_config, save_config, to_json
+from sdflow_jax.methods.sdflow.networks import network_arguments
+from sdflow_jax.methods.settings import read_settings, read_shared_settings
 from tests.filled_networks import filled_arrays
 from tests.tiny_world import EDITED_ATTRIBUTES, IMAGE_SIZE, STYLE_DIM, build_tiny_world, tiny_config
 
@@ -38,7 +40,10 @@ def workdir(tmp_path_factory):
     shutil.copy(files / "classifier.safetensors", files / "evaluation_classifier.safetensors")
     config = tiny_config(directory)
     save_config(directory, config)
-    arguments = build.network_arguments(config.to_dict(), STYLE_DIM)
+    settings = read_settings(to_json(config))
+    arguments = network_arguments(
+        settings.own, num_attributes=len(settings.attributes), style_dim=STYLE_DIM
+    )
     notes = {"attributes": ",".join(EDITED_ATTRIBUTES), "image_size": str(IMAGE_SIZE)}
     for name, kind in (("flow", "ConditionalFlow"), ("semantic_encoder", "SemanticEncoder")):
         arrays = filled_arrays(kind, arguments[name])
@@ -87,7 +92,9 @@ class HostJudges:
 
 def test_external_judges_judge_what_they_can_and_are_compared(workdir, monkeypatch):
     monkeypatch.setattr(evaluate, "ExternalJudges", HostJudges)
-    faces = face_latents.open_split(build.prepare_data(load_config(workdir), workdir), "test")
+    run = read_shared_settings(load_config(workdir))
+    dataset = prepare_data(run.data, run.networks, workdir)
+    faces = face_latents.open_split(dataset, "test")
     # Whatever the random networks think, some face counts: both classifiers may see "young".
     monkeypatch.setattr(
         "sdflow_jax.evaluation.strength_sweep.counted_faces",

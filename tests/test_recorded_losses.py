@@ -14,19 +14,17 @@ from flax import nnx
 from converters import flow as flow_converter
 from converters import resnet as encoder_converter
 from converters import stylegan2 as generator_converter
-from sdflow_jax import networks
+from sdflow_jax.files import networks
 from sdflow_jax.flow import SolverSettings, conditional_flow
 from sdflow_jax.flow.moving_batch_norm import Statistics
-from sdflow_jax.losses import Draws, LossSettings, losses_of_draws
+from sdflow_jax.losses import REFERENCE, Draws, LossSettings, losses_of_draws
 from tests.flow.small_flow import in_float64
 from tests.golden.golden_weights import load_case
 
 GOLDEN = pathlib.Path(__file__).parent / "golden"
 
 # What upstream does; the defaults are what is right.
-REFERENCE = LossSettings(
-    resize="nearest", statistics_between_passes=True, reference_nll_constant=True
-)
+SETTINGS = LossSettings(conventions=REFERENCE)
 
 TIGHT = SolverSettings(rtol=1e-10, atol=1e-10, max_steps=128)
 END_TIME = "flow/chain.1.sqrt_end_time"
@@ -153,7 +151,7 @@ def differentiated_losses(path, dtype, solver):
                 ),
                 batch,
                 draws,
-                settings=REFERENCE,
+                settings=SETTINGS,
             )
             return sum(terms.values()), (terms, aux, passes, readings, faces)
 
@@ -293,7 +291,7 @@ def test_end_time_has_the_gradient_that_central_differences_found(
     monkeypatch.setattr(conditional_flow, "batch_statistics", attached_statistics)
     path = GOLDEN / "loss" / name
     description, _, arrays = load_case(path, "flow")
-    settings = dataclasses.replace(REFERENCE, terms=terms)
+    settings = dataclasses.replace(SETTINGS, terms=terms)
     with jax.enable_x64(True):
         modules, _ = build_all(path, jnp.float64, TIGHT)
         batch, draws = recorded_batch(arrays, jnp.float64)

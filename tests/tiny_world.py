@@ -10,8 +10,8 @@ import ml_collections
 import numpy as np
 from PIL import Image
 
-from sdflow_jax import networks
-from sdflow_jax.config_files import read_config
+from sdflow_jax.files import networks
+from sdflow_jax.files.config_files import read_config
 
 IMAGE_SIZE = 32
 STYLE_DIM = 16

@@ -8,7 +8,7 @@ import pathlib
 
 import ml_collections
 
-from sdflow_jax.config_files import read_config
+from sdflow_jax.files.config_files import read_config
 
 
 def get_config() -> ml_collections.ConfigDict:

@@ -28,12 +28,12 @@ from jaxtyping import Array, Float, UInt8
 from PIL import Image
 from tqdm import tqdm
 
-from sdflow_jax import networks
-from sdflow_jax.batching import pad_batch
-from sdflow_jax.data.attribute_names import attribute_names
+from sdflow_jax.data.annotation_cache import AnnotationCache
 from sdflow_jax.data.image_source import SPLITS, DataError, FaceBatch, ImageSource
-from sdflow_jax.data.kept_batches import KeptBatches
-from sdflow_jax.data.pixels import to_signed
+from sdflow_jax.files import networks
+from sdflow_jax.files.attribute_names import attribute_names
+from sdflow_jax.images.batching import pad_batch
+from sdflow_jax.images.pixels import to_signed
 
 VERSION = "1.0.0"
 
@@ -101,7 +101,7 @@ class FaceLatents(tfds.core.GeneratorBasedBuilder):
         )
         super().__init__(data_dir=data_dir, config=config, file_format="array_record")
         path = pathlib.Path(self.data_dir)
-        self.kept = KeptBatches(path.with_name(f"{path.name}.annotated"))
+        self.kept = AnnotationCache(path.with_name(f"{path.name}.annotated"))
 
     def _info(self) -> tfds.core.DatasetInfo:
         size, attributes = self._recipe.image_size, self._recipe.attributes
@@ -287,7 +287,7 @@ def _rebatch(batches: Iterable[FaceBatch], size: int) -> Iterator[FaceBatch]:
 
 
 def _annotated(
-    batches: Iterable[FaceBatch], annotate: Annotate, size: int, kept: KeptBatches, split: str
+    batches: Iterable[FaceBatch], annotate: Annotate, size: int, kept: AnnotationCache, split: str
 ) -> Iterator[tuple[np.ndarray, ...]]:
     """Add latents and predictions to batches, one batch ahead so that computing and writing
     overlap; what is computed is kept, and what was kept is not computed.

@@ -11,6 +11,7 @@ from jaxtyping import UInt8
 from PIL import Image
 
 from sdflow_jax.data.image_source import SPLITS, DataError, FaceBatch
+from sdflow_jax.data.settings import DataSettings
 
 _SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 
@@ -117,3 +118,18 @@ class ImageFolder:
         if image.width != self.image_size:
             image = image.resize((self.image_size, self.image_size), Image.Resampling.BILINEAR)
         return np.asarray(image)
+
+
+def open_folder(
+    data: DataSettings, networks: Mapping[str, str], image_size: int
+) -> tuple[ImageFolder, dict[str, Any]]:
+    """Open the images of `data.folder`; see `open_source`.
+
+    Raises:
+      DataError: as for `ImageFolder`.
+    """
+    del networks  # the images are there
+    folder = ImageFolder(
+        data.folder, data.splits, image_size=image_size, num_threads=data.num_threads
+    )
+    return folder, folder.describe()

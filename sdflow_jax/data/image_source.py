@@ -18,7 +18,7 @@ class DataError(ValueError):
 class ImageSource(Protocol):
     """Aligned face images in three splits, always in the same order.
 
-    `PocketFaces` draws them from the packaged teacher; `ImageFolder` reads them from a disk.
+    `ImageFolder` reads them from a disk; `data.sources` lists the kinds there are.
     """
 
     def num_faces(self, split: str) -> int:

@@ -6,9 +6,9 @@ from sdflow_jax.evaluation.curves import (
     preservation_at,
     preservation_band,
 )
+from sdflow_jax.evaluation.errors import EvaluationError
 from sdflow_jax.evaluation.external_judges import ExternalJudges
 from sdflow_jax.evaluation.judges import FFHQ_FACE_CROP, Judges, Jury, Verdict, load_judges
-from sdflow_jax.evaluation.protocol import EditingMethod, EvaluationError
 from sdflow_jax.evaluation.requests import Request, requests_for, target_variables
 from sdflow_jax.evaluation.run import (
     STRENGTHS,
@@ -25,7 +25,6 @@ __all__ = [
     "STRENGTHS",
     "Band",
     "EditOutcomes",
-    "EditingMethod",
     "EvaluationError",
     "EvaluationSettings",
     "ExternalJudges",

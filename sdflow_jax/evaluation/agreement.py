@@ -8,13 +8,13 @@ import numpy as np
 from absl import logging
 from jaxtyping import Bool, Float
 
-from sdflow_jax.batching import map_batches
 from sdflow_jax.evaluation.judges import Jury, Verdict
-from sdflow_jax.evaluation.protocol import EditingMethod
 from sdflow_jax.evaluation.requests import Request, target_variables
 from sdflow_jax.evaluation.source_faces import SourceFaces
 from sdflow_jax.evaluation.strength_sweep import edit_faces
 from sdflow_jax.evaluation.world import World
+from sdflow_jax.images.batching import map_batches
+from sdflow_jax.methods.method import EditingMethod
 
 
 def agreement(

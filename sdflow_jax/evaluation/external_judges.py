@@ -7,12 +7,17 @@ expect faces framed as the pocket world's.
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from sdflow_jax.data.pixels import to_bytes
+from sdflow_jax.evaluation.errors import EvaluationError
 from sdflow_jax.evaluation.judges import Verdict
-from sdflow_jax.evaluation.protocol import EvaluationError
-from sdflow_jax.resizing import crop_and_resize
-
-_SIZE = 64  # of the chips that the networks' cropping assumes, in pixels
+from sdflow_jax.evaluation.published_networks import (
+    CHIP_SIZE,
+    AgeGender,
+    FaceEmbedding,
+    age_gender_models,
+    embedding_model,
+)
+from sdflow_jax.images.pixels import to_bytes
+from sdflow_jax.images.resizing import crop_and_resize
 
 
 class ExternalJudges:
@@ -26,10 +31,8 @@ class ExternalJudges:
 
     def __init__(self):
         try:
-            from sdflow_jax.pocket.build import labels, sources
-
-            self._embed = labels.FaceEmbedding(sources.embedding_model())
-            self._age_and_gender = labels.AgeGender(sources.age_gender_models())
+            self._embed = FaceEmbedding(embedding_model())
+            self._age_and_gender = AgeGender(age_gender_models())
         except (ImportError, FileNotFoundError) as error:
             raise EvaluationError(
                 f"the external judges need packages that are not installed ({error});"
@@ -38,5 +41,5 @@ class ExternalJudges:
 
     def judge(self, images: Float[Array, "b h w 3"]) -> Verdict:
         """Judge images in [-1, 1]; a face is Young if the age network's mass lies below 30 years."""
-        pixels = to_bytes(crop_and_resize(jnp.asarray(images), _SIZE))
+        pixels = to_bytes(crop_and_resize(jnp.asarray(images), CHIP_SIZE))
         return Verdict(self._age_and_gender(pixels), self._embed(pixels))

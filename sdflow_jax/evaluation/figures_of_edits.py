@@ -8,11 +8,11 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from sdflow_jax.evaluation.plots import edit_grid_figure, readable
-from sdflow_jax.evaluation.protocol import EditingMethod
 from sdflow_jax.evaluation.requests import Request, target_variables
 from sdflow_jax.evaluation.source_faces import ShownFaces, SourceFaces
 from sdflow_jax.evaluation.strength_sweep import edited_images, judge_columns
 from sdflow_jax.evaluation.world import World
+from sdflow_jax.methods.method import EditingMethod
 
 SLIDER_VALUES = (-0.2, 0.0, 0.25, 0.5, 0.75, 1.0, 1.2)
 

@@ -7,9 +7,9 @@ import jax
 from flax import nnx
 from jaxtyping import Array, Float
 
-from sdflow_jax import networks
-from sdflow_jax.data.attribute_names import attribute_names
-from sdflow_jax.resizing import crop_and_resize
+from sdflow_jax.files import networks
+from sdflow_jax.files.attribute_names import attribute_names
+from sdflow_jax.images.resizing import crop_and_resize
 
 # Rows 35 to 223 and columns 32 to 220 of 256: what upstream's identity loss (`common/id_loss.py`)
 # shows ArcFace networks of faces aligned as in FFHQ.

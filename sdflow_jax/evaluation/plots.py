@@ -11,8 +11,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from matplotlib.ticker import PercentFormatter
 
-from sdflow_jax.data.pixels import to_bytes
 from sdflow_jax.evaluation.curves import EditOutcomes, preservation_band
+from sdflow_jax.images.pixels import to_bytes
 
 # Okabe and Ito's colors, told apart by color-blind readers too; the combined edit is black.
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")

@@ -11,7 +11,7 @@ import numpy as np
 
 from sdflow_jax.evaluation.curves import EditOutcomes, preservation_at, preservation_band
 from sdflow_jax.evaluation.source_faces import SourceFaces
-from sdflow_jax.whole_files import write_whole
+from sdflow_jax.files.atomic import write_atomic
 
 ACCURACY_LEVELS = (0.5, 0.8, 0.9, 0.95, 0.99)
 
@@ -55,7 +55,7 @@ def points_csv(outcomes: Mapping[str, EditOutcomes]) -> str:
 
 def save_arrays(path: str | os.PathLike[str], arrays: Mapping[str, np.ndarray]) -> None:
     """Write named arrays as a compressed `.npz` file."""
-    write_whole(path, lambda stream: np.savez_compressed(stream, **arrays))
+    write_atomic(path, lambda stream: np.savez_compressed(stream, **arrays))
 
 
 def outcome_arrays(outcomes: Mapping[str, EditOutcomes]) -> dict[str, np.ndarray]:

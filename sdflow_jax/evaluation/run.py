@@ -15,13 +15,12 @@ from sdflow_jax.evaluation.agreement import agreement
 from sdflow_jax.evaluation.figures_of_edits import requests_figure, sliders_figure
 from sdflow_jax.evaluation.judges import Jury
 from sdflow_jax.evaluation.plots import preservation_figure, semantic_variables_figure
-from sdflow_jax.evaluation.protocol import EditingMethod
 from sdflow_jax.evaluation.requests import Request, requests_for
 from sdflow_jax.evaluation.source_faces import observe_faces
 from sdflow_jax.evaluation.strength_sweep import judge_columns, sweep
 from sdflow_jax.evaluation.world import World
-from sdflow_jax.flow_editing import FlowEditing
-from sdflow_jax.whole_files import write_json, write_whole
+from sdflow_jax.files.atomic import write_atomic, write_json, write_text
+from sdflow_jax.methods.method import EditingMethod, SamplingMethod
 
 STRENGTHS = (0.0, 0.2, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.2, 1.5)
 
@@ -160,7 +159,7 @@ def evaluate(
         summary["agreement"] = agreement(
             world, compared_judges, method, observed, requests, batch_size=batch_size
         )
-    if settings.num_samples and isinstance(method, FlowEditing):
+    if settings.num_samples and isinstance(method, SamplingMethod):
         summary["sampling"] = {}
         for kind in sampling.KINDS:
             sampled = sampling.sample_and_judge(
@@ -187,10 +186,9 @@ def evaluate(
         directory / "faces.npz",
         {"variables": observed.semantic_variables, "predictions": observed.predictions},
     )
-    points = report.points_csv(outcomes)
-    write_whole(directory / "points.csv", lambda stream: stream.write(points.encode()))
+    write_text(directory / "points.csv", report.points_csv(outcomes))
     for name, figure in figures.items():
-        write_whole(
+        write_atomic(
             directory / f"{name}.png",
             lambda stream, figure=figure: figure.savefig(stream, format="png", dpi=150),
         )

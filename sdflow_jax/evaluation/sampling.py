@@ -12,11 +12,11 @@ import numpy as np
 from jaxtyping import Array, Float
 from matplotlib.figure import Figure
 
-from sdflow_jax.batching import map_batches
 from sdflow_jax.evaluation.judges import Verdict
 from sdflow_jax.evaluation.plots import edit_grid_figure, readable
-from sdflow_jax.evaluation.world import World, faces_of
-from sdflow_jax.flow_editing import FlowEditing
+from sdflow_jax.evaluation.strength_sweep import edited_images
+from sdflow_jax.evaluation.world import World
+from sdflow_jax.methods.method import SamplingMethod
 
 KINDS = ("independent", "shared")
 _MOST_WISHES = 16
@@ -56,7 +56,7 @@ def normal_codes(
 
 def sample_and_judge(
     world: World,
-    method: FlowEditing,
+    method: SamplingMethod,
     *,
     num_samples: int,
     num_shown: int,
@@ -72,32 +72,22 @@ def sample_and_judge(
     wishes = wishes_for(len(method.attributes))
     num_styles = world.generator.num_styles
     codes = np.asarray(
-        normal_codes(jax.random.key(seed), num_samples, num_styles, method.flow.dim, kind)
+        normal_codes(jax.random.key(seed), num_samples, num_styles, method.code_dim, kind)
     )
     images, verdicts = [], []
     for wish in wishes:
         targets = np.broadcast_to(wish, (num_samples, len(wish)))
 
-        def judge(codes, targets):
-            faces, is_finite = _sample(world.generator, method, codes, targets)
-            return faces, world.judges.judge(faces), is_finite
-
-        faces, verdict, is_finite = map_batches(judge, batch_size, codes, targets)
-        if not is_finite.all():
+        faces = edited_images(world, method, codes, targets, batch_size=batch_size)
+        if not faces.is_finite.all():
             raise FloatingPointError(
                 "some samples could not be computed; give the solver more steps or looser"
                 " tolerances"
             )
-        images.append(faces[:num_shown])
-        verdicts.append(verdict)
+        images.append(faces.images[:num_shown])
+        verdicts.append(faces.verdict)
     stacked = jax.tree.map(lambda *parts: np.stack(parts), *verdicts)
     return SampledFaces(wishes, np.stack(images), stacked)
-
-
-@jax.jit
-def _sample(generator, method, codes, targets):
-    w_plus = method.decode(codes, targets)
-    return faces_of(generator, w_plus), jnp.all(jnp.isfinite(w_plus), axis=(1, 2))
 
 
 def summarize_samples(

@@ -6,11 +6,13 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from sdflow_jax.batching import pad_batch
-from sdflow_jax.data.pixels import to_signed
+from sdflow_jax.evaluation.errors import EvaluationError
 from sdflow_jax.evaluation.judges import Verdict
-from sdflow_jax.evaluation.protocol import EditingMethod, EvaluationError
-from sdflow_jax.evaluation.world import World, faces_of
+from sdflow_jax.evaluation.world import World
+from sdflow_jax.images.batching import pad_batch
+from sdflow_jax.images.pixels import to_signed
+from sdflow_jax.methods.method import EditingMethod
+from sdflow_jax.models.synthesis import faces_of
 
 
 class SourceFaces(NamedTuple):

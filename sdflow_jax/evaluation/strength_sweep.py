@@ -9,13 +9,15 @@ import numpy as np
 from absl import logging
 from jaxtyping import Array, Bool, Float
 
-from sdflow_jax.batching import map_batches
 from sdflow_jax.evaluation.curves import EditOutcomes
+from sdflow_jax.evaluation.errors import EvaluationError
 from sdflow_jax.evaluation.judges import Jury, Verdict
-from sdflow_jax.evaluation.protocol import EditingMethod, EvaluationError
 from sdflow_jax.evaluation.requests import Request, target_variables
 from sdflow_jax.evaluation.source_faces import SourceFaces
-from sdflow_jax.evaluation.world import World, faces_of
+from sdflow_jax.evaluation.world import World
+from sdflow_jax.images.batching import map_batches
+from sdflow_jax.methods.method import EditingMethod
+from sdflow_jax.models.synthesis import faces_of
 
 
 class EditedFaces(NamedTuple):

@@ -5,16 +5,18 @@ SDFlow (Li et al. 2024), method section; upstream `models/flows/flow.py`. With s
 and continuous flows alternate, a norm first and last.
 """
 
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+import dataclasses
+from collections.abc import Sequence
+from typing import NamedTuple
 
+import diffrax
 import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Bool, Float, Int
 
 from sdflow_jax.flow.cnf import CNF
 from sdflow_jax.flow.moving_batch_norm import MovingBatchNorm, Statistics, batch_statistics
-from sdflow_jax.flow.solve import Solution, SolverSettings
+from sdflow_jax.flow.solve import Solution, SolverLike, SolverSettings
 from sdflow_jax.flow.trace import Trace
 
 
@@ -44,14 +46,15 @@ class FlowSolution(NamedTuple):
 class ConditionalFlow(nnx.Module):
     """Invertible map between W+ latents and a standard normal, conditioned on semantic variables.
 
-    Every argument but `rngs` is a plain JSON value, so a network file can rebuild the flow.
+    Every argument but `rngs` can be a plain JSON value, so that a network file can rebuild the flow.
 
     Args:
       dim: size of one latent.
       num_conditions: number of semantic variables.
       hidden_sizes: widths of the vector field's hidden layers.
       num_blocks: continuous flows in a row.
-      solver: settings of the differential equation solver, as such or as a mapping.
+      solver: settings of the differential equation solver, as such, as a mapping, or as a diffrax
+        solver.
       end_time: the time for which the field is followed at first.
       learn_end_time: whether the end time has a gradient.
       rngs: source of the initial weights.
@@ -64,7 +67,7 @@ class ConditionalFlow(nnx.Module):
         hidden_sizes: Sequence[int] = (512,) * 5,
         num_blocks: int = 1,
         *,
-        solver: SolverSettings | Mapping[str, Any] | None = None,
+        solver: SolverLike = None,
         end_time: float = 1.0,
         learn_end_time: bool = True,
         rngs: nnx.Rngs,
@@ -117,7 +120,7 @@ class ConditionalFlow(nnx.Module):
         noise: Float[Array, "b n d"] | None = None,
         trace: Trace = "hutchinson",
         statistics: Sequence[Statistics] | None = None,
-        solver: SolverSettings | None = None,
+        solver: SolverLike = None,
     ) -> FlowSolution:
         """Carry W+ latents to the base distribution.
 
@@ -127,25 +130,27 @@ class ConditionalFlow(nnx.Module):
           noise: Hutchinson's probe (`draw_noise`). Without it no log-density is computed.
           trace: "exact" gives the log-density without noise, at d times the cost.
           statistics: use these in place of the norms' own.
-          solver: use these settings in place of the flow's own.
+          solver: use these settings in place of the flow's own; a diffrax solver alone takes the
+            place of its method.
 
         Raises:
           ValueError: if the shapes do not fit each other or the flow.
         """
         self._check(w_plus, s, noise, trace)
-        statistics = self.statistics if statistics is None else statistics
-        run = _Pass(w_plus, wants_density=trace == "exact" or noise is not None)
-        received = [batch_statistics(w_plus)]
-        run.through_norm(self.norms[0].forward(w_plus, statistics[0]))
-        for block, norm, stored in zip(
-            self.blocks, list(self.norms)[1:], statistics[1:], strict=True
-        ):
-            run.through_block(
-                block.solve(run.latents, s, solver or self.solver, noise=noise, trace=trace)
-            )
-            received.append(batch_statistics(run.latents))
-            run.through_norm(norm.forward(run.latents, stored))
-        return run.result(tuple(received))
+        settings = self._settings(solver)
+        stored = self.statistics if statistics is None else statistics
+        latents, received, solutions = w_plus, [batch_statistics(w_plus)], []
+        latents, log_determinant = self.norms[0].forward(latents, stored[0])
+        delta_logp = jnp.zeros(latents.shape[:2], latents.dtype) - log_determinant
+        for index, block in enumerate(self.blocks, 1):
+            latents, change, solution = block.solve(latents, s, settings, noise=noise, trace=trace)
+            solutions.append(solution)
+            received.append(batch_statistics(latents))
+            latents, log_determinant = self.norms[index].forward(latents, stored[index])
+            if change is not None:
+                delta_logp = delta_logp + change - log_determinant
+        has_density = noise is not None or trace == "exact"
+        return _joined(latents, delta_logp if has_density else None, solutions, tuple(received))
 
     def inverse(
         self,
@@ -155,21 +160,25 @@ class ConditionalFlow(nnx.Module):
         noise: Float[Array, "b n d"] | None = None,
         trace: Trace = "hutchinson",
         statistics: Sequence[Statistics] | None = None,
-        solver: SolverSettings | None = None,
+        solver: SolverLike = None,
     ) -> FlowSolution:
         """Carry latents of the base distribution to W+; arguments as for `forward`."""
         self._check(z, s, noise, trace)
-        statistics = self.statistics if statistics is None else statistics
-        run = _Pass(z, wants_density=trace == "exact" or noise is not None)
-        run.through_norm(self.norms[-1].inverse(z, statistics[-1]))
+        settings = self._settings(solver)
+        stored = self.statistics if statistics is None else statistics
+        latents, solutions = z, []
+        latents, log_determinant = self.norms[-1].inverse(latents, stored[-1])
+        delta_logp = jnp.zeros(latents.shape[:2], latents.dtype) - log_determinant
         for index in reversed(range(len(self.blocks))):
-            run.through_block(
-                self.blocks[index].solve(
-                    run.latents, s, solver or self.solver, noise=noise, trace=trace, reverse=True
-                )
+            latents, change, solution = self.blocks[index].solve(
+                latents, s, settings, noise=noise, trace=trace, reverse=True
             )
-            run.through_norm(self.norms[index].inverse(run.latents, statistics[index]))
-        return run.result(None)
+            solutions.append(solution)
+            latents, log_determinant = self.norms[index].inverse(latents, stored[index])
+            if change is not None:
+                delta_logp = delta_logp + change - log_determinant
+        has_density = noise is not None or trace == "exact"
+        return _joined(latents, delta_logp if has_density else None, solutions, None)
 
     def log_prob(
         self,
@@ -197,6 +206,13 @@ class ConditionalFlow(nnx.Module):
         )
         return jnp.where(solution.success, log_prob, jnp.nan)
 
+    def _settings(self, solver: SolverLike) -> SolverSettings:
+        if solver is None:
+            return self.solver
+        if isinstance(solver, diffrax.AbstractSolver):
+            return dataclasses.replace(self.solver, method=solver)
+        return SolverSettings.create(solver)
+
     def _check(self, latents: Array, s: Array, noise: Array | None, trace: str) -> None:
         if latents.ndim != 3 or latents.shape[-1] != self.dim:
             raise ValueError(
@@ -221,35 +237,18 @@ def standard_normal_log_prob(z: Float[Array, "*batch d"]) -> Float[Array, "*batc
     return -0.5 * jnp.sum(z**2, axis=-1) - 0.5 * z.shape[-1] * jnp.log(2 * jnp.pi).astype(z.dtype)
 
 
-class _Pass:
-    """What accumulates along one pass: latents, log-density, steps and success."""
-
-    def __init__(self, latents: Float[Array, "b n d"], *, wants_density: bool):
-        self.latents = latents
-        self.delta_logp = jnp.zeros(latents.shape[:2], latents.dtype) if wants_density else None
-        self.num_steps = jnp.zeros((), jnp.int32)
-        self.num_evaluations = jnp.zeros((), jnp.int32)
-        self.success = jnp.asarray(True)
-
-    def through_norm(self, outcome: tuple[Array, Array]) -> None:
-        self.latents, log_determinant = outcome
-        if self.delta_logp is not None:
-            self.delta_logp = self.delta_logp - log_determinant
-
-    def through_block(self, outcome: tuple[Array, Array | None, Solution]) -> None:
-        self.latents, delta_logp, solution = outcome
-        if self.delta_logp is not None:
-            self.delta_logp = self.delta_logp + delta_logp
-        self.num_steps += solution.num_steps
-        self.num_evaluations += solution.num_evaluations
-        self.success &= solution.success
-
-    def result(self, statistics: tuple[Statistics, ...] | None) -> FlowSolution:
-        return FlowSolution(
-            self.latents,
-            self.delta_logp,
-            self.num_steps,
-            self.num_evaluations,
-            self.success,
-            statistics,
-        )
+def _joined(
+    latents: Float[Array, "b n d"],
+    delta_logp: Float[Array, "b n"] | None,
+    solutions: Sequence[Solution],
+    statistics: tuple[Statistics, ...] | None,
+) -> FlowSolution:
+    """The result of a pass whose blocks were solved one by one."""
+    return FlowSolution(
+        latents,
+        delta_logp,
+        sum(solution.num_steps for solution in solutions),
+        sum(solution.num_evaluations for solution in solutions),
+        jnp.all(jnp.stack([solution.success for solution in solutions])),
+        statistics,
+    )

@@ -1,24 +1,24 @@
 """Solving the flow's differential equation over unit time, with diffrax."""
 
 import dataclasses
+import math
 from collections.abc import Callable, Mapping
-from typing import Any, Literal, NamedTuple
+from types import UnionType
+from typing import Any, NamedTuple
 
 import diffrax
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Int, PyTree
 
-# Solver, and function evaluations per step and per solve: (stages - 1) and 1 where the last stage
-# of a step is the first of the next one.
 _METHODS = {
-    "dopri5": (diffrax.Dopri5, 6, 1),
-    "tsit5": (diffrax.Tsit5, 6, 1),
-    "dopri8": (diffrax.Dopri8, 13, 1),
-    "bosh3": (diffrax.Bosh3, 3, 1),
-    "heun": (diffrax.Heun, 2, 0),
-    "midpoint": (diffrax.Midpoint, 2, 0),
-    "euler": (diffrax.Euler, 1, 0),
+    "dopri5": diffrax.Dopri5,
+    "tsit5": diffrax.Tsit5,
+    "dopri8": diffrax.Dopri8,
+    "bosh3": diffrax.Bosh3,
+    "heun": diffrax.Heun,
+    "midpoint": diffrax.Midpoint,
+    "euler": diffrax.Euler,
 }
 _ADJOINTS = {
     "recursive_checkpoint": diffrax.RecursiveCheckpointAdjoint,
@@ -26,14 +26,22 @@ _ADJOINTS = {
     "backsolve": diffrax.BacksolveAdjoint,
 }
 
+# A setting of older network files, whose one value still means what every solve does.
+_FORMER = {"error_norm": "max_rms"}
+
 
 @dataclasses.dataclass(frozen=True)
 class SolverSettings:
     """How to solve the flow's differential equation. Times and steps are in units of the whole
     solve.
 
+    Solver, step sizes and gradient can be named, as configs and network files do, or given as
+    objects of diffrax: `SolverSettings(method=diffrax.Kvaerno5(), adjoint=diffrax.DirectAdjoint())`.
+    Settings with objects cannot be written to a file.
+
     Attributes:
-      method: Runge-Kutta method: dopri5, tsit5, dopri8, bosh3, heun, midpoint or euler.
+      method: Runge-Kutta method: dopri5, tsit5, dopri8, bosh3, heun, midpoint, euler, or any
+        diffrax solver of ordinary differential equations.
       rtol: relative tolerance of one step. Below about 1e-6, float32 rounding drives the step size.
       atol: absolute tolerance of one step.
       first_step: size of the first step that is tried.
@@ -43,52 +51,74 @@ class SolverSettings:
         role.
       adjoint: how gradients are found: "recursive_checkpoint" (discretise, then differentiate;
         memory bounded by recomputation), "direct" (the same gradient, for forward over reverse
-        mode), or "backsolve" (the continuous adjoint equation: constant memory, gradients only as
-        exact as rtol).
-      error_norm: "max_rms", the largest of the root mean squares of latents and log-density, each
-        by itself (torchdiffeq, and so upstream), or "rms", one over everything.
+        mode), "backsolve" (the continuous adjoint equation: constant memory, gradients only as
+        exact as rtol), or a diffrax adjoint.
+      controller: a diffrax step size controller in place of the one that rtol and atol describe: a
+        PI controller of the largest of the root mean squares of latents and log-density, each by
+        itself (as torchdiffeq, and so upstream). It must suit both directions of time.
+
+    Raises:
+      ValueError: for a value out of range, or settings that exclude each other.
     """
 
-    method: str = "dopri5"
+    method: str | diffrax.AbstractSolver = "dopri5"
     rtol: float = 1e-5
     atol: float = 1e-5
     first_step: float = 0.05
     max_steps: int = 64
     num_steps: int | None = None
-    adjoint: Literal["recursive_checkpoint", "direct", "backsolve"] = "recursive_checkpoint"
-    error_norm: Literal["max_rms", "rms"] = "max_rms"
+    adjoint: str | diffrax.AbstractAdjoint = "recursive_checkpoint"
+    controller: diffrax.AbstractStepSizeController | None = None
 
     def __post_init__(self):
-        _require(self.method in _METHODS, "method", self.method, "one of " + ", ".join(_METHODS))
+        _require_named("method", self.method, _METHODS, diffrax.AbstractSolver)
+        _require_named("adjoint", self.adjoint, _ADJOINTS, diffrax.AbstractAdjoint)
+        _require(_is_above_0(self.rtol), "rtol", self.rtol, "positive")
+        _require(_is_above_0(self.atol), "atol", self.atol, "positive")
         _require(
-            self.adjoint in _ADJOINTS, "adjoint", self.adjoint, "one of " + ", ".join(_ADJOINTS)
+            _is_above_0(self.first_step) and self.first_step <= 1,
+            "first_step",
+            self.first_step,
+            "in (0, 1]",
         )
+        _require(_is_above_0(self.max_steps, int), "max_steps", self.max_steps, "at least 1")
         _require(
-            self.error_norm in ("max_rms", "rms"), "error_norm", self.error_norm, "max_rms or rms"
-        )
-        _require(self.rtol > 0, "rtol", self.rtol, "positive")
-        _require(self.atol > 0, "atol", self.atol, "positive")
-        _require(0 < self.first_step <= 1, "first_step", self.first_step, "in (0, 1]")
-        _require(self.max_steps >= 1, "max_steps", self.max_steps, "at least 1")
-        _require(
-            self.num_steps is None or self.num_steps >= 1,
+            self.num_steps is None or _is_above_0(self.num_steps, int),
             "num_steps",
             self.num_steps,
             "at least 1, or None for adaptive steps",
         )
-        if self.method == "euler" and self.num_steps is None:
+        _require(
+            isinstance(self.controller, diffrax.AbstractStepSizeController | None),
+            "controller",
+            self.controller,
+            "a diffrax step size controller, or None",
+        )
+        if self.controller is not None and self.num_steps is not None:
+            raise ValueError("give either num_steps or a controller: both decide the step sizes")
+        is_adaptive = self.num_steps is None and self.controller is None
+        if isinstance(self.solver, diffrax.Euler) and is_adaptive:
             raise ValueError("solver euler has no error estimate: give it num_steps")
 
     @classmethod
-    def create(cls, settings: "SolverSettings | Mapping[str, Any] | None") -> "SolverSettings":
-        """Settings from settings, from a mapping (as in a network file or config), or the defaults.
+    def create(cls, settings: "SolverLike") -> "SolverSettings":
+        """Settings from settings, from a mapping (as in a network file or config), from a diffrax
+        solver alone, or the defaults.
 
         Raises:
           ValueError: for a setting that does not exist, or a value out of range.
         """
         if isinstance(settings, cls):
             return settings
+        if isinstance(settings, diffrax.AbstractSolver):
+            return cls(method=settings)
         given = dict(settings or {})
+        for name, value in _FORMER.items():
+            if given.pop(name, value) != value:
+                raise ValueError(
+                    f"solver setting {name} was once an option, and is now always {value!r};"
+                    " give a controller for another norm"
+                )
         known = [field.name for field in dataclasses.fields(cls)]
         if unknown := sorted(given.keys() - set(known)):
             raise ValueError(
@@ -97,13 +127,42 @@ class SolverSettings:
         return cls(**given)
 
     def to_dict(self) -> dict[str, Any]:
-        """The settings as plain JSON values; `create` reads them back."""
-        return dataclasses.asdict(self)
+        """The settings as plain JSON values; `create` reads them back.
+
+        Raises:
+          ValueError: if some are objects, which no file can hold.
+        """
+        plain = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        if plain.pop("controller") is not None or not all(
+            isinstance(plain[name], str) for name in ("method", "adjoint")
+        ):
+            raise ValueError(
+                "solver settings with objects of diffrax cannot be written to a file; name the"
+                " method and the adjoint, and leave the controller out"
+            )
+        return plain
+
+    @property
+    def solver(self) -> diffrax.AbstractSolver:
+        """The method as an object."""
+        return _METHODS[self.method]() if isinstance(self.method, str) else self.method
 
     def count_evaluations(self, num_steps: Int[Array, ""]) -> Int[Array, ""]:
-        """Evaluations of the vector field in a solve of `num_steps` steps."""
-        _, per_step, per_solve = _METHODS[self.method]
-        return per_step * num_steps + per_solve
+        """Evaluations of the vector field in a solve of `num_steps` steps; -1 for solvers that do
+        not tell, which are those that are not explicit Runge-Kutta methods.
+        """
+        solver = self.solver
+        if isinstance(solver, diffrax.Euler):
+            return num_steps
+        if not isinstance(solver, diffrax.AbstractERK):
+            return jnp.full_like(num_steps, -1)
+        # Where the last stage of a step is the first of the next one, it is evaluated once.
+        stages, is_shared = solver.tableau.num_stages, solver.tableau.fsal
+        return (stages - 1) * num_steps + 1 if is_shared else stages * num_steps
+
+
+# What stands for settings wherever a solver is asked for.
+SolverLike = SolverSettings | Mapping[str, Any] | diffrax.AbstractSolver | None
 
 
 class Solution(NamedTuple):
@@ -137,30 +196,28 @@ def solve(
       settings: the method, its tolerances and its gradient.
       reverse: run from time 1 to time 0.
     """
-    method, _, _ = _METHODS[settings.method]
     dtype = jax.tree.leaves(y0)[0].dtype
     start, end = jnp.asarray([1, 0] if reverse else [0, 1], dtype)
-    if settings.num_steps is None:
-        controller = diffrax.PIDController(
-            rtol=settings.rtol,
-            atol=settings.atol,
-            norm=_max_rms if settings.error_norm == "max_rms" else _rms,
-        )
-        first_step, max_steps = (end - start) * settings.first_step, settings.max_steps
+    first_step, max_steps = (end - start) * settings.first_step, settings.max_steps
+    if settings.controller is not None:
+        controller = settings.controller
+    elif settings.num_steps is None:
+        controller = diffrax.PIDController(rtol=settings.rtol, atol=settings.atol, norm=_max_rms)
     else:
         times = start + (end - start) * jnp.linspace(0, 1, settings.num_steps + 1, dtype=dtype)
         controller = diffrax.StepTo(times)
         first_step, max_steps = None, settings.num_steps
+    adjoint = settings.adjoint
     solution = diffrax.diffeqsolve(
         diffrax.ODETerm(derivative),
-        method(),
+        settings.solver,
         start,
         end,
         first_step,
         y0,
         args,
         stepsize_controller=controller,
-        adjoint=_ADJOINTS[settings.adjoint](),
+        adjoint=_ADJOINTS[adjoint]() if isinstance(adjoint, str) else adjoint,
         max_steps=max_steps,
         throw=False,
     )
@@ -171,15 +228,22 @@ def solve(
     return Solution(y, num_steps, settings.count_evaluations(num_steps), success)
 
 
-def _rms(tree: PyTree[Array]) -> Array:
-    leaves = jax.tree.leaves(tree)
-    return jnp.sqrt(sum(jnp.sum(x**2) for x in leaves) / sum(x.size for x in leaves))
-
-
 def _max_rms(tree: PyTree[Array]) -> Array:
+    """The largest root mean square of an array: one mean over all of them would hide the error of
+    the log-density, one number beside the many of a latent.
+    """
     return jnp.max(jnp.stack([jnp.sqrt(jnp.mean(x**2)) for x in jax.tree.leaves(tree)]))
 
 
 def _require(holds: bool, name: str, value: Any, expected: str) -> None:
     if not holds:
         raise ValueError(f"solver setting {name} must be {expected}; got {value!r}")
+
+
+def _is_above_0(value: Any, kind: type | UnionType = int | float) -> bool:
+    return isinstance(value, kind) and not isinstance(value, bool) and 0 < value < math.inf
+
+
+def _require_named(name: str, value: Any, names: Mapping[str, Any], kind: type) -> None:
+    holds = value in names if isinstance(value, str) else isinstance(value, kind)
+    _require(holds, name, value, f"one of {', '.join(names)}, or a diffrax.{kind.__name__}")

@@ -27,9 +27,7 @@ class ColorReadout(nnx.Module):
 
     def __init__(self, features: int, style_dim: int, *, rngs: nnx.Rngs):
         self.modulation = Modulation(style_dim, features, rngs=rngs)
-        self.linear = nnx.Linear(
-            features, 3, kernel_init=nnx.initializers.normal(0.01), rngs=rngs
-        )
+        self.linear = nnx.Linear(features, 3, kernel_init=nnx.initializers.normal(0.01), rngs=rngs)
 
     def __call__(
         self, x: Float[Array, "b h w i"], w: Float[Array, "b d"]

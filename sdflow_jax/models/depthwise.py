@@ -16,7 +16,7 @@ def depthwise_convolve(
 ) -> Float[Array, "b h w c"]:
     """Convolve each channel with its own 3x3 kernel; outside the images is zero."""
     return sum(
-        shifted * kernel[row, column].astype(images.dtype)
+        shifted * kernel[row, column][None, None, None, :].astype(images.dtype)
         for (row, column), shifted in _shifts(images)
     )
 

@@ -130,7 +130,10 @@ class MobileBlock(nnx.Module):
         self.second = StyledSeparable(features_out, features_out, resolution, style_dim, rngs=rngs)
 
     def __call__(
-        self, x: Float[Array, "b h w i"], w_first: Float[Array, "b d"], w_second: Float[Array, "b d"]
+        self,
+        x: Float[Array, "b h w i"],
+        w_first: Float[Array, "b d"],
+        w_second: Float[Array, "b d"],
     ) -> Float[Array, "b 2*h 2*w o"]:
         x = self.first(inverse_haar(self.up(x, w_first)), w_first)
         return self.second(x, w_second)

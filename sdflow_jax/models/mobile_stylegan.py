@@ -13,8 +13,8 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from sdflow_jax.models.mobile_layers import MobileTrunk, Modulation, inverse_haar
-from sdflow_jax.models.stylegan2 import checked_channels
 from sdflow_jax.models.style_space import StyleSpace
+from sdflow_jax.models.stylegan2 import checked_channels
 
 
 class MobileStyleGAN(StyleSpace):

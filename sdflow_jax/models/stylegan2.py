@@ -19,6 +19,7 @@ from sdflow_jax.models.modulated_conv import StyledConv, ToRGB
 from sdflow_jax.models.resample import upsample
 from sdflow_jax.models.style_space import StyleSpace
 
+
 def stylegan2_channels(resolution: int, *, multiplier: int = 2) -> dict[int, int]:
     """Channels by resolution of the published networks: 512, then halving at every doubling."""
     return {r: min(512, 16384 * multiplier // r) for r in _resolutions(resolution)}

@@ -14,8 +14,8 @@ from jaxtyping import UInt8
 from numpy.typing import NDArray
 from safetensors.numpy import load_file
 
-from sdflow_jax import networks
-from sdflow_jax.batching import map_batches
+from sdflow_jax.files import networks
+from sdflow_jax.images.batching import map_batches
 from sdflow_jax.pocket.teacher import LATENT_DIM, align, teacher_latents, to_uint8
 
 SPLITS = {"train": (0, 56_000), "validation": (56_000, 60_000), "test": (60_000, 64_000)}

@@ -18,10 +18,10 @@ from flax import nnx
 from numpy.typing import NDArray
 from PIL import Image
 
-from sdflow_jax import networks
-from sdflow_jax.batching import map_batches
 from sdflow_jax.evaluation.distribution_metrics import frechet_distance, kernel_distance
 from sdflow_jax.evaluation.image_metrics import ms_ssim, psnr
+from sdflow_jax.files import networks
+from sdflow_jax.images.batching import map_batches
 from sdflow_jax.pocket.build import labels, sources
 from sdflow_jax.pocket.build.autoencoder import pyramid_distance
 from sdflow_jax.pocket.build.classifiers import area_under_curve

@@ -3,7 +3,7 @@
 import dataclasses
 import pathlib
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import grain
 import jax
@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
 
+from sdflow_jax.files.atomic import write_atomic
 from sdflow_jax.training.checkpoint import Checkpoints
 from sdflow_jax.training.interrupts import Interrupts
 from sdflow_jax.training.metrics_log import MetricsLog
@@ -21,25 +22,35 @@ from sdflow_jax.training.step import TrainStep
 
 @dataclasses.dataclass(frozen=True)
 class Schedule:
-    """When things happen, in steps.
+    """How long training goes, and how often it measures and saves, in steps.
 
     Attributes:
       num_steps: length of the whole training.
+      log_every: steps per row of the measurements.
       checkpoint_every: interval of checkpoints; there is one at the end, too.
-      sample_every: interval of pictures, 0 for none; there is one at the end, too.
+      keep_checkpoints: how many of the latest checkpoints stay.
     """
 
     num_steps: int
+    log_every: int
     checkpoint_every: int
-    sample_every: int
+    keep_checkpoints: int
 
     def saves_at(self, step: int) -> bool:
         """Whether a checkpoint is due after `step` steps."""
         return step % self.checkpoint_every == 0 or step == self.num_steps
 
-    def draws_at(self, step: int) -> bool:
-        """Whether a picture is due after `step` steps."""
-        return self.sample_every > 0 and (step % self.sample_every == 0 or step == self.num_steps)
+
+class Pictures(NamedTuple):
+    """Pictures of a state, drawn while it is trained.
+
+    Attributes:
+      every: interval in steps, at least 1; there is one at the end, too.
+      draw: makes the picture of a state.
+    """
+
+    every: int
+    draw: Callable[[State], UInt8[np.ndarray, "h w 3"]]
 
 
 def train(
@@ -54,7 +65,7 @@ def train(
     checkpoints: Checkpoints,
     data: dict[str, Any],
     interrupts: Interrupts,
-    draw: Callable[[State], UInt8[np.ndarray, "h w 3"]],
+    pictures: Pictures | None,
     workdir: pathlib.Path,
 ) -> tuple[State, int]:
     """Run steps until the schedule's end or an interrupt, with a checkpoint of wherever it stops.
@@ -70,14 +81,15 @@ def train(
       checkpoints: gets the state.
       data: description of the batches, saved with the checkpoints.
       interrupts: entered, and deferred.
-      draw: makes the picture of a state.
+      pictures: what is drawn, if anything.
       workdir: gets `samples/STEP.png`.
 
     Returns:
       The state and the number of steps it has seen.
 
     Raises:
-      TrainingDiverged: if a number is not finite or a solve fails. No checkpoint holds such a step.
+      TrainingDiverged: if a number is not finite or a requirement of the log is not met. No
+        checkpoint holds such a step.
     """
     step = first_step
     while step < schedule.num_steps:
@@ -85,10 +97,10 @@ def train(
         step += 1
         log.add(step, measured)
         is_interrupted = interrupts.stops_at(step)
-        if schedule.draws_at(step):
+        if pictures and (step % pictures.every == 0 or step == schedule.num_steps):
             log.flush()
             if jax.process_index() == 0:
-                _save_picture(draw(state), step, log, workdir)
+                _save_picture(pictures.draw(state), step, log, workdir)
             log.restart_clock()
         if schedule.saves_at(step) or is_interrupted:
             log.flush()  # the check of this step's numbers comes before its checkpoint
@@ -103,8 +115,5 @@ def _save_picture(
     picture: UInt8[np.ndarray, "h w 3"], step: int, log: MetricsLog, workdir: pathlib.Path
 ) -> None:
     log.add_image("samples", step, picture)
-    directory = workdir / "samples"
-    directory.mkdir(exist_ok=True)
-    partial = directory / "partial"
-    Image.fromarray(picture).save(partial, "PNG")
-    partial.replace(directory / f"{step:07d}.png")
+    file = workdir / "samples" / f"{step:07d}.png"
+    write_atomic(file, lambda stream: Image.fromarray(picture).save(stream, "PNG"))

@@ -2,12 +2,13 @@
 
 import collections
 import csv
+import io
 import math
 import os
 import pathlib
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
@@ -15,6 +16,8 @@ import numpy as np
 import tensorboardX
 from jaxtyping import Array, UInt8
 from tqdm import tqdm
+
+from sdflow_jax.files.atomic import write_text
 
 CSV_FILE = "metrics.csv"
 
@@ -24,7 +27,7 @@ _LAG = 2
 
 
 class TrainingDiverged(RuntimeError):
-    """A step gave a number that is not finite, or its differential equation was not solved."""
+    """A step gave a number that is not finite, or something was not true that must be."""
 
 
 class MetricsLog:
@@ -42,6 +45,9 @@ class MetricsLog:
       unfinished: what `unfinished()` returned when the checkpoint of `first_step` was saved.
       is_silent: write nothing (processes other than the first); the checks still run.
       title: what stands before the progress bar.
+      requirements: name of a measurement that must be true at every step -> what to say where it is
+        not. Such a measurement is checked and not recorded.
+      shown: names of the measurements that stand beside the progress bar, where they occur.
     """
 
     def __init__(
@@ -55,7 +61,11 @@ class MetricsLog:
         unfinished: Mapping[str, Any] | None = None,
         is_silent: bool = False,
         title: str = "training",
+        requirements: Mapping[str, str] | None = None,
+        shown: Sequence[str] = ("loss",),
     ):
+        self._requirements = dict(requirements or {})
+        self._shown = tuple(shown)
         self._batch_size = batch_size
         self._log_every = log_every
         self._waiting: collections.deque[tuple[int, dict[str, Array]]] = collections.deque()
@@ -83,8 +93,8 @@ class MetricsLog:
         """Take the scalars of a step, which may still be computing.
 
         Raises:
-          TrainingDiverged: if an earlier step's numbers, fetched now, are not finite or its solve
-            failed.
+          TrainingDiverged: if an earlier step's numbers, fetched now, are not finite, or a
+            requirement was not met.
         """
         self._waiting.append((step, dict(measured)))
         if len(self._waiting) > _LAG:
@@ -123,8 +133,7 @@ class MetricsLog:
     def _fetch(self) -> None:
         step, measured = self._waiting.popleft()
         values = {name: value.item() for name, value in jax.device_get(measured).items()}
-        _check(step, values)
-        del values["success"]
+        self._check(step, values)
         for name, value in values.items():
             self._sums[name] = self._sums.get(name, 0.0) + value
         self._count += 1
@@ -154,46 +163,36 @@ class MetricsLog:
         for name, value in row.items():
             if math.isfinite(value):
                 self._board.add_scalar(f"training/{name}", value, step)
-        self._bar.set_postfix_str(_summary(row), refresh=False)
+        self._bar.set_postfix_str(self._summary(row), refresh=False)
 
+    def _check(self, step: int, values: dict[str, float]) -> None:
+        """Check the numbers of a step, and take those out that are there to be checked only."""
+        for name, complaint in self._requirements.items():
+            if not values.pop(name):
+                raise TrainingDiverged(f"step {step}: {complaint}")
+        bad = [name for name, value in values.items() if not math.isfinite(value)]
+        if bad:
+            raise TrainingDiverged(
+                f"step {step}: {', '.join(bad)} not finite; try a lower"
+                " config.optimizer.learning_rate or a config.optimizer.gradient_clip, in another"
+                " --workdir"
+            )
 
-def _check(step: int, values: Mapping[str, float]) -> None:
-    if not values["success"]:
-        raise TrainingDiverged(
-            f"step {step}: the flow's differential equation was not solved within its steps; raise"
-            " config.solver.max_steps, and the same command continues, or config.solver.rtol and"
-            " config.solver.atol, in another --workdir"
-        )
-    bad = [name for name, value in values.items() if not math.isfinite(value)]
-    if bad:
-        raise TrainingDiverged(
-            f"step {step}: {', '.join(bad)} not finite; try a lower config.optimizer.learning_rate"
-            " or a config.optimizer.gradient_clip, in another --workdir"
-        )
-
-
-def _summary(row: Mapping[str, float]) -> str:
-    shown = [
-        f"{name} {row[name]:.4g}" for name in ("loss", "nll", "kd", "mi", "reg") if name in row
-    ]
-    evaluations = [row[name] for name in row if name.startswith("evaluations_")]
-    if evaluations:
-        shown.append(f"evaluations {'+'.join(f'{count:.0f}' for count in evaluations)}")
-    if math.isfinite(row["images_per_second"]):
-        shown.append(f"{row['images_per_second']:.1f} images/s")
-    return ", ".join(shown)
+    def _summary(self, row: Mapping[str, float]) -> str:
+        shown = [f"{name} {row[name]:.4g}" for name in self._shown if name in row]
+        if math.isfinite(row["images_per_second"]):
+            shown.append(f"{row['images_per_second']:.1f} images/s")
+        return ", ".join(shown)
 
 
 class _CsvFile:
     """A CSV file that is appended to, flushed at every row."""
 
     def __init__(self, path: pathlib.Path, last_step: int):
-        path.parent.mkdir(parents=True, exist_ok=True)
         kept = _rows_until(path, last_step) if path.exists() else []
-        partial = path.with_name(path.name + ".partial")
-        with partial.open("w", newline="") as file:
-            csv.writer(file).writerows(kept)
-        partial.replace(path)
+        text = io.StringIO()
+        csv.writer(text).writerows(kept)
+        write_text(path, text.getvalue())
         self._columns = kept[0] if kept else None
         self._file = path.open("a", newline="")
         self._writer = csv.writer(self._file)

@@ -2,17 +2,15 @@
 
 import os
 import pathlib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import grain
 import jax
-import numpy as np
-from jaxtyping import UInt8
 
 from sdflow_jax.training.checkpoint import Checkpoints
 from sdflow_jax.training.interrupts import Interrupts
-from sdflow_jax.training.loop import Schedule, train
+from sdflow_jax.training.loop import Pictures, Schedule, train
 from sdflow_jax.training.metrics_log import MetricsLog
 from sdflow_jax.training.sharding import DataParallel
 from sdflow_jax.training.state import State
@@ -32,26 +30,29 @@ def train_resumably(
     train_step: TrainStep,
     *,
     directory: pathlib.Path,
-    training: Mapping[str, Any],
+    schedule: Schedule,
     data: dict[str, Any],
     devices: DataParallel,
     interrupts: Interrupts,
-    draw: Callable[[State], UInt8[np.ndarray, "h w 3"]],
+    pictures: Pictures | None = None,
+    requirements: Mapping[str, str] | None = None,
+    shown: Sequence[str] = ("loss",),
     title: str = "training",
 ) -> tuple[State, bool]:
-    """Train to `num_steps`, or until an interrupt.
+    """Train to the schedule's end, or until an interrupt.
 
     Args:
       state: the initial state, on the devices; consumed.
       batches: at the first batch.
-      train_step: from `make_train_step`, or alike.
-      directory: gets `checkpoints/`, `metrics.csv`, `tensorboard/` and `samples/`.
-      training: the config group: `num_steps`, `batch_size`, `log_every`, `sample_every`,
-        `checkpoint_every` and `keep_checkpoints`.
+      train_step: from `make_train_step`.
+      directory: gets `checkpoints/`, `metrics.csv`, `tensorboard/` and, with pictures, `samples/`.
+      schedule: when things happen.
       data: description of the batches (`describe_batches`).
       devices: over which a batch is split.
       interrupts: entered; deferred while training.
-      draw: makes the picture of a state.
+      pictures: what is drawn meanwhile, if anything.
+      requirements: measurement that must be true at every step -> what to say where it is not.
+      shown: measurements that stand beside the progress bar.
       title: of the progress bar.
 
     Returns:
@@ -59,10 +60,10 @@ def train_resumably(
 
     Raises:
       CheckpointError: if the checkpoint does not fit.
-      TrainingDiverged: if a number is not finite.
+      TrainingDiverged: if a number is not finite, or a requirement is not met.
     """
-    num_steps = training["num_steps"]
-    checkpoints = Checkpoints(directory / "checkpoints", keep=training["keep_checkpoints"])
+    num_steps = schedule.num_steps
+    checkpoints = Checkpoints(directory / "checkpoints", keep=schedule.keep_checkpoints)
     first_step, unfinished = 0, None
     if checkpoints.latest_step is not None:
         first_step, state, batches, unfinished = checkpoints.restore(
@@ -74,11 +75,13 @@ def train_resumably(
         directory,
         first_step=first_step,
         num_steps=num_steps,
-        batch_size=training["batch_size"],
-        log_every=training["log_every"],
+        batch_size=devices.batch_size,
+        log_every=schedule.log_every,
         unfinished=unfinished,
         is_silent=jax.process_index() != 0,
         title=title,
+        requirements=requirements,
+        shown=shown,
     )
     try:
         with interrupts.deferred():
@@ -86,16 +89,14 @@ def train_resumably(
                 state,
                 batches,
                 first_step=first_step,
-                schedule=Schedule(
-                    num_steps, training["checkpoint_every"], training["sample_every"]
-                ),
+                schedule=schedule,
                 train_step=train_step,
                 devices=devices,
                 log=log,
                 checkpoints=checkpoints,
                 data=data,
                 interrupts=interrupts,
-                draw=draw,
+                pictures=pictures,
                 workdir=directory,
             )
     finally:

@@ -7,7 +7,7 @@ import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from jaxtyping import PyTree
 
-from sdflow_jax.config import ConfigError
+from sdflow_jax.files.config_groups import ConfigError
 
 
 def replicate(tree: PyTree, sharding: NamedSharding) -> PyTree:
@@ -48,6 +48,7 @@ class DataParallel:
             )
         # Explicit axes, jax's default, cannot differentiate a diffrax solve of a split batch.
         axis = (AxisType.Auto,)
+        self.batch_size = batch_size
         self.mesh: Mesh = jax.make_mesh((count,), ("data",), axis_types=axis, devices=devices)
         self.replicated = NamedSharding(self.mesh, PartitionSpec())
         self.split = NamedSharding(self.mesh, PartitionSpec("data"))

@@ -1,4 +1,4 @@
-"""What training changes: the two networks, the optimizer, and optionally an average of the weights.
+"""What training changes: the networks, the optimizer, and optionally an average of the weights.
 
 Between steps all of it is plain nested dictionaries of arrays, because `jax.jit` takes those
 fastest and orbax writes them as they are; the structure that makes modules of them (a `GraphDef`)
@@ -14,23 +14,7 @@ import numpy as np
 import optax
 from flax import nnx
 
-from sdflow_jax.flow.conditional_flow import ConditionalFlow
-
 State = dict[str, Any]
-
-
-class TrainedNetworks(nnx.Module):
-    """The networks that SDFlow trains together.
-
-    Args:
-      flow: the conditional flow.
-      semantic_encoder: reads semantic variables; None where the frozen classifier does, which is
-        no part of the training state.
-    """
-
-    def __init__(self, flow: ConditionalFlow, semantic_encoder: nnx.Module | None):
-        self.flow = flow
-        self.semantic_encoder = semantic_encoder
 
 
 class Graphs(NamedTuple):
@@ -46,7 +30,7 @@ class Graphs(NamedTuple):
 
 
 def create_state(
-    make_networks: Callable[[], TrainedNetworks],
+    make_networks: Callable[[], nnx.Module],
     optimizer: optax.GradientTransformation,
     *,
     seed: int,
@@ -90,7 +74,7 @@ def create_state(
     return Graphs(training, nnx.graphdef(abstract["networks"])), state
 
 
-def evaluation_networks(graphs: Graphs, state: State) -> TrainedNetworks:
+def evaluation_networks(graphs: Graphs, state: State) -> nnx.Module:
     """The networks in evaluation mode, with averaged parameters if the state has them."""
     arrays = jax.device_get(
         state["trained"]["networks"]

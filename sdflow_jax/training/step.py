@@ -1,30 +1,46 @@
-"""One update of the flow and the semantic encoder."""
+"""One update of whatever is trained: a weighted sum of losses, its gradient, the optimizer."""
 
 import functools
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import optax
 from flax import nnx
 from jax.sharding import NamedSharding
-from jaxtyping import Array
+from jaxtyping import Array, Float
 
-from sdflow_jax.data.pixels import to_signed
-from sdflow_jax.losses import LossSettings, sdflow_losses
 from sdflow_jax.training.sharding import replicate
 from sdflow_jax.training.state import Graphs, State
 
 TrainStep = Callable[[State, Mapping[str, Array]], tuple[State, dict[str, Array]]]
 
 
+class Losses(NamedTuple):
+    """What a loss function returns.
+
+    Attributes:
+      terms: the losses, unweighted scalars.
+      measured: further scalars to be logged.
+      by_products: any arrays, for the hook after the update.
+    """
+
+    terms: dict[str, Float[Array, ""]]
+    measured: Mapping[str, Array] = {}
+    by_products: Any = None
+
+
+# (trained networks, frozen networks by name, batch, random key) -> losses
+LossFunction = Callable[[nnx.Module, Mapping[str, nnx.Module], Mapping[str, Array], Array], Losses]
+
+
 def make_train_step(
     graphs: Graphs,
-    generator: nnx.Module,
-    classifier: nnx.Module | None = None,
+    losses: LossFunction,
     *,
     weights: Mapping[str, float],
-    settings: LossSettings,
+    frozen: Mapping[str, nnx.Module] | None = None,
+    after_update: Callable[[nnx.Module, Any], None] | None = None,
     average_decay: float = 0.0,
     sharding: NamedSharding | None = None,
 ) -> TrainStep:
@@ -32,22 +48,21 @@ def make_train_step(
 
     Args:
       graphs: from `create_state`.
-      generator: the frozen generator; no gradient of its weights is computed.
-      classifier: the frozen classifier that reads the edited faces where no semantic encoder is
-        trained; no gradient of its weights is computed either.
-      weights: weight of each of `settings.terms` in the loss.
-      settings: what the losses compute.
+      losses: pure but for what training mode moves, such as a batch norm's statistics. Its key is
+        another one at every step, and the same one again when a step is repeated.
+      weights: of each of its terms in the loss.
+      frozen: networks by name, of whose weights no gradient is computed.
+      after_update: is given the updated networks and the losses' by-products, and may move what the
+        optimizer does not.
       average_decay: of the exponential moving average of the parameters, if the state keeps one.
       sharding: where the new state lives; None leaves the choice to jax.
 
     Returns:
-      A function of the state, which it consumes, and a batch as from `training_batches`. It returns
-      the new state and scalars: `loss`, each term unweighted, `gradient_norm`,
-      `evaluations_forward` and `evaluations_inverse` of the vector field, and `success`, false if a
-      solve failed.
+      A function of the state, which it consumes, and a batch. It returns the new state and scalars:
+      `loss`, each term unweighted, `gradient_norm`, and what else the losses measure.
     """
-    frozen_graph, frozen_arrays = nnx.split({"generator": generator, "classifier": classifier})
-    weights = {name: weights[name] for name in settings.terms}
+    frozen_graph, frozen_arrays = nnx.split(dict(frozen or {}))
+    weights = dict(weights)
 
     # The frozen arrays are arguments: closed over, they would be compiled in as constants.
     @functools.partial(jax.jit, donate_argnums=0, out_shardings=sharding)
@@ -55,30 +70,23 @@ def make_train_step(
         trained = nnx.merge(graphs.training, state["trained"])
         networks, optimizer = trained["networks"], trained["optimizer"]
         frozen = nnx.merge(frozen_graph, frozen_arrays)
-        batch = {**batch, "image": to_signed(batch["image"])}
         key = jax.random.fold_in(state["key"], optimizer.step[...])
 
         def loss_fn(networks):
-            encoder = networks.semantic_encoder
-            if encoder is None:
-                encoder = frozen["classifier"]
-            terms, aux = sdflow_losses(
-                networks.flow, encoder, frozen["generator"], batch, key, settings=settings
-            )
-            return sum(weights[name] * terms[name] for name in weights), (terms, aux)
+            found = losses(networks, frozen, batch, key)
+            return sum(weight * found.terms[name] for name, weight in weights.items()), found
 
-        (loss, (terms, aux)), gradients = nnx.value_and_grad(loss_fn, has_aux=True)(networks)
+        (loss, found), gradients = nnx.value_and_grad(loss_fn, has_aux=True)(networks)
         optimizer.update(networks, gradients)
-        if aux["batch_statistics"] is not None:
-            networks.flow.update_statistics(aux["batch_statistics"])
+        if after_update is not None:
+            after_update(networks, found.by_products)
         measured = {
             "loss": loss,
-            **terms,
+            **found.terms,
             "gradient_norm": optax.tree.norm(nnx.to_pure_dict(gradients)),
-            **{f"evaluations_{name}": count for name, count in aux["num_evaluations"].items()},
-            "success": aux["success"],
+            **found.measured,
         }
-        return next_state(state, trained, average_decay), measured
+        return _next_state(state, trained, average_decay), measured
 
     arrays = nnx.to_pure_dict(frozen_arrays)
     if sharding is not None:
@@ -86,7 +94,7 @@ def make_train_step(
     return lambda state, batch: train_step(state, arrays, batch)
 
 
-def next_state(state: State, trained: dict[str, Any], average_decay: float) -> State:
+def _next_state(state: State, trained: dict[str, Any], average_decay: float) -> State:
     """The state after an update of `trained`, with the average of the parameters moved if it is kept."""
     average = state["average"]
     if average is not None:

@@ -7,7 +7,7 @@ import pytest
 
 from converters import arcface, e4e, resnet
 from converters.errors import CheckpointError
-from sdflow_jax import networks
+from sdflow_jax.files import networks
 from tests.filled_networks import filled_arrays
 from tests.golden.golden_weights import load_case
 

@@ -10,7 +10,7 @@ from flax import nnx
 
 from converters import flow as converter
 from converters.errors import CheckpointError
-from sdflow_jax import networks
+from sdflow_jax.files import networks
 from sdflow_jax.flow import SolverSettings
 from sdflow_jax.flow.trace import hutchinson_trace
 from sdflow_jax.flow.vector_field import velocity

@@ -6,7 +6,7 @@ from flax import nnx
 
 from converters import latent_transformer
 from converters.errors import CheckpointError
-from sdflow_jax import networks
+from sdflow_jax.files import networks
 from tests.golden.golden_weights import load_case
 
 BASELINES = pathlib.Path(__file__).parents[1] / "golden/baselines"

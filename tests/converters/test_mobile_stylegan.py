@@ -14,7 +14,7 @@ import pytest
 from converters import ir_files, mobile_stylegan
 from converters.__main__ import convert_network, main
 from converters.errors import CheckpointError
-from sdflow_jax import networks
+from sdflow_jax.files import networks
 from tests.converters.ir_interpreter import interpret
 from tests.converters.ir_writer import write_files, write_wheel
 from tests.filled_networks import filled_arrays

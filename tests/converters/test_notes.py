@@ -3,8 +3,8 @@ import pytest
 from converters.__main__ import convert_network, main
 from converters.errors import CheckpointError
 from converters.notes import input_notes
-from sdflow_jax import networks
-from sdflow_jax.flow_editing import FlowEditing
+from sdflow_jax.files import networks
+from sdflow_jax.methods.sdflow.editing import FlowEditing
 from tests.converters.test_command_line import write_network
 
 NAMES = ("Eyeglasses", "Male", "Young")

@@ -9,7 +9,7 @@ from flax import nnx
 from converters import stylegan2
 from converters.errors import CheckpointError
 from converters.torch_reader import read_checkpoint
-from sdflow_jax import networks
+from sdflow_jax.files import networks
 from tests.filled_networks import filled_arrays
 
 GOLDEN = pathlib.Path(__file__).parents[1] / "golden" / "nvidia_pkl"

@@ -5,11 +5,11 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from sdflow_jax import networks
 from sdflow_jax.data import face_latents
+from sdflow_jax.data.annotation_cache import AnnotationCache
 from sdflow_jax.data.image_folder import ImageFolder
 from sdflow_jax.data.image_source import DataError
-from sdflow_jax.data.kept_batches import KeptBatches
+from sdflow_jax.files import networks
 from tests.tiny_world import write_pictures
 
 SPLITS = {"train": (0, 5), "test": (5, 8)}
@@ -228,7 +228,7 @@ def _killed_at(call, annotator):
 def annotated(world, monkeypatch):
     """A build that was killed when all its faces had passed through the networks; its content."""
     with monkeypatch.context() as patch:
-        patch.setattr(KeptBatches, "remove", lambda self: None)
+        patch.setattr(AnnotationCache, "remove", lambda self: None)
         dataset = _prepare(world)
     content = _content(dataset)
     shutil.rmtree(dataset)
@@ -244,7 +244,7 @@ def test_build_that_has_all_its_batches_needs_no_network(world, annotated, passe
 
 def test_kill_after_the_last_face_leaves_nothing_behind(world, annotated, monkeypatch, passes):
     with monkeypatch.context() as patch:
-        patch.setattr(KeptBatches, "remove", lambda self: None)
+        patch.setattr(AnnotationCache, "remove", lambda self: None)
         dataset = _prepare(world)
     assert len(_kept(world)) == 3
     assert _prepare(world) == dataset and not passes

@@ -4,7 +4,7 @@ from PIL import Image
 
 from sdflow_jax.data.image_folder import ImageFolder
 from sdflow_jax.data.image_source import DataError
-from sdflow_jax.data.pixels import to_bytes, to_signed
+from sdflow_jax.images.pixels import to_bytes, to_signed
 from tests.tiny_world import write_pictures
 
 

@@ -3,13 +3,20 @@ import concurrent.futures
 import pytest
 
 from sdflow_jax.data.image_source import SPLITS, DataError
+from sdflow_jax.data.settings import DataSettings
 from sdflow_jax.data.sources import open_source
 from tests.tiny_world import write_pictures
 
 
+def settings(**given) -> DataSettings:
+    usual = {"limits": {}, "folder": "", "splits": {}, "directory": ""}
+    reading = {"annotation_batch_size": 1, "num_threads": 1, "prefetch": 1}
+    return DataSettings(**{**usual, **reading, **given})
+
+
 def test_pocket_source_has_the_faces_asked_for():
     limits = {"train": 5, "validation": 0, "test": 2}
-    source, description = open_source({"source": "pocket", "limits": limits}, 64)
+    source, description = open_source(settings(source="pocket", limits=limits), {}, 64)
     assert [source.num_faces(split) for split in SPLITS] == [5, 0, 2]
     assert description["limits"] == limits
     # The files that the faces come from are part of what a data set depends on.
@@ -18,13 +25,10 @@ def test_pocket_source_has_the_faces_asked_for():
 
 def test_folder_source_reads_the_folder(tmp_path, monkeypatch):
     write_pictures(tmp_path / "faces", 3, size=8)
-    data = {
-        "source": "folder",
-        "folder": str(tmp_path / "faces"),
-        "splits": {"train": (0, 3)},
-        "num_threads": 3,
-    }
-    source, description = open_source(data, 8)
+    data = settings(
+        source="folder", folder=str(tmp_path / "faces"), splits={"train": (0, 3)}, num_threads=3
+    )
+    source, description = open_source(data, {}, 8)
     assert source.num_faces("train") == 3 and description["num_files"] == 3
 
     pools = []
@@ -38,6 +42,4 @@ def test_folder_source_reads_the_folder(tmp_path, monkeypatch):
 
 def test_impossible_sources_are_refused():
     with pytest.raises(DataError, match="64 pixels, the inversion encoder takes 256"):
-        open_source({"source": "pocket", "limits": {"train": 1}}, 256)
-    with pytest.raises(DataError, match="must be 'pocket' or 'folder', got 'web'"):
-        open_source({"source": "web"}, 64)
+        open_source(settings(source="pocket", limits={"train": 1}), {}, 256)

@@ -8,8 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from sdflow_jax.data.pixels import to_bytes, to_signed
 from sdflow_jax.evaluation import Judges, World
+from sdflow_jax.images.pixels import to_bytes, to_signed
 
 JUDGED = ("Eyeglasses", "Male", "Young")
 EDITED = ("Young", "Eyeglasses")

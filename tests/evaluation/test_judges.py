@@ -3,8 +3,8 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from sdflow_jax import networks
 from sdflow_jax.evaluation import FFHQ_FACE_CROP, Judges, load_judges
+from sdflow_jax.files import networks
 from tests.filled_networks import filled_arrays
 
 CLASSIFIER = {

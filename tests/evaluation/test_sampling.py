@@ -2,7 +2,6 @@ import jax
 import numpy as np
 import pytest
 
-from sdflow_jax import networks
 from sdflow_jax.evaluation import Verdict, World
 from sdflow_jax.evaluation.sampling import (
     SampledFaces,
@@ -12,7 +11,8 @@ from sdflow_jax.evaluation.sampling import (
     summarize_samples,
     wishes_for,
 )
-from sdflow_jax.flow_editing import FlowEditing
+from sdflow_jax.files import networks
+from sdflow_jax.methods.sdflow.editing import FlowEditing
 from tests.evaluation.plain_world import EDITED, PixelGenerator, plain_world
 from tests.filled_networks import filled_arrays
 

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from sdflow_jax import networks
+from sdflow_jax.files import networks
 from sdflow_jax.flow import ConditionalFlow
 
 DIM, NUM_CONDITIONS, NUM_STYLES, BATCH = 4, 2, 3, 2

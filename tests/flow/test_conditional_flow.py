@@ -1,12 +1,13 @@
 import functools
 
+import diffrax
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
 
-from sdflow_jax import networks
+from sdflow_jax.files import networks
 from sdflow_jax.flow import ConditionalFlow, SolverSettings
 from tests.flow.small_flow import (
     BATCH,
@@ -229,3 +230,14 @@ def test_log_prob_asks_for_noise():
     w, s, _ = small_batch()
     with pytest.raises(ValueError, match="log_prob needs noise"):
         small_flow().log_prob(w, s)
+
+
+def test_a_pass_takes_a_solver_by_name_or_as_an_object_of_diffrax():
+    flow = small_flow()
+    w, s, _ = small_batch()
+    named = flow.forward(w, s, solver={**flow.solver.to_dict(), "method": "tsit5"})
+    given = jax.jit(lambda w: flow.forward(w, s, solver=diffrax.Tsit5()))(w)
+    np.testing.assert_allclose(given.latents, named.latents, atol=1e-5)
+    assert given.num_evaluations == named.num_evaluations != flow.forward(w, s).num_evaluations
+    back = flow.inverse(given.latents, s, solver=diffrax.Tsit5())
+    np.testing.assert_allclose(back.latents, w, atol=1e-3)

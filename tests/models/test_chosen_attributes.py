@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from sdflow_jax import networks
+from sdflow_jax.files import networks
 from tests.filled_networks import filled_network
 
 CLASSIFIER = {

@@ -7,7 +7,7 @@ import pytest
 from flax import nnx
 
 from converters import stylegan2
-from sdflow_jax import networks
+from sdflow_jax.files import networks
 from tests.filled_networks import filled_network
 from tests.golden.golden_weights import load_case
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from sdflow_jax import networks
+from sdflow_jax.files import networks
 from sdflow_jax.pocket.build.autoencoder import AutoencoderSettings, train_autoencoder
 from sdflow_jax.pocket.build.settings import CLASSIFIER, IDENTITY_ENCODER
 

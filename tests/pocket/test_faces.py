@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from sdflow_jax import networks
+from sdflow_jax.files import networks
 from sdflow_jax.pocket.build.autoencoder import pyramid_distance
 from sdflow_jax.pocket.faces import SPLITS, PocketFaces
 

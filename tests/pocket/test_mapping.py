@@ -4,7 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from sdflow_jax import networks
+from sdflow_jax.files import networks
 from sdflow_jax.pocket.build.mapping import fit_mapping
 
 STYLE_DIM = 8

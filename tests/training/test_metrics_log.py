@@ -10,7 +10,8 @@ from sdflow_jax.training.metrics_log import MetricsLog, TrainingDiverged
 
 
 def _log(workdir, first_step=0, **settings):
-    defaults = {"num_steps": 10, "batch_size": 4, "log_every": 2}
+    requirements = {"success": "not solved; raise max_steps"}
+    defaults = {"num_steps": 10, "batch_size": 4, "log_every": 2, "requirements": requirements}
     return MetricsLog(workdir, first_step=first_step, **{**defaults, **settings})
 
 

@@ -5,14 +5,14 @@ import sys
 
 import pytest
 
-from sdflow_jax.config import ConfigError
+from sdflow_jax.files.run_config import ConfigError
 from sdflow_jax.training.sharding import DataParallel
 
 _PROGRAM = """
 import json
 import jax
 from sdflow_jax.training.sharding import DataParallel
-from tests.training import toy
+from tests.methods.sdflow import toy
 
 def losses(count):
     devices = DataParallel(8, jax.devices()[:count])

@@ -18,7 +18,7 @@ from flax import nnx
 from numpy.typing import NDArray
 from scipy.stats import rankdata
 
-from sdflow_jax import networks
+from sdflow_jax.files import networks
 from sdflow_jax.pocket.build import trainer
 from sdflow_jax.pocket.build.augmentation import augment
 

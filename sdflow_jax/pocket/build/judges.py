@@ -17,7 +17,7 @@ import optax
 from flax import nnx
 from numpy.typing import NDArray
 
-from sdflow_jax import networks
+from sdflow_jax.files import networks
 from sdflow_jax.pocket.build import trainer
 from sdflow_jax.pocket.build.augmentation import augment
 

@@ -63,7 +63,9 @@ def render_chunks(
     """
     folder.mkdir(parents=True, exist_ok=True)
     make, render = CodeMaker(generator), Renderer(generator, resolution, batch_size)
-    for first in tqdm(range(0, len(seeds), CHUNK), desc=f"renders of {resolution} px", unit="kface"):
+    for first in tqdm(
+        range(0, len(seeds), CHUNK), desc=f"renders of {resolution} px", unit="kface"
+    ):
         chunk = seeds[first : first + CHUNK]
         file = folder / f"{chunk[0]:07d}.npz"
         if file.exists():
@@ -75,9 +77,7 @@ def render_chunks(
         partial.rename(file)
 
 
-def load_chunks(
-    folder: pathlib.Path, seeds: NDArray[np.int64]
-) -> tuple[Codes, NDArray[np.uint8]]:
+def load_chunks(folder: pathlib.Path, seeds: NDArray[np.int64]) -> tuple[Codes, NDArray[np.uint8]]:
     """The codes and pictures [n, r, r, 3] that `render_chunks` has left for these seeds.
 
     Raises:

@@ -13,7 +13,7 @@ from safetensors.numpy import save
 from tqdm import tqdm
 
 from converters.torch_reader import read_checkpoint
-from sdflow_jax import networks
+from sdflow_jax.files import networks
 from sdflow_jax.pocket import faces as pocket_faces
 from sdflow_jax.pocket.build import (
     alignment,

@@ -17,7 +17,7 @@ from flax import nnx
 from jaxtyping import Array, Float
 from numpy.typing import NDArray
 
-from sdflow_jax import networks
+from sdflow_jax.files import networks
 from sdflow_jax.models.compact_generator import BASE_SIZE, CompactGenerator
 from sdflow_jax.models.mobile_stylegan import average_pool
 from sdflow_jax.pocket.build import trainer
@@ -159,7 +159,9 @@ def pyramid_loss(
         error = picture - target
         total += weight * (jnp.abs(error).mean() + jnp.square(error).mean())
         if picture.shape[1] >= 64:
-            edges = jnp.abs(jnp.diff(error, axis=1)).mean() + jnp.abs(jnp.diff(error, axis=2)).mean()
+            edges = (
+                jnp.abs(jnp.diff(error, axis=1)).mean() + jnp.abs(jnp.diff(error, axis=2)).mean()
+            )
             total += weight * edge_weight * edges
     return total
 
@@ -208,9 +210,7 @@ def train_student(
     @functools.partial(jax.jit, donate_argnums=0)
     def update(state, frozen, coarse, fine, crossover, pictures):
         rows = jnp.arange(student.num_styles)[None, :, None]
-        w_plus = jnp.where(
-            rows < crossover[:, None, None], coarse[:, None, :], fine[:, None, :]
-        )
+        w_plus = jnp.where(rows < crossover[:, None, None], coarse[:, None, :], fine[:, None, :])
         wanted = pictures.astype(jnp.float32) / 127.5 - 1.0
 
         def loss_fn(params):
@@ -245,4 +245,3 @@ def _rate(path, value) -> float:
     name = jax.tree_util.keystr(path, simple=True, separator="/")
     rate = next(rate for part, rate in _RATES if part in name)
     return rate * (1.0 if name.startswith("readouts/") else _PRETRAINED_RATE)
-

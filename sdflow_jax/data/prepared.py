@@ -1,0 +1,97 @@
+"""The data set that a config asks for: built or found, its batches, and a few faces to look at."""
+
+import os
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import grain
+import jax
+import numpy as np
+from numpy.typing import NDArray
+
+from sdflow_jax.data import face_latents
+from sdflow_jax.data.pipeline import describe_batches, training_batches
+from sdflow_jax.data.settings import DataSettings
+from sdflow_jax.data.sources import open_source
+from sdflow_jax.files import networks
+
+
+def prepare_data(
+    data: DataSettings, files: Mapping[str, str], workdir: str | os.PathLike[str]
+) -> pathlib.Path:
+    """Build the data set of a config, or find it already built.
+
+    It lies in `data.directory`, or in `workdir/data` if that is empty.
+
+    Args:
+      data: which faces.
+      files: role -> network file; the inversion encoder and the classifier annotate the faces.
+      workdir: the run's directory.
+
+    Returns:
+      Its directory, for `face_latents.open_split` and the functions below.
+
+    Raises:
+      DataError: if the faces do not exist or cannot be read.
+      NetworkFileError: if the inversion encoder or the classifier cannot be read.
+    """
+    metadata = networks.read_metadata(files["inversion_encoder"])
+    encoder = networks.build_abstract(metadata["network"], metadata["arguments"])
+    source, description = open_source(data, files, encoder.image_size)
+    return face_latents.prepare(
+        data.directory or pathlib.Path(workdir) / "data",
+        source,
+        description=description,
+        inversion_encoder=files["inversion_encoder"],
+        classifier=files["classifier"],
+        batch_size=data.annotation_batch_size,
+    )
+
+
+def open_batches(
+    dataset: pathlib.Path,
+    columns: Sequence[int],
+    *,
+    batch_size: int,
+    seed: int,
+    data: DataSettings,
+) -> tuple[grain.DatasetIterator, dict[str, Any]]:
+    """Batches of the training split, of this process's share.
+
+    Args:
+      dataset: as by `prepare_data`.
+      columns: of the predictions, those to keep.
+      batch_size: faces per batch over all processes.
+      seed: of the order.
+      data: how many threads read, and how many batches ahead.
+
+    Returns:
+      The batches, as by `training_batches`, and their description for the checkpoints.
+    """
+    faces = face_latents.open_split(dataset, "train")
+    order = {
+        "batch_size": batch_size,
+        "seed": seed,
+        "process_count": jax.process_count(),
+    }
+    batches = training_batches(
+        faces,
+        columns,
+        **order,
+        process_index=jax.process_index(),
+        num_threads=data.num_threads,
+        prefetch=data.prefetch,
+    )
+    return batches, describe_batches(dataset.parent.name, len(faces), columns, **order)
+
+
+def held_out_faces(dataset: pathlib.Path, count: int) -> tuple[NDArray, NDArray]:
+    """The first faces kept from training, to draw them.
+
+    Returns:
+      Their images [c, R, R, 3], uint8, and W+ latents [c, n, d]; c is `count` or all there are.
+    """
+    faces = face_latents.open_split(dataset, face_latents.held_out_split(dataset))
+    chosen = [faces[i] for i in range(min(count, len(faces)))]
+    return np.stack([face["image"] for face in chosen]), np.stack([f["w_plus"] for f in chosen])

@@ -1,0 +1,293 @@
+"""Network files: one safetensors file holds a network's arrays and the arguments that build it.
+
+The shipped pocket networks, a user's converted checkpoints and the networks that training exports all have
+this form, so every part of the package loads a network by its path alone.
+"""
+
+import functools
+import hashlib
+import json
+import os
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import Any, BinaryIO
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from safetensors import SafetensorError, safe_open
+
+from sdflow_jax.files.atomic import write_atomic
+from sdflow_jax.files.late_import import imported
+
+FORMAT = "sdflow_jax.network/1"
+
+_TYPE_NAMES = {
+    **{f"float{bits}": f"F{bits}" for bits in (16, 32, 64)},
+    **{f"int{bits}": f"I{bits}" for bits in (8, 16, 32, 64)},
+    **{f"uint{bits}": f"U{bits}" for bits in (8, 16, 32, 64)},
+    "bfloat16": "BF16",
+    "bool": "BOOL",
+}
+
+# Name in the file -> "module:class" of the networks that several methods share. Names are resolved
+# late, so that reading one network imports one module.
+REGISTRY = {
+    "Generator": "sdflow_jax.models.stylegan2:Generator",
+    "MobileStyleGAN": "sdflow_jax.models.mobile_stylegan:MobileStyleGAN",
+    "CompactGenerator": "sdflow_jax.models.compact_generator:CompactGenerator",
+    "AttributeClassifier": "sdflow_jax.models.attribute_classifier:AttributeClassifier",
+    "SemanticEncoder": "sdflow_jax.models.semantic_encoder:SemanticEncoder",
+    "ChosenAttributes": "sdflow_jax.models.chosen_attributes:ChosenAttributes",
+    "IdentityEncoder": "sdflow_jax.models.identity_encoder:IdentityEncoder",
+    "IResNet": "sdflow_jax.models.iresnet:IResNet",
+    "InversionEncoder": "sdflow_jax.models.inversion_encoder:InversionEncoder",
+    "FaceTeacher": "sdflow_jax.pocket.teacher:FaceTeacher",
+    "ConditionalFlow": "sdflow_jax.flow.conditional_flow:ConditionalFlow",
+}
+
+# Asked for a name that is not above: a function that gives such a mapping of the networks that
+# belong to one method alone.
+_FURTHER_REGISTRY = "sdflow_jax.methods.registry:networks_of_methods"
+
+_PACKAGED_WORLDS = {"pocket": pathlib.Path(__file__).parents[1] / "pocket" / "weights"}
+
+
+class NetworkFileError(ValueError):
+    """A network file is missing, damaged, or does not fit the network that it names."""
+
+
+def resolve(path: str | os.PathLike[str]) -> pathlib.Path:
+    """Turn `pocket:generator` into the packaged file; leave any other path as it is.
+
+    Raises:
+      NetworkFileError: if the packaged world has no network of that name.
+    """
+    world, separator, name = str(path).partition(":")
+    if not separator or world not in _PACKAGED_WORLDS:
+        return pathlib.Path(path)
+    file = _PACKAGED_WORLDS[world] / f"{name}.safetensors"
+    if not file.exists():
+        known = sorted(f.stem for f in _PACKAGED_WORLDS[world].glob("*.safetensors"))
+        raise NetworkFileError(
+            f"{path}: the {world} world has no {name!r}; it has {', '.join(known)}"
+        )
+    return file
+
+
+def digest(path: str | os.PathLike[str]) -> str:
+    """Sixteen hexadecimal digits that change with a network file's content.
+
+    Raises:
+      NetworkFileError: if the file is missing, or for an unknown packaged network.
+    """
+    file = resolve(path)
+    if not file.is_file():
+        raise NetworkFileError(f"{file}: no such network file")
+    status = file.stat()
+    return _digest(file, status.st_mtime_ns, status.st_size)
+
+
+# A run asks several times for the same gigabyte: when it is resumed, saved, and finds its data.
+@functools.lru_cache
+def _digest(file: pathlib.Path, modified: int, size: int) -> str:
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()[:16]
+
+
+def flatten(module: nnx.Module) -> dict[str, np.ndarray]:
+    """All arrays of a module (parameters, statistics, buffers) by path, as in `mapping/layers/0/kernel`."""
+    state = nnx.to_pure_dict(nnx.state(module, nnx.Not(nnx.RngState)))
+    leaves = jax.tree_util.tree_flatten_with_path(state)[0]
+    return {
+        jax.tree_util.keystr(path, simple=True, separator="/"): np.asarray(x) for path, x in leaves
+    }
+
+
+def expected_shapes(name: str, arguments: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
+    """Shapes by path of the network `name` built from `arguments`, without allocating it."""
+    state = nnx.to_pure_dict(nnx.state(build_abstract(name, arguments), nnx.Not(nnx.RngState)))
+    leaves = jax.tree_util.tree_flatten_with_path(state)[0]
+    return {
+        jax.tree_util.keystr(path, simple=True, separator="/"): tuple(x.shape) for path, x in leaves
+    }
+
+
+def build(name: str, arguments: Mapping[str, Any], *, seed: int = 0) -> nnx.Module:
+    """Construct the network `name` with fresh weights.
+
+    Raises:
+      NetworkFileError: for an unknown name.
+    """
+    places = REGISTRY if name in REGISTRY else {**REGISTRY, **imported(_FURTHER_REGISTRY)()}
+    if name not in places:
+        raise NetworkFileError(
+            f"unknown network {name!r}; known networks: {', '.join(sorted(places))}"
+        )
+    return imported(places[name])(**arguments, rngs=nnx.Rngs(seed))
+
+
+def build_abstract(name: str, arguments: Mapping[str, Any]) -> nnx.Module:
+    """Construct the network `name` with shapes in place of its arrays, without allocating it.
+
+    Raises:
+      NetworkFileError: for an unknown name.
+    """
+    return nnx.eval_shape(lambda: build(name, arguments))
+
+
+def load_arrays(module: nnx.Module, arrays: Mapping[str, np.ndarray], *, source: str) -> None:
+    """Put `arrays` (keyed as by `flatten`) into `module`, each cast to the dtype that it replaces.
+
+    Raises:
+      NetworkFileError: if a key is missing or unexpected, or a shape differs. Nothing is loaded then.
+    """
+    state = nnx.state(module, nnx.Not(nnx.RngState))
+    leaves, _ = jax.tree_util.tree_flatten_with_path(nnx.to_pure_dict(state))
+    wanted = {
+        jax.tree_util.keystr(path, simple=True, separator="/"): (path, x) for path, x in leaves
+    }
+    complaints = [
+        f"missing {key} {wanted[key][1].shape}" for key in sorted(wanted.keys() - arrays.keys())
+    ]
+    complaints += [
+        f"unexpected {key} {arrays[key].shape}" for key in sorted(arrays.keys() - wanted.keys())
+    ]
+    complaints += [
+        f"{key} has shape {arrays[key].shape}, expected {wanted[key][1].shape}"
+        for key in sorted(wanted.keys() & arrays.keys())
+        if tuple(arrays[key].shape) != tuple(wanted[key][1].shape)
+    ]
+    if complaints:
+        shown = "; ".join(complaints[:8]) + (
+            f"; and {len(complaints) - 8} more" if len(complaints) > 8 else ""
+        )
+        raise NetworkFileError(f"{source} does not fit {type(module).__name__}: {shown}")
+    nested: dict[Any, Any] = {}
+    for key, (path, old) in wanted.items():
+        node = nested
+        *parents, last = [entry.key for entry in path]
+        for parent in parents:
+            node = node.setdefault(parent, {})
+        node[last] = jnp.asarray(np.asarray(arrays[key]), old.dtype)
+    nnx.replace_by_pure_dict(state, nested)
+    nnx.update(module, state)
+
+
+def save_arrays(
+    path: str | os.PathLike[str],
+    name: str,
+    arguments: Mapping[str, Any],
+    arrays: Mapping[str, np.ndarray],
+    *,
+    notes: Mapping[str, str] | None = None,
+) -> None:
+    """Write a network file atomically: a file of that name is either the old one or the whole new one."""
+    metadata = {
+        "format": FORMAT,
+        "network": name,
+        "arguments": json.dumps(dict(arguments)),
+        **(notes or {}),
+    }
+    write_atomic(path, lambda file: _write_safetensors(file, arrays, metadata))
+
+
+def _write_safetensors(
+    file: BinaryIO, arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str]
+) -> None:
+    """Write arrays one by one in the safetensors format.
+
+    The package's own writer first makes the whole file in memory, and orders metadata at random,
+    which makes files of equal content differ.
+    """
+    # Wide types first, so that every array is aligned to its own type.
+    names = sorted(arrays, key=lambda name: (-arrays[name].dtype.itemsize, name))
+    header: dict[str, Any] = {"__metadata__": dict(metadata)}
+    end = 0
+    for name in names:
+        start, end = end, end + arrays[name].nbytes
+        header[name] = {
+            "dtype": _TYPE_NAMES[arrays[name].dtype.name],
+            "shape": list(arrays[name].shape),
+            "data_offsets": [start, end],
+        }
+    encoded = json.dumps(header, sort_keys=True, separators=(",", ":")).encode()
+    encoded = encoded.ljust(-(-len(encoded) // 8) * 8)
+    file.write(len(encoded).to_bytes(8, "little") + encoded)
+    for name in names:
+        file.write(np.ascontiguousarray(arrays[name]).reshape(-1).view(np.uint8))
+
+
+def save_network(
+    path: str | os.PathLike[str],
+    module: nnx.Module,
+    arguments: Mapping[str, Any],
+    *,
+    dtype: Any = np.float32,
+    notes: Mapping[str, str] | None = None,
+) -> None:
+    """Write `module`, built as `type(module)(**arguments)`, to `path`.
+
+    Args:
+      path: the file to write; replaced atomically.
+      module: a network that `build` knows by the name of its class.
+      arguments: the JSON-able constructor arguments, without `rngs`.
+      dtype: storage type of the floating-point arrays, e.g. `np.float16` to halve the file.
+      notes: further metadata, text to text (provenance, measured quality).
+    """
+    arrays = {
+        key: value.astype(dtype) if np.issubdtype(value.dtype, np.floating) else value
+        for key, value in flatten(module).items()
+    }
+    save_arrays(path, type(module).__name__, arguments, arrays, notes=notes)
+
+
+def read_metadata(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """The name, arguments and notes of a network file, without its arrays.
+
+    Raises:
+      NetworkFileError: if the file is missing or is no network file.
+    """
+    file = resolve(path)
+    if not file.is_file():
+        raise NetworkFileError(f"{file}: no such network file")
+    try:
+        with safe_open(file, framework="numpy") as handle:
+            metadata = dict(handle.metadata() or {})
+    except SafetensorError as error:
+        raise NetworkFileError(f"{file}: not a readable safetensors file ({error})") from error
+    if metadata.get("format") != FORMAT:
+        raise NetworkFileError(
+            f"{file}: expected a file of format {FORMAT!r}, got {metadata.get('format')!r};"
+            " convert a PyTorch checkpoint with `python -m converters`"
+        )
+    metadata["arguments"] = json.loads(metadata["arguments"])
+    return metadata
+
+
+def load_network(
+    path: str | os.PathLike[str], *, expected: str | Sequence[str] | None = None
+) -> nnx.Module:
+    """Build the network that a file describes, with the file's weights as float32, in evaluation mode.
+
+    Args:
+      path: a network file, or `pocket:NAME` for a packaged one.
+      expected: the registry name that the caller needs, or those that will do; None for any.
+
+    Raises:
+      NetworkFileError: if the file is missing, damaged, of another kind, or does not fit its own description.
+    """
+    file = resolve(path)
+    metadata = read_metadata(file)
+    name = metadata["network"]
+    kinds = [expected] if isinstance(expected, str) else expected or [name]
+    if name not in kinds:
+        raise NetworkFileError(f"{file}: expected a {' or '.join(kinds)}, the file holds a {name}")
+    module = build_abstract(name, metadata["arguments"])
+    # Abstract leaves are replaced one for one below, so no random initialisation is computed only to be dropped.
+    with safe_open(file, framework="numpy") as handle:
+        arrays = {key: handle.get_tensor(key) for key in handle.keys()}  # noqa: SIM118 (not a mapping)
+    load_arrays(module, arrays, source=str(file))
+    module.eval()
+    return module

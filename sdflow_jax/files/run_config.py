@@ -1,0 +1,181 @@
+"""The config of a run as its file `config.json`, and what a run that goes on may change of it."""
+
+import json
+import os
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sdflow_jax.files import networks
+from sdflow_jax.files.atomic import write_json
+from sdflow_jax.files.config_groups import ConfigError
+from sdflow_jax.files.roles import ROLES, TRAINING_ROLES
+
+CONFIG_FILE = "config.json"
+
+# Top-level keys that configs may leave out, as those did which are older than the keys.
+DEFAULTS = {"method": "sdflow", "semantic_variables": "encoder"}
+
+# Keys that configs once had, with the value that all runs now have. They exist in the library, for the
+# comparison with the original code.
+_RETIRED = {
+    "losses": {
+        "resize": "antialias",
+        "clamp": True,
+        "statistics_between_passes": False,
+        "reference_nll_constant": False,
+    },
+    "solver": {"error_norm": "max_rms"},
+}
+
+# What a run may change between being stopped and being resumed: nothing that the course of training
+# depends on.
+_FREE = {
+    "training": {
+        *("num_steps", "log_every", "sample_every", "num_sample_faces", "checkpoint_every"),
+        *("keep_checkpoints", "compilation_cache"),
+    },
+    "data": {"directory", "num_threads", "prefetch", "annotation_batch_size", "folder"},
+    "networks": set(ROLES),  # the place; what the files of training hold is checked by digest
+    "solver": {"max_steps"},  # a bound: no solve that stays within it changes
+}
+
+
+def to_json(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The config as plain JSON values, with the paths of its files made absolute.
+
+    Keys that configs no longer have are dropped, as by `load_config`.
+    """
+    plain = _brought_up(json.loads(json.dumps(config, default=dict)))
+    for role, path in plain["networks"].items():
+        if path and pathlib.Path(path).exists():
+            plain["networks"][role] = str(pathlib.Path(path).absolute())
+    for key in ("directory", "folder"):
+        if plain["data"][key]:
+            plain["data"][key] = str(pathlib.Path(plain["data"][key]).expanduser().absolute())
+    return plain
+
+
+def save_config(workdir: str | os.PathLike[str], config: Mapping[str, Any]) -> None:
+    """Write the config to `config.json` in the run's directory, whole or not at all.
+
+    It gets the key `network_digests`: what the network files hold that the training depends on, by
+    role, for `check_contents`.
+
+    Raises:
+      NetworkFileError: if one of these files is missing.
+    """
+    plain = to_json(config)
+    files = plain["networks"]
+    digests = {role: networks.digest(files[role]) for role in TRAINING_ROLES}
+    write_json(pathlib.Path(workdir) / CONFIG_FILE, {**plain, "network_digests": digests})
+
+
+def load_config(workdir: str | os.PathLike[str]) -> dict[str, Any]:
+    """Read the config of a run.
+
+    Keys that configs no longer have are dropped where they say what all runs now do, and kept
+    otherwise: such a run can be edited with and evaluated, but not continued.
+
+    Raises:
+      FileNotFoundError: if the directory holds no run.
+      ConfigError: if the file is damaged.
+    """
+    path = pathlib.Path(workdir) / CONFIG_FILE
+    if not path.exists():
+        raise FileNotFoundError(
+            f"{path}: no such file; {workdir} must be the --workdir of a training run"
+        )
+    try:
+        return _brought_up(json.loads(path.read_text()))
+    except ValueError as error:
+        raise ConfigError(f"{path}: not a config of a run ({error})") from error
+
+
+def _brought_up(config: Mapping[str, Any]) -> dict[str, Any]:
+    """A config as it would be written today: with the keys that it is too old to have, and without
+    those that say what has long been the only way.
+    """
+    found = {**DEFAULTS, **config}
+    for group in _RETIRED.keys() & found.keys():
+        retired = _RETIRED[group].items()
+        found[group] = {key: x for key, x in found[group].items() if (key, x) not in retired}
+    return found
+
+
+def check_contents(config: Mapping[str, Any], roles: Sequence[str] = TRAINING_ROLES) -> None:
+    """Make sure that a run's network files hold what they held when it began.
+
+    A run that is older than its key `network_digests` cannot be checked.
+
+    Args:
+      config: of a run, as by `load_config`.
+      roles: which of the networks that its training depends on.
+
+    Raises:
+      ConfigError: with a line for every file that holds something else.
+      NetworkFileError: if a file is missing.
+    """
+    begun = config.get("network_digests", {})
+    complaints = _content_complaints(
+        config["networks"], {role: begun[role] for role in roles if role in begun}
+    )
+    if complaints:
+        raise ConfigError("\n".join(complaints))
+
+
+def _content_complaints(files: Mapping[str, str], digests: Mapping[str, str]) -> list[str]:
+    return [
+        f"config.networks.{role}: {files[role]} does not hold the network that the run was begun"
+        f" with (digest {found}, then {digest})"
+        for role, digest in digests.items()
+        if (found := networks.digest(files[role])) != digest
+    ]
+
+
+def check_resumable(old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
+    """Make sure that a run which began with the config `old` (as by `load_config`) may go on with
+    `new` (as by `to_json`).
+
+    Raises:
+      ConfigError: if they differ in anything but lengths, intervals, places and the networks of the
+        evaluation.
+      NetworkFileError: if a network file of `new` is missing.
+    """
+    before, after = _flatten(_binding(old)), _flatten(_binding(new))
+    gone = {f"{group}.{key}" for group, keys in _RETIRED.items() for key in keys}
+    changed = [
+        f"config.{key} was {before[key]!r}, which training no longer offers"
+        for key in sorted(gone & before.keys())
+    ]
+    changed += [
+        f"config.{key} was {before.get(key)!r} and is now {after.get(key)!r}"
+        for key in sorted((before.keys() | after.keys()) - gone)
+        if before.get(key) != after.get(key)
+    ]
+    changed += _content_complaints(new["networks"], old.get("network_digests", {}))
+    if changed:
+        raise ConfigError(
+            "this run was begun with another config; give it back, or choose another --workdir:\n"
+            + "\n".join(changed)
+        )
+
+
+def _binding(config: Mapping[str, Any]) -> dict[str, Any]:
+    kept = {}
+    for group, value in config.items():
+        if group == "network_digests":
+            continue  # compared with the files themselves
+        free = _FREE.get(group, set())
+        kept[group] = {k: v for k, v in value.items() if k not in free} if free else value
+    return kept
+
+
+def _flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat = {}
+    for key, value in tree.items():
+        if isinstance(value, Mapping):
+            flat |= _flatten(value, f"{prefix}{key}.")
+        else:
+            flat[prefix + key] = value
+    return flat

@@ -1,0 +1,1 @@
+"""Pixels, sizes, batches and grids of images."""

@@ -1,0 +1,1 @@
+"""Ways to edit faces: what each must offer, the registry, and a room for each."""

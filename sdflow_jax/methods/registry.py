@@ -1,0 +1,43 @@
+"""The methods by name, and what all of them are asked together."""
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from sdflow_jax.files.late_import import imported
+from sdflow_jax.files.run_config import load_config
+from sdflow_jax.methods.method import EditingMethod, Method
+
+# config.method -> "module:class" of its room.
+METHODS = {
+    "sdflow": "sdflow_jax.methods.sdflow:SDFlow",
+    "interfacegan": "sdflow_jax.methods.interfacegan:InterFaceGAN",
+    "latent_transformer": "sdflow_jax.methods.latent_transformer:LatentTransformerMethod",
+}
+
+
+def find_method(name: str) -> Method:
+    """The room of a method.
+
+    Raises:
+      KeyError: if there is none of that name.
+    """
+    return imported(METHODS[name])()
+
+
+def load_method(workdir: str | os.PathLike[str]) -> EditingMethod:
+    """The editing method that a finished training run has produced; it also has `read(images)`.
+
+    Raises:
+      FileNotFoundError: if the directory holds no run.
+      NetworkFileError: if the run has exported no networks yet.
+    """
+    return find_method(load_config(workdir)["method"]).load(workdir)
+
+
+def networks_of_methods() -> Mapping[str, str]:
+    """Name in a network file -> "module:class", of the networks that belong to one method alone."""
+    found: dict[str, Any] = {}
+    for name in METHODS:
+        found |= find_method(name).networks
+    return found

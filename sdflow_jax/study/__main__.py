@@ -1,0 +1,71 @@
+"""Regenerate every figure and table of the comparison, in the pocket world.
+
+    python -m sdflow_jax.study
+    python -m sdflow_jax.study --seeds=1 --judges=config --out=runs/results
+    python -m sdflow_jax.study --tiny --runs=runs/tiny
+
+Trains every method and ablation variant for each seed below `--runs`, evaluates each by each set of
+judges, and writes pictures, tables and the page to `--out`. What is done is not done again: the
+same command continues after any interruption.
+"""
+
+import argparse
+import dataclasses
+import pathlib
+import sys
+
+from absl import logging
+
+from sdflow_jax.evaluation import EvaluationError, ExternalJudges
+from sdflow_jax.study.execution import Stopped
+from sdflow_jax.study.plan import PAPER, ROOT, TINY, Settings
+from sdflow_jax.study.regenerate import regenerate
+
+
+def main() -> None:
+    """Read the command line and regenerate."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--runs", type=pathlib.Path, default=ROOT / "runs" / "figures")
+    parser.add_argument(
+        "--out", type=pathlib.Path, help="docs/results by default, runs/results with --tiny"
+    )
+    parser.add_argument("--seeds", type=int, help="trainings of each method")
+    parser.add_argument("--num_faces", type=int, help="faces that are edited")
+    parser.add_argument("--split", choices=("test", "validation"), help="where they come from")
+    parser.add_argument("--jobs", type=int, default=1, help="runs at a time, which share the cores")
+    parser.add_argument("--judges", help="sets of judges: config, external, or both by a comma")
+    parser.add_argument(
+        "--tiny", action="store_true", help="a few steps and faces: the machinery, not the numbers"
+    )
+    arguments = parser.parse_args()
+    chosen = {
+        name: value
+        for name in ("seeds", "num_faces", "split")
+        if (value := getattr(arguments, name)) is not None
+    }
+    if arguments.judges:
+        chosen["judges"] = tuple(arguments.judges.split(","))
+        if unknown := set(chosen["judges"]) - {"config", "external"}:
+            parser.error(f"unknown judges: {', '.join(sorted(unknown))}")
+    if arguments.jobs < 1:
+        parser.error(f"--jobs must be at least 1, got {arguments.jobs}")
+    usual = ROOT / ("runs" if arguments.tiny else "docs") / "results"
+    out = (arguments.out or usual).absolute()
+    settings = dataclasses.replace(TINY if arguments.tiny else Settings(), **chosen)
+    logging.set_verbosity(logging.WARNING)
+    try:
+        if "external" in settings.judges:
+            ExternalJudges()  # missing packages are found out now and not after hours
+        regenerate(PAPER, settings, arguments.runs.absolute(), out, jobs=arguments.jobs)
+    except (EvaluationError, Stopped) as error:
+        raise SystemExit(f"{type(error).__name__}: {error}") from error
+    except KeyboardInterrupt:
+        print("interrupted; the same command continues", file=sys.stderr)
+        raise SystemExit(130) from None
+    print(f"Results: {out / 'README.md'}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,206 @@
+"""What is trained and compared, and where each run lies."""
+
+import dataclasses
+import hashlib
+import json
+import pathlib
+from collections.abc import Mapping
+from typing import Any
+
+import ml_collections
+
+from sdflow_jax.evaluation import STRENGTHS
+from sdflow_jax.files import networks
+from sdflow_jax.files.config_files import read_config
+from sdflow_jax.files.roles import JUDGING_ROLES, TRAINING_ROLES
+from sdflow_jax.files.run_config import to_json
+
+ROOT = pathlib.Path(__file__).parent.parent.parent
+
+
+@dataclasses.dataclass(frozen=True)
+class Study:
+    """The runs and the comparisons among them.
+
+    Attributes:
+      configs: contender -> its config file, as for `--config`; relative paths start at the
+        repository.
+      methods: contender -> its title, in the comparison of methods; the last is SDFlow.
+      ablation: the same for the ablation.
+    """
+
+    configs: Mapping[str, str]
+    methods: Mapping[str, str]
+    ablation: Mapping[str, str]
+
+    @property
+    def ours(self) -> str:
+        """The contender whose lead over the others is reported."""
+        return list(self.methods)[-1]
+
+    @property
+    def titles(self) -> dict[str, str]:
+        """A title for every contender."""
+        return {**self.ablation, **self.methods}
+
+
+# The ablation's first variant is StyleFlow and its last is SDFlow: neither is trained twice.
+PAPER = Study(
+    configs={
+        "interfacegan": "configs/baselines/interfacegan.py",
+        "latent_transformer": "configs/baselines/latent_transformer.py",
+        "styleflow": "configs/baselines/styleflow.py",
+        "ablation-reg": "configs/ablation.py:reg",
+        "ablation-mi": "configs/ablation.py:mi",
+        "sdflow": "configs/pocket.py",
+    },
+    methods={
+        "interfacegan": "InterFaceGAN",
+        "latent_transformer": "Latent Transformer",
+        "styleflow": "StyleFlow",
+        "sdflow": "SDFlow",
+    },
+    ablation={
+        "styleflow": "nll",
+        "ablation-reg": "+ reg",
+        "ablation-mi": "+ mi",
+        "sdflow": "+ kd (SDFlow)",
+    },
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """How much is computed.
+
+    Attributes:
+      seeds: trainings of each contender, with the seeds 0, 1, ...
+      judges: sets of judges, as for `evaluate.py --judge`. The first judges every run; the others
+        the methods compared, not the ablation's variants between them.
+      split: the faces that are edited.
+      num_faces: how many of them.
+      num_faces_external: the same for the external judges, who run on the host and are slow.
+      strengths: rising edit strengths. They go further than `evaluate.py` by default, so that a
+        method that moves in smaller steps is not cut short.
+      batch_size: faces per compiled call; few, because what fills a last batch is judged as well.
+      num_samples: new faces for each combination of attributes.
+      num_shown: faces in the figures of faces.
+      num_resamples: of the bootstrap.
+      overrides: config values, dotted key -> value, for those configs that have the key.
+    """
+
+    seeds: int = 3
+    judges: tuple[str, ...] = ("config", "external")
+    split: str = "test"
+    num_faces: int = 300
+    num_faces_external: int = 100
+    strengths: tuple[float, ...] = (*STRENGTHS, 2.0, 2.5, 3.0, 4.0, 6.0, 8.0, 12.0)
+    batch_size: int = 16
+    num_samples: int = 32
+    num_shown: int = 6
+    num_resamples: int = 500
+    overrides: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+    def faces_for(self, judge: str) -> int:
+        """How many faces a set of judges sees."""
+        return (
+            min(self.num_faces, self.num_faces_external) if judge == "external" else self.num_faces
+        )
+
+
+# The same code in little time: for looking at the machinery, not at the numbers.
+TINY = Settings(
+    seeds=1,
+    judges=("config",),
+    num_faces=32,
+    strengths=(0.0, 0.5, 1.0, 1.5),
+    num_samples=4,
+    num_shown=3,
+    num_resamples=50,
+    overrides={
+        "training.num_steps": 6,
+        "training.log_every": 2,
+        "training.sample_every": 0,
+        "latent_classifier.num_steps": 6,
+        "data.limits.train": 128,
+        "data.limits.validation": 8,
+        "data.limits.test": 32,
+    },
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """One training.
+
+    Attributes:
+      contender: its name.
+      seed: of weights, batches and draws.
+      config_flag: for `--config`.
+      overrides: config values of this run, as for the command line.
+      workdir: its directory.
+      judges: the sets of judges that see it.
+      judge_files: role -> network file, of the judges that the config names.
+    """
+
+    contender: str
+    seed: int
+    config_flag: str
+    overrides: Mapping[str, Any]
+    workdir: pathlib.Path
+    judges: tuple[str, ...]
+    judge_files: Mapping[str, str]
+
+
+def plan_runs(study: Study, settings: Settings, directory: pathlib.Path) -> list[Run]:
+    """Every run of a study, seed by seed, so that a first answer on all methods comes early.
+
+    A working directory is named for everything that decides the training (config, network files),
+    so that a changed config or changed weights begin a new run instead of continuing an old one.
+    """
+    runs = []
+    for seed in range(settings.seeds):
+        for contender, file in study.configs.items():
+            config = read_config(_located(file))
+            fitting = {key: x for key, x in settings.overrides.items() if _has(config, key)}
+            overrides = {**fitting, "seed": seed, "data.directory": str(directory / "data")}
+            config.update_from_flattened_dict(overrides)
+            workdir = directory / f"{contender}-seed{seed}-{_digest(config)}"
+            judges = tuple(
+                judge
+                for judge in settings.judges
+                if judge == settings.judges[0] or contender in study.methods
+            )
+            judge_files = {role: config.networks[role] for role in JUDGING_ROLES}
+            runs.append(
+                Run(contender, seed, str(_located(file)), overrides, workdir, judges, judge_files)
+            )
+    return runs
+
+
+def _located(file: str) -> pathlib.Path:
+    return ROOT / file  # an absolute path stays itself
+
+
+def _has(config: ml_collections.ConfigDict, key: str) -> bool:
+    node: Any = config
+    for part in key.split("."):
+        if not isinstance(node, Mapping | ml_collections.ConfigDict) or part not in node:
+            return False
+        node = node[part]
+    return True
+
+
+def _digest(config: ml_collections.ConfigDict) -> str:
+    plain = to_json(config)
+    del plain["data"]["directory"]  # only a place
+    files = [plain["networks"][role] for role in TRAINING_ROLES]
+    for role in JUDGING_ROLES:  # an evaluation notes its judges itself
+        plain["networks"].pop(role, None)
+    files.append(plain.get("initial_backbone"))
+    if plain["data"]["source"] == "pocket":
+        files += ["pocket:teacher", "pocket:alignments"]
+    digest = hashlib.sha256(json.dumps(plain, sort_keys=True).encode())
+    for path in filter(None, files):
+        digest.update(networks.digest(path).encode())
+    return digest.hexdigest()[:10]

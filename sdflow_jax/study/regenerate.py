@@ -1,0 +1,240 @@
+"""From a study to its directory of results."""
+
+import csv
+import io
+import json
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+from PIL import Image
+
+from sdflow_jax.data import face_latents
+from sdflow_jax.data.prepared import prepare_data
+from sdflow_jax.evaluation import World, load_judges, requests_for, results_directory
+from sdflow_jax.evaluation.curves import EditOutcomes
+from sdflow_jax.evaluation.plots import semantic_variables_figure
+from sdflow_jax.evaluation.report import load_outcomes
+from sdflow_jax.files.atomic import write_atomic, write_text
+from sdflow_jax.files.attribute_names import attribute_columns
+from sdflow_jax.files.roles import load_role
+from sdflow_jax.files.run_config import load_config
+from sdflow_jax.methods.registry import load_method
+from sdflow_jax.methods.settings import read_shared_settings
+from sdflow_jax.study.areas import Resampled, estimate, resample_all
+from sdflow_jax.study.curves import curves_figure
+from sdflow_jax.study.execution import carry_out, core_seconds_spent
+from sdflow_jax.study.faces import faces_figures
+from sdflow_jax.study.page import drawn_over, results_page
+from sdflow_jax.study.plan import Run, Settings, Study, plan_runs
+
+DOTS_PER_INCH = 110
+JPEG_QUALITY = 90
+
+
+def regenerate(
+    study: Study,
+    settings: Settings,
+    runs_directory: pathlib.Path,
+    results: pathlib.Path,
+    *,
+    jobs: int = 1,
+) -> None:
+    """Train and evaluate what is missing, then write figures, tables and the page.
+
+    Args:
+      study: what is compared.
+      settings: how much is computed.
+      runs_directory: of the trainings, which a later call continues and reuses.
+      results: gets the pictures, `points.csv`, `areas.csv` and `README.md`. A `reading.md` that
+        lies there becomes a section of the page.
+      jobs: trainings and evaluations at a time.
+
+    Raises:
+      Stopped: if a training or an evaluation ended before it was done.
+    """
+    runs = plan_runs(study, settings, runs_directory)
+    carry_out(runs, settings, runs_directory, jobs=jobs)
+
+    by_contender = {name: [run for run in runs if run.contender == name] for name in study.configs}
+    outcomes = {
+        judge: {
+            name: [
+                load_outcomes(results_directory(run.workdir, judge) / "outcomes.npz")
+                for run in judged
+            ]
+            for name, contender_runs in by_contender.items()
+            if (judged := [run for run in contender_runs if judge in run.judges])
+        }
+        for judge in settings.judges
+    }
+    areas = {
+        judge: resample_all(of_judge, num_resamples=settings.num_resamples)
+        for judge, of_judge in outcomes.items()
+    }
+    summaries = {(run.contender, judge): [] for run in runs for judge in settings.judges}
+    for run in runs:
+        for judge in run.judges:
+            file = results_directory(run.workdir, judge) / "summary.json"
+            summaries[run.contender, judge].append(json.loads(file.read_text()))
+
+    pictures = []
+    for name, figure in _figures(study, settings, by_contender, outcomes, areas).items():
+        # Faces as JPEG, at a fifth of the size; lines as PNG.
+        kind = "jpg" if figure.axes[0].images else "png"
+        pictures.append(f"{name}.{kind}")
+        options = {"pil_kwargs": {"quality": JPEG_QUALITY}} if kind == "jpg" else {}
+        write_atomic(
+            results / pictures[-1],
+            lambda stream, figure=figure, kind=kind, options=options: figure.savefig(
+                stream, format=kind, dpi=DOTS_PER_INCH, **options
+            ),
+        )
+    pictures += _copy_samples(study, settings, by_contender, results)
+    write_text(results / "points.csv", _points(runs))
+    write_text(results / "areas.csv", _areas_csv(areas, settings))
+    reading = results / "reading.md"
+    page = results_page(
+        study,
+        settings,
+        areas,
+        summaries,
+        pictures,
+        core_seconds_spent(runs_directory, runs),
+        reading.read_text() if reading.exists() else "",
+    )
+    write_text(results / "README.md", page)
+    for file in results.glob("*.*g"):  # pictures of an earlier page
+        if file.name.startswith(("figure", "samples_")) and file.name not in pictures:
+            file.unlink()
+
+
+def _figures(
+    study: Study,
+    settings: Settings,
+    by_contender: Mapping[str, Sequence[Run]],
+    outcomes: Mapping[str, Mapping[str, Sequence[Mapping[str, EditOutcomes]]]],
+    areas: Mapping[str, Mapping[tuple[str, str, str], Resampled]],
+) -> dict[str, Figure]:
+    main = settings.judges[0]
+    first = by_contender[study.ours][0]
+    with np.load(results_directory(first.workdir, main) / "faces.npz") as faces:
+        variables, predictions = faces["variables"], faces["predictions"]
+    method = load_method(first.workdir)
+    figures = {
+        "figure2_semantic_variables": semantic_variables_figure(
+            variables, predictions, method.attributes, reader=method.reader
+        )
+    }
+    figures |= _faces(study, study.methods, "figure3", settings, by_contender, outcomes[main])
+    for judge in settings.judges:
+        suffix = "" if judge == main else f"_{judge}"
+        figures[f"figure4_methods{suffix}"] = _curves(study.methods, areas[judge], settings, judge)
+    figures["figure5_ablation"] = _curves(study.ablation, areas[main], settings, main)
+    figures |= _faces(study, study.ablation, "figure6", settings, by_contender, outcomes[main])
+    return figures
+
+
+def _curves(titles, areas, settings: Settings, judge: str) -> Figure:
+    requests = list(dict.fromkeys(request for _, request, _ in areas))
+    return curves_figure(
+        areas,
+        titles,
+        requests,
+        caption=(
+            f"{settings.faces_for(judge)} {settings.split} faces at most, judges: {judge}. Lines: mean over"
+            f" {settings.seeds} training seeds, to where every seed reaches (dot).\n"
+            f"Bands: 95% bootstrap over {drawn_over(settings.seeds)}. Upper right is"
+            " better."
+        ),
+    )
+
+
+def _faces(
+    study: Study,
+    titles: Mapping[str, str],
+    prefix: str,
+    settings: Settings,
+    by_contender: Mapping[str, Sequence[Run]],
+    outcomes: Mapping[str, Sequence[Mapping[str, EditOutcomes]]],
+) -> dict[str, Figure]:
+    """The faces of each contender's first seed, under the networks of the config as judges."""
+    first = by_contender[study.ours][0]
+    run = read_shared_settings(load_config(first.workdir))
+    dataset = prepare_data(run.data, run.networks, first.workdir)
+    recipe = face_latents.read_recipe(dataset)
+    world = World(
+        load_role(run.networks, "generator"),
+        load_judges(
+            first.judge_files["evaluation_classifier"],
+            first.judge_files["identity_encoder"],
+            image_size=recipe["image_size"],
+        ),
+    )
+    measured = outcomes[study.ours][0]
+    pictures = faces_figures(
+        world,
+        {name: load_method(by_contender[name][0].workdir) for name in titles},
+        titles,
+        face_latents.open_split(dataset, settings.split),
+        [request for request in requests_for(run.attributes) if request.name in measured],
+        {name: outcomes[name][0] for name in titles},
+        num_shown=settings.num_shown,
+        prediction_columns=attribute_columns(recipe["attributes"], run.attributes),
+    )
+    return {
+        f"{prefix}_{'all' if '+' in request else request}": figure
+        for request, figure in pictures.items()
+    }
+
+
+def _copy_samples(study, settings, by_contender, results: pathlib.Path) -> list[str]:
+    """The pictures of sampled faces of every flow's first seed, among the methods compared, half
+    as large.
+    """
+    copied = []
+    for name in study.methods:
+        directory = results_directory(by_contender[name][0].workdir, settings.judges[0])
+        for file in sorted(directory.glob("samples_*.png")):
+            copied.append(f"{file.stem}_{name}.jpg")
+            with Image.open(file) as image:
+                smaller = image.convert("RGB").reduce(2)
+            write_atomic(
+                results / copied[-1],
+                lambda stream, smaller=smaller: smaller.save(
+                    stream, format="jpeg", quality=JPEG_QUALITY
+                ),
+            )
+    return copied
+
+
+def _points(runs: Sequence[Run]) -> str:
+    """Every run's points, with the columns contender, seed and judge before their own."""
+    stream = io.StringIO()
+    writer = csv.writer(stream, lineterminator="\n")
+    for number, run in enumerate(runs):
+        for position, judge in enumerate(run.judges):
+            with (results_directory(run.workdir, judge) / "points.csv").open(newline="") as file:
+                head, *rows = csv.reader(file)
+            if number == position == 0:
+                writer.writerow(["contender", "seed", "judge", *head])
+            writer.writerows([run.contender, run.seed, judge, *row] for row in rows)
+    return stream.getvalue()
+
+
+def _areas_csv(
+    areas: Mapping[str, Mapping[tuple[str, str, str], Resampled]], settings: Settings
+) -> str:
+    stream = io.StringIO()
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow(
+        ["judge", "contender", "request", "measure", "seeds", "area", "low", "high", "reached"]
+    )
+    for judge, found in areas.items():
+        for key, drawn in found.items():
+            area = estimate(drawn.area, drawn.areas)
+            numbers: list[Any] = [area.value, area.low, area.high, drawn.highest_accuracy]
+            writer.writerow([judge, *key, settings.seeds, *(f"{x:.6f}" for x in numbers)])
+    return stream.getvalue()

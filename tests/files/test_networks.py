@@ -1,0 +1,70 @@
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from sdflow_jax.files import networks
+from tests.filled_networks import filled_arrays
+
+NAME = "SemanticEncoder"
+ARGUMENTS = {"num_attributes": 2, "depth": 18, "width": 4, "hidden_sizes": [8]}
+
+
+@pytest.fixture
+def arrays():
+    return filled_arrays(NAME, ARGUMENTS)
+
+
+def test_file_gives_back_the_arrays(tmp_path, arrays):
+    networks.save_arrays(tmp_path / "e.safetensors", NAME, ARGUMENTS, arrays, notes={"a": "ä"})
+    found = networks.flatten(networks.load_network(tmp_path / "e.safetensors"))
+    assert found.keys() == arrays.keys()
+    for key, value in arrays.items():
+        np.testing.assert_array_equal(found[key], value)
+    assert networks.read_metadata(tmp_path / "e.safetensors")["a"] == "ä"
+
+
+def test_equal_networks_are_equal_files(tmp_path):
+    program = (
+        "import sys, numpy as np; from sdflow_jax.files import networks;"
+        "networks.save_arrays(sys.argv[1], 'N', {}, {'x': np.ones(3), 'y': np.zeros(1)},"
+        " notes={c: c for c in 'abcdefgh'})"
+    )
+    for name in ("first", "second"):  # in processes of their own: the order was random in each
+        subprocess.run([sys.executable, "-c", program, str(tmp_path / name)], check=True)
+    assert (tmp_path / "first").read_bytes() == (tmp_path / "second").read_bytes()
+
+
+def test_misfits_are_named_and_nothing_is_loaded(arrays):
+    module = networks.build(NAME, ARGUMENTS)
+    before = networks.flatten(module)
+    wrong = {**arrays, "output/bias": np.zeros(3, np.float32), "extra": np.zeros(1, np.float32)}
+    del wrong["output/kernel"]
+    with pytest.raises(networks.NetworkFileError) as error:
+        networks.load_arrays(module, wrong, source="some.file")
+    for part in ("some.file", "missing output/kernel", "unexpected extra", "(3,), expected (2,)"):
+        assert part in str(error.value)
+    for key, value in networks.flatten(module).items():
+        np.testing.assert_array_equal(value, before[key])
+
+
+@pytest.mark.parametrize(
+    ("path", "message"),
+    [("nowhere.safetensors", "no such network file"), ("pocket:nothing", "it has .*generator")],
+)
+def test_missing_file_is_one_clear_error(path, message):
+    with pytest.raises(networks.NetworkFileError, match=message):
+        networks.load_network(path)
+
+
+def test_other_file_is_refused(tmp_path):
+    (tmp_path / "e.safetensors").write_bytes(b"no network")
+    with pytest.raises(networks.NetworkFileError, match="not a readable safetensors file"):
+        networks.load_network(tmp_path / "e.safetensors")
+
+
+def test_packaged_networks_fit_their_descriptions():
+    for file in networks.resolve("pocket:generator").parent.glob("*.safetensors"):
+        if file.stem != "alignments":
+            assert networks.load_network(file) is not None

@@ -1,0 +1,375 @@
+import json
+import pathlib
+import re
+
+import numpy as np
+import pytest
+
+from converters import stylegan2
+from converters.__main__ import main as converters_main
+from sdflow_jax.files import networks, run_config
+from sdflow_jax.files.config_files import read_config
+from sdflow_jax.files.roles import TRAINING_ROLES
+from sdflow_jax.flow import SolverSettings
+from sdflow_jax.methods.settings import read_settings, read_shared_settings
+from tests.converters.checkpoint_writer import write_checkpoint
+from tests.filled_networks import filled_arrays
+from tests.tiny_world import build_tiny_world, tiny_config
+
+CONFIGS = pathlib.Path(__file__).parents[2] / "configs"
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    return build_tiny_world(tmp_path_factory.mktemp("world"))
+
+
+@pytest.fixture
+def config(world):
+    return tiny_config(world)
+
+
+def _load(name, *arguments):
+    return read_config(":".join([str(CONFIGS / f"{name}.py"), *arguments]))
+
+
+def _complaints(config):
+    with pytest.raises(run_config.ConfigError) as error:
+        read_settings(run_config.to_json(config))
+    return str(error.value).splitlines()
+
+
+def test_good_config_passes(config):
+    read_settings(run_config.to_json(config))
+
+
+@pytest.mark.parametrize(
+    ("group", "key", "value", "message"),
+    [
+        (None, "attributes", (), "config.attributes must be a tuple of at least one"),
+        (
+            None,
+            "attributes",
+            ("Smiling",),
+            "config.attributes: .* does not predict Smiling; choose",
+        ),
+        ("data", "source", "web", "config.data.source must be 'pocket' or 'folder', got 'web'"),
+        ("data", "folder", "", "config.data.folder must be the directory"),
+        ("losses", "mi", -1.0, "config.losses.mi must be a weight of at least 0, got -1.0"),
+        ("losses", "resample", "all", "config.losses: loss setting resample must be one of"),
+        ("solver", "method", "rk", "config.solver: solver setting method must be one of dopri5"),
+        ("optimizer", "learning_rate", 0.0, "config.optimizer.learning_rate must be above 0"),
+        ("optimizer", "ema_decay", 1.0, "config.optimizer.ema_decay must be in"),
+        ("optimizer", "decay_steps", 1, "config.optimizer.decay_steps must be at least"),
+        ("training", "num_steps", 5000, "config.optimizer.decay_steps must be at least 5000"),
+        ("flow", "num_blocks", 0, "config.flow.num_blocks must be at least 1, got 0"),
+        ("flow", "hidden_sizes", (8, 0), "config.flow.hidden_sizes must be a tuple of whole"),
+        ("semantic_encoder", "depth", 35, "config.semantic_encoder.depth must be one of 18, 34"),
+        (None, "initial_backbone", "pocket:nobody", "config.initial_backbone: .* has no 'nobody'"),
+        (
+            None,
+            "initial_backbone",
+            "pocket:generator",
+            "config.initial_backbone: expected an AttributeClassifier, .* holds a Generator",
+        ),
+        ("training", "num_steps", 0, "config.training.num_steps must be at least 1, got 0"),
+        ("training", "matmul_precision", "half", "config.training.matmul_precision must be 'def"),
+        ("optimizer", "b1", 1.0, r"config.optimizer.b1 must be in \[0, 1\), got 1.0"),
+        (
+            "training",
+            "generator_dtype",
+            "half",
+            "config.training.generator_dtype must be 'float32'",
+        ),
+        (
+            "networks",
+            "generator",
+            "nowhere.safetensors",
+            "config.networks.generator: .*no such.*conv",
+        ),
+        ("networks", "generator", "", "config.networks.generator must be a network file"),
+    ],
+)
+def test_mistake_gives_one_line_that_names_it(config, group, key, value, message):
+    (config[group] if group else config)[key] = value
+    complaints = _complaints(config)
+    assert len(complaints) == 1
+    assert re.match(message, complaints[0]), complaints[0]
+
+
+def test_backbone_must_fit_the_semantic_encoder(config):
+    config.initial_backbone = "pocket:classifier"
+    config.semantic_encoder.update({"depth": 34, "width": 8, "stem_pool": True})
+    (complaint,) = _complaints(config)
+    assert complaint.startswith("config.semantic_encoder.width must be 16")
+    config.semantic_encoder.width = 16
+    read_settings(run_config.to_json(config))
+
+
+def test_networks_of_two_worlds_are_found_out(config):
+    config.networks.generator = "pocket:generator"
+    (complaint,) = _complaints(config)
+    assert "takes latents of shape (10, 128), the inversion encoder gives" in complaint
+
+
+def test_every_mistake_is_reported_at_once(config):
+    config.training.batch_size = 0
+    config.networks.generator = config.networks.classifier
+    for name in ("nll", "kd", "mi", "reg"):
+        config.losses[name] = 0.0
+    complaints = "\n".join(_complaints(config))
+    assert "config.training.batch_size" in complaints
+    assert "config.networks.generator: expected a Generator" in complaints
+    assert "config.losses" in complaints
+
+
+def test_config_survives_its_file(config, tmp_path):
+    run_config.save_config(tmp_path, config)
+    loaded = run_config.load_config(tmp_path)
+    digests = loaded.pop("network_digests")
+    assert set(digests) == set(TRAINING_ROLES)
+    assert loaded == run_config.to_json(config)
+    assert loaded["attributes"] == list(config.attributes)
+    assert loaded["data"]["splits"]["train"] == [0, 40]
+    with pytest.raises(FileNotFoundError, match="must be the --workdir of a training run"):
+        run_config.load_config(tmp_path / "elsewhere")
+
+
+def test_resuming_may_change_lengths_but_not_the_course(config):
+    old = run_config.to_json(config)
+    config.training.num_steps = 99
+    config.data.num_threads = 1
+    run_config.check_resumable(old, run_config.to_json(config))
+    config.solver.max_steps += 1  # what a run that failed for want of steps is told to do
+    run_config.check_resumable(old, run_config.to_json(config))
+    config.optimizer.learning_rate = 0.5
+    with pytest.raises(run_config.ConfigError, match="learning_rate was .* and is now 0.5"):
+        run_config.check_resumable(old, run_config.to_json(config))
+
+
+def test_networks_may_move_but_not_change(config, world, tmp_path):
+    run_config.save_config(tmp_path, config)
+    old = run_config.load_config(tmp_path)
+    moved = tmp_path / "moved.safetensors"
+    moved.write_bytes(pathlib.Path(config.networks.generator).read_bytes())
+    config.networks.generator = str(moved)
+    run_config.check_resumable(old, run_config.to_json(config))
+    old["networks"]["generator"] = str(moved)
+    run_config.check_contents(old)
+    moved.write_bytes(moved.read_bytes() + b" ")
+    message = "config.networks.generator: .*moved.safetensors does not hold the network"
+    with pytest.raises(run_config.ConfigError, match=message):
+        run_config.check_resumable(old, run_config.to_json(config))
+    with pytest.raises(run_config.ConfigError, match=message):
+        run_config.check_contents(old)
+    run_config.check_contents(old, ("classifier",))
+    moved.unlink()
+    with pytest.raises(networks.NetworkFileError, match="no such network file"):
+        run_config.check_contents(old)
+
+
+@pytest.mark.parametrize("name", ["pocket", "ffhq"])
+def test_shipped_configs_have_only_the_mistakes_that_a_user_must_mend(name, world):
+    config = _load(name)
+    if name == "ffhq":  # its user brings the networks and the faces
+        assert {line.split()[0] for line in _complaints(config)} == {
+            "config.data.folder",
+            *(f"config.networks.{role}:" for role in TRAINING_ROLES),
+        }
+        config.data.folder = str(world / "faces")
+        # CelebA's forty attributes: the classifier's own default.
+        path = world / "celeba.safetensors"
+        networks.save_arrays(path, "AttributeClassifier", {}, {"x": np.zeros(1)})
+        config.networks.classifier = str(path)
+    else:
+        config.networks.classifier = str(world / "networks" / "classifier.safetensors")
+    for role in ("generator", "inversion_encoder", "evaluation_classifier", "identity_encoder"):
+        config.networks[role] = str(world / "networks" / f"{role}.safetensors")
+    read_settings(run_config.to_json(config))
+
+
+COMPARED = {
+    "baselines/interfacegan": "interfacegan",
+    "baselines/latent_transformer": "latent_transformer",
+    "baselines/styleflow": "sdflow",
+}
+
+
+@pytest.mark.parametrize("name", COMPARED)
+def test_configs_of_the_baselines_are_right_and_keep_the_pocket_data(name, world):
+    config = _load(name)
+    assert config.method == COMPARED[name]
+    pocket = _load("pocket")
+    assert config.data == pocket.data and config.attributes == pocket.attributes
+    for role in config.networks:
+        config.networks[role] = str(world / "networks" / f"{role}.safetensors")
+    read_settings(run_config.to_json(config))
+
+
+def test_ablation_adds_a_loss_at_a_time_and_ends_as_the_pocket_config():
+    variants = {name: _load("ablation", name) for name in ("nll", "reg", "mi", "kd")}
+    terms = {
+        name: {term for term in ("nll", "reg", "mi", "kd") if config.losses[term] > 0}
+        for name, config in variants.items()
+    }
+    assert terms["nll"] == {"nll"} and terms["reg"] == {"nll", "reg"}
+    assert terms["mi"] == {"nll", "reg", "mi"}
+    assert variants["kd"] == _load("pocket")
+    assert _load("baselines/styleflow") == variants["nll"]
+    fixed = [config.semantic_variables for config in variants.values()]
+    assert fixed == ["classifier"] * 3 + ["encoder"]
+    with pytest.raises(ValueError, match="the variants are nll, reg, mi, kd, got 'all'"):
+        _load("ablation", "all")
+
+
+@pytest.mark.parametrize(
+    ("name", "group", "key", "value", "message"),
+    [
+        (
+            "interfacegan",
+            "interfacegan",
+            "extremes",
+            0.6,
+            "config.interfacegan.extremes must be in",
+        ),
+        (
+            "latent_transformer",
+            "latent_transformer",
+            "attribute",
+            -1.0,
+            "config.latent_transformer.attribute must be a weight",
+        ),
+        (
+            "latent_transformer",
+            "latent_classifier",
+            "num_steps",
+            0,
+            "config.latent_classifier.num_steps must be at least 1",
+        ),
+        ("styleflow", "losses", "kd", 1.0, "config.losses: the term kd teaches"),
+    ],
+)
+def test_mistake_in_a_baseline_gives_one_line(world, name, group, key, value, message):
+    config = _load(f"baselines/{name}")
+    for role in config.networks:
+        config.networks[role] = str(world / "networks" / f"{role}.safetensors")
+    config[group][key] = value
+    complaints = _complaints(config)
+    assert len(complaints) == 1
+    assert re.match(message, complaints[0]), complaints[0]
+
+
+def test_unknown_method_is_refused(config):
+    config.method = "gan"
+    assert _complaints(config) == [
+        "config.method must be one of sdflow, interfacegan, latent_transformer, got 'gan'"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("group", "key", "value", "message"),
+    [
+        ("losses", "mi", "much", "config.losses.mi must be a weight of at least 0, got 'much'"),
+        ("losses", "mii", 1.0, "config.losses.mii is no setting; the settings are kd, mi"),
+        ("flow", "hidden_sizes", "512-512", "config.flow.hidden_sizes must be a tuple"),
+        ("flow", "end_times", 1.0, "config.flow.end_times is no setting"),
+        (
+            "solver",
+            "rtol",
+            "tight",
+            "config.solver: solver setting rtol must be positive; got 'tight'",
+        ),
+        ("training", "num_steps", 2.5, "config.training.num_steps must be at least 1, got 2.5"),
+        ("data", "limits", {"train": "all"}, "config.data.limits must be split -> number"),
+    ],
+)
+def test_values_of_the_wrong_type_and_unknown_keys_give_one_line(
+    config, group, key, value, message
+):
+    plain = run_config.to_json(config)
+    plain[group][key] = value
+    with pytest.raises(run_config.ConfigError) as error:
+        read_settings(plain)
+    (complaint,) = str(error.value).splitlines()
+    assert re.match(message, complaint), complaint
+
+
+def test_settings_are_typed_and_built_once(config):
+    settings = read_settings(run_config.to_json(config))
+    assert settings.attributes == tuple(config.attributes)
+    assert settings.data.splits["train"] == (0, 40)
+    assert settings.own.solver == SolverSettings.create(config.solver.to_dict())
+    assert settings.own.losses.terms == ("nll", "kd", "mi", "reg")
+    assert settings.own.training.schedule.num_steps == config.training.num_steps
+
+
+RETIRED = {
+    "losses": {
+        "resize": "antialias",
+        "clamp": True,
+        "statistics_between_passes": False,
+        "reference_nll_constant": False,
+    },
+    "solver": {"error_norm": "max_rms"},
+}
+
+
+def _save_with_retired_keys(config, directory, **changed):
+    old = run_config.to_json(config)
+    for group, retired in RETIRED.items():
+        old[group] |= {key: changed.get(key, value) for key, value in retired.items()}
+    (directory / "config.json").write_text(json.dumps(old))
+
+
+def test_runs_older_than_the_reference_preset_go_on(config, tmp_path):
+    _save_with_retired_keys(config, tmp_path)
+    old = run_config.load_config(tmp_path)
+    run_config.check_resumable(old, run_config.to_json(config))
+    read_settings(old)
+    for group, retired in RETIRED.items():  # a config file of that time does as well
+        config[group].update(retired)
+    assert run_config.to_json(config) == run_config.to_json(old)
+
+
+def test_runs_that_copied_the_original_code_can_be_used_but_not_continued(config, tmp_path):
+    _save_with_retired_keys(config, tmp_path, resize="nearest", error_norm="rms")
+    old = run_config.load_config(tmp_path)
+    read_shared_settings(old)
+    with pytest.raises(run_config.ConfigError) as error:
+        run_config.check_resumable(old, run_config.to_json(config))
+    assert str(error.value).splitlines()[1:] == [
+        "config.losses.resize was 'nearest', which training no longer offers",
+        "config.solver.error_norm was 'rms', which training no longer offers",
+    ]
+
+
+def test_damaged_config_of_a_run_is_named(tmp_path):
+    (tmp_path / "config.json").write_text("{")
+    with pytest.raises(run_config.ConfigError, match=r"config.json: not a config of a run"):
+        run_config.load_config(tmp_path)
+
+
+def test_runs_older_than_the_method_key_are_sdflow(config, tmp_path):
+    old = run_config.to_json(config)
+    del old["method"], old["semantic_variables"]
+    (tmp_path / "config.json").write_text(json.dumps(old))
+    run_config.check_resumable(run_config.load_config(tmp_path), run_config.to_json(config))
+
+
+def test_the_command_in_the_message_makes_the_missing_network(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    config = _load("ffhq")
+    complaints = [line for line in _complaints(config) if "config.networks.generator:" in line]
+    assert "networks/generator.safetensors: no such network file" in complaints[0]
+    words = re.search("`(.*)`", complaints[0])[1].split()
+    assert words[:3] == ["python", "-m", "converters"]
+    arguments = {
+        "resolution": 8,
+        "style_dim": 4,
+        "channels": {"4": 3, "8": 2},
+        "num_mapping_layers": 1,
+    }
+    tree = stylegan2.restore(arguments, filled_arrays("Generator", arguments))
+    write_checkpoint(tmp_path / words[3], tree)
+    assert converters_main(words[3:]) == 0
+    assert not any("networks.generator" in line for line in _complaints(config))

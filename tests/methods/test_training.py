@@ -1,0 +1,89 @@
+"""Whole runs of the baselines on the tiny world, and edits with what they leave."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+
+from sdflow_jax.data import face_latents
+from sdflow_jax.data.prepared import prepare_data
+from sdflow_jax.editor import Editor
+from sdflow_jax.files import networks
+from sdflow_jax.files.run_config import save_config, to_json
+from sdflow_jax.methods.registry import find_method
+from sdflow_jax.methods.settings import read_settings
+from sdflow_jax.training.interrupts import Interrupts
+from sdflow_jax.training.resumable import has_begun
+from tests.tiny_world import EDITED_ATTRIBUTES, build_tiny_world, tiny_config
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    return build_tiny_world(tmp_path_factory.mktemp("world"))
+
+
+def _config(world, method):
+    config = tiny_config(world)
+    config.method = method
+    config.interfacegan = {"extremes": 0.3, "train_share": 0.8, "penalty": 1.0, "conditional": True}
+    config.latent_classifier = {"hidden_sizes": (8,), "num_steps": 4}
+    config.latent_transformer = {"classification": 1.0, "attribute": 1.0, "reconstruction": 1.0}
+    config.training.sample_every = 0
+    return config
+
+
+def _train(world, workdir, config):
+    plain = to_json(config)
+    settings = read_settings(plain)
+    save_config(workdir, plain)
+    dataset = prepare_data(settings.data, settings.networks, workdir)
+    with Interrupts() as interrupts:
+        find_method(config.method).train(settings, workdir, dataset, interrupts)
+    return dataset
+
+
+def _check_edits(workdir, dataset):
+    faces = face_latents.open_split(dataset, "test")
+    images = np.stack([faces[i]["image"] for i in range(2)])
+    w_plus = np.stack([faces[i]["w_plus"] for i in range(2)])
+    editor = Editor.from_workdir(workdir, batch_size=2)
+    assert editor.attributes == EDITED_ATTRIBUTES
+    # What it reads off the faces is what the frozen classifier said when the data set was made.
+    columns = [face_latents.read_recipe(dataset)["attributes"].index(x) for x in EDITED_ATTRIBUTES]
+    predicted = np.stack([faces[i]["predictions"][columns] for i in range(2)])
+    np.testing.assert_allclose(editor.read(images), predicted, atol=1e-4)
+    np.testing.assert_allclose(editor.edit(w_plus, images, {}), w_plus, atol=1e-6)
+    edited = editor.edit(w_plus, images, {"Young": 3.0})
+    assert np.abs(edited - w_plus).max() > 1e-3
+    with pytest.raises(TypeError, match="cannot sample"):
+        editor.sample(predicted, None)
+
+
+def test_interfacegan_leaves_boundaries_and_edits(world, tmp_path):
+    dataset = _train(world, tmp_path, _config(world, "interfacegan"))
+    report = json.loads((tmp_path / "interfacegan" / "boundaries.json").read_text())
+    assert list(report) == list(EDITED_ATTRIBUTES)
+    assert report["Young"]["training_faces"] == 2 * int(0.8 * 12)  # of 0.3 x 40 faces on a side
+    _check_edits(tmp_path, dataset)
+
+
+def test_latent_transformer_trains_edits_and_resumes_to_the_same_bits(world, tmp_path):
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    config = _config(world, "latent_transformer")
+    dataset = _train(world, whole, config)
+    assert has_begun(whole)
+    classifier = networks.load_network(
+        whole / "latent_transformer" / "latent_classifier.safetensors"
+    )
+    assert classifier.layers[-1].kernel.shape == (8, 4)  # of all the classifier's attributes
+
+    config.training.num_steps = 3
+    _train(world, parts, config)
+    assert has_begun(parts)
+    shutil.rmtree(parts / "latent_transformer")
+    config.training.num_steps = 8
+    _train(world, parts, config)
+    name = "latent_transformer/editing.safetensors"
+    assert (whole / name).read_bytes() == (parts / name).read_bytes()
+    _check_edits(whole, dataset)

@@ -1,0 +1,97 @@
+import numpy as np
+import pytest
+
+from sdflow_jax.evaluation.curves import EditOutcomes
+from sdflow_jax.study.areas import (
+    LEVELS,
+    accuracy_lead,
+    preservation_lead,
+    resample,
+    resample_all,
+)
+
+
+def outcomes(identity, *, reach=1.0, faces=40, seed=0):
+    """A method whose accuracy rises with the strength up to `reach`, at a falling identity."""
+    random = np.random.default_rng(seed)
+    order = random.permutation(faces)
+    strengths = np.linspace(0, 1, 11)
+    turned = order[:, None] < strengths[None] * reach * faces
+    kept = np.broadcast_to(1 - (1 - identity) * strengths, turned.shape)
+    kept = kept + 0.01 * random.standard_normal((faces, 1))
+    return EditOutcomes(
+        strengths=strengths,
+        success=turned.astype(float),
+        identity=kept,
+        identity_original=kept,
+        attributes=np.full(turned.shape, np.nan),
+        num_excluded=0,
+    )
+
+
+def test_area_of_a_straight_line_is_its_mean_height():
+    found = resample([outcomes(0.5)], "identity", num_resamples=100)
+    # Identity falls from 1 to 0.5 while accuracy rises from 0 to 1.
+    assert found.area == pytest.approx(np.mean(1 - 0.5 * LEVELS), abs=0.02)
+    assert found.highest_accuracy == 1.0
+    assert abs(found.areas.mean() - found.area) < 0.02 and found.areas.std() > 1e-4
+
+
+def test_accuracy_that_is_never_reached_counts_nothing():
+    whole = resample([outcomes(1.0)], "identity", num_resamples=10)
+    half = resample([outcomes(1.0, reach=0.5)], "identity", num_resamples=10)
+    assert half.area == pytest.approx(51 / 96 * whole.area, abs=0.01)  # levels 0 to 0.50
+    assert np.isnan(half.curve[LEVELS > 0.51]).all()
+
+
+def test_seeds_widen_the_interval_by_their_own_difference():
+    alike = resample([outcomes(0.5)] * 3, "identity", num_resamples=400)
+    unlike = resample(
+        [outcomes(identity) for identity in (0.2, 0.5, 0.8)], "identity", num_resamples=400
+    )
+    assert alike.area == pytest.approx(unlike.area, abs=0.01)
+    assert unlike.areas.std() > 2.5 * alike.areas.std()
+    # The mean of three out of {-, 0, +} x 0.3 times the mean level has this standard deviation.
+    assert unlike.areas.std() == pytest.approx(0.3 * LEVELS.mean() * np.sqrt(2) / 3, rel=0.2)
+
+
+def test_seeds_of_two_contenders_are_drawn_apart():
+    seeds = [{"Young": outcomes(identity)} for identity in (0.2, 0.5, 0.8)]
+    found = resample_all({"one": seeds, "two": seeds}, num_resamples=400)
+    one, two = (found[name, "Young", "identity"] for name in ("one", "two"))
+    assert abs(np.corrcoef(one.areas, two.areas)[0, 1]) < 0.2
+    # Equal methods, but nothing says that the second's seeds would come out as the first's do.
+    assert preservation_lead(one, two).value == 0 and preservation_lead(one, two).low < -0.05
+
+
+def test_reach_and_preservation_are_compared_apart():
+    far, near = (
+        resample([outcomes(0.5, reach=reach)], "identity", num_resamples=200) for reach in (1, 0.5)
+    )
+    reached = accuracy_lead(far, near)
+    assert reached.value == pytest.approx(0.5, abs=0.03) and 0.3 < reached.low < reached.high < 0.7
+    # At equal accuracy the method of half the reach has gone twice as far: 0.5 x level more is lost.
+    levels = LEVELS[LEVELS <= 0.5]
+    assert preservation_lead(far, near).value == pytest.approx(0.5 * levels.mean(), abs=0.02)
+
+
+def test_accuracy_at_which_a_sweep_stops_does_not_count_as_missed():
+    stopped = resample([outcomes(0.5, reach=0.995, faces=200)], "identity", num_resamples=100)
+    assert np.isfinite(stopped.curves).all()
+
+
+def test_lead_on_the_same_faces_is_sharper_than_either_area():
+    ours, other = (
+        resample([outcomes(identity)], "identity", num_resamples=200) for identity in (0.6, 0.5)
+    )
+    found = preservation_lead(ours, other)
+    assert found.value == pytest.approx(0.05, abs=0.01) and found.low > 0
+    assert found.high - found.low < 2 * (np.quantile(ours.areas, 0.975) - ours.areas.min())
+    equal = preservation_lead(ours, ours)
+    assert equal.value == equal.low == equal.high == 0
+
+
+def test_measure_without_meaning_is_left_out_and_other_faces_are_refused():
+    assert resample([outcomes(0.5)], "attributes", num_resamples=10) is None
+    with pytest.raises(ValueError, match="same faces"):
+        resample([outcomes(0.5), outcomes(0.5, faces=30)], "identity", num_resamples=10)

@@ -1,0 +1,177 @@
+"""The whole way from configs to the results page, with two small methods on the tiny world."""
+
+import csv
+import dataclasses
+import json
+import pathlib
+import shutil
+
+import pytest
+from PIL import Image
+
+from sdflow_jax.evaluation import results_directory
+from sdflow_jax.files import networks
+from sdflow_jax.study import execution
+from sdflow_jax.study.plan import Settings, Study, plan_runs
+from sdflow_jax.study.regenerate import regenerate
+from tests.tiny_world import EDITED_ATTRIBUTES, build_tiny_world
+
+SETTINGS = Settings(
+    seeds=1,
+    judges=("config",),
+    num_faces=9,
+    strengths=(0.0, 1.0),
+    batch_size=4,
+    num_samples=2,
+    num_shown=2,
+    num_resamples=20,
+    overrides={"training.num_steps": 3, "training.sample_every": 0, "no.such.key": 1},
+)
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory):
+    world = build_tiny_world(tmp_path_factory.mktemp("world"))
+    files = world / "networks"
+    # The same network as teacher and judge: two random ones would agree on hardly any face.
+    shutil.copy(files / "classifier.safetensors", files / "evaluation_classifier.safetensors")
+    config = str(pathlib.Path(__file__).with_name("tiny_configs.py"))
+    return Study(
+        configs={name: f"{config}:{name}@{world}" for name in ("interfacegan", "styleflow")},
+        methods={"interfacegan": "InterFaceGAN", "styleflow": "StyleFlow"},
+        ablation={"styleflow": "nll"},
+    )
+
+
+@pytest.fixture(scope="module")
+def results(study, tmp_path_factory):
+    directory = tmp_path_factory.mktemp("figures")
+    patch = pytest.MonkeyPatch()
+    # Compiled once for both, and quickly rather than well.
+    patch.setenv("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+    patch.setenv("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
+    (directory / "results").mkdir()
+    (directory / "results" / "reading.md").write_text("Nothing can be learnt from this.\n")
+    regenerate(study, SETTINGS, directory / "runs", directory / "results", jobs=2)
+    patch.undo()
+    return directory
+
+
+def test_page_shows_every_picture_and_the_tables(results):
+    page = (results / "results" / "README.md").read_text()
+    files = [path for path in (results / "results").iterdir() if path.suffix in (".png", ".jpg")]
+    names = {path.name for path in files}
+    assert {"figure2_semantic_variables.png", "figure4_methods.png"} <= names
+    assert "figure5_ablation.png" in names
+    for request in (*EDITED_ATTRIBUTES, "all"):
+        assert {f"figure3_{request}.jpg", f"figure6_{request}.jpg"} <= names
+    assert {"samples_shared_styleflow.jpg", "samples_independent_styleflow.jpg"} <= names
+    for path in files:
+        assert f"![{path.stem}]({path.name})" in page
+        with Image.open(path) as image:
+            image.load()
+    for title in ("InterFaceGAN", "StyleFlow", "## Ablation", "## Sampling"):
+        assert title in page
+    assert "## Reading\n\nNothing can be learnt from this.\n\n" in page
+    assert "nan" not in page
+
+
+def test_every_point_of_every_run_is_in_the_csv(study, results):
+    with (results / "results" / "points.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert {row["contender"] for row in rows} == set(study.configs)
+    assert {row["strength"] for row in rows} == {"0", "1"}
+    with (results / "results" / "areas.csv").open() as file:
+        areas = list(csv.DictReader(file))
+    assert len(areas) == 2 * 3 * 2  # contenders, requests, measures
+    for row in areas:
+        assert float(row["low"]) <= float(row["high"])
+
+
+def test_what_is_done_is_not_done_again(study, results, monkeypatch):
+    def refuse(*arguments):
+        raise AssertionError(f"called again: {arguments}")
+
+    monkeypatch.setattr(execution, "_call", refuse)
+    regenerate(study, SETTINGS, results / "runs", results / "again")
+    first, again = results / "results", results / "again"
+    for name in ("points.csv", "areas.csv"):
+        assert (first / name).read_bytes() == (again / name).read_bytes()
+
+
+def test_interrupted_training_is_not_taken_for_a_finished_one(study, tmp_path, monkeypatch):
+    # train.py exits with status 0 after Ctrl-C, and has exported nothing.
+    monkeypatch.setattr(execution, "_call", lambda *_: None)
+    with pytest.raises(execution.Stopped, match="the same command continues"):
+        regenerate(study, SETTINGS, tmp_path / "runs", tmp_path / "results")
+
+
+def test_no_run_begins_after_one_that_failed(study, tmp_path, monkeypatch):
+    begun = []
+
+    def fail(directory, step, cores, *arguments):
+        begun.append(step)
+        assert cores  # a process without a core would never start
+        raise execution.Stopped(step)
+
+    monkeypatch.setattr(execution, "_call", fail)
+    monkeypatch.setattr(execution, "_own_cores", lambda: {3, 5})
+    runs = plan_runs(study, dataclasses.replace(SETTINGS, seeds=4), tmp_path)
+    with pytest.raises(execution.Stopped):
+        execution.carry_out(runs, SETTINGS, tmp_path, jobs=3)
+    assert len(begun) == 1  # the one that builds the data set
+    monkeypatch.setattr(execution, "is_trained", lambda workdir: workdir == runs[0].workdir)
+    with pytest.raises(execution.Stopped):
+        execution.carry_out(runs, SETTINGS, tmp_path, jobs=3)
+    assert len(begun) <= 1 + 3 < len(runs)
+
+
+def test_cores_are_dealt_out_among_the_jobs():
+    assert execution._dealt({4, 1, 7, 2}, 2) == [{1, 4}, {2, 7}]
+    assert execution._dealt({0, 1}, 3) == [{0}, {1}, {0}]
+
+
+def test_second_judges_see_the_methods_compared(study, tmp_path):
+    settings = dataclasses.replace(SETTINGS, judges=("config", "external"))
+    other = dataclasses.replace(
+        study, configs={**study.configs, "variant": study.configs["styleflow"]}
+    )
+    seen = {(run.contender, run.seed): run.judges for run in plan_runs(other, settings, tmp_path)}
+    assert seen["styleflow", 0] == ("config", "external")
+    assert seen["variant", 0] == ("config",)
+    alone = dataclasses.replace(settings, judges=("external",))
+    assert all(run.judges == ("external",) for run in plan_runs(other, alone, tmp_path))
+
+
+def test_another_judge_asks_for_another_evaluation(study, tmp_path):
+    (run, *_) = plan_runs(study, SETTINGS, tmp_path)
+    summary = results_directory(run.workdir, "config") / "summary.json"
+    summary.parent.mkdir(parents=True)
+    wanted = dataclasses.asdict(execution.evaluation_settings(SETTINGS, "config"))
+    digests = {role: networks.digest(file) for role, file in run.judge_files.items()}
+    entries = {"settings": wanted, "split": SETTINGS.split, "judge_files": digests}
+    summary.write_text(json.dumps(entries))
+    assert execution.is_evaluated(run, "config", SETTINGS)
+    changed = {**run.judge_files, "identity_encoder": run.judge_files["evaluation_classifier"]}
+    assert not execution.is_evaluated(
+        dataclasses.replace(run, judge_files=changed), "config", SETTINGS
+    )
+
+
+def test_other_weights_or_settings_are_another_run(study, tmp_path):
+    def workdirs(settings):
+        return [run.workdir.name for run in plan_runs(study, settings, tmp_path)]
+
+    before = workdirs(SETTINGS)
+    assert before == workdirs(SETTINGS)
+    changed = Settings(**{**vars(SETTINGS), "overrides": {"training.num_steps": 4}})
+    assert not set(workdirs(changed)) & set(before)
+    assert "no.such.key" not in plan_runs(study, SETTINGS, tmp_path)[0].overrides
+    world = pathlib.Path(study.configs["styleflow"].partition("@")[2])
+    classifier = world / "networks" / "classifier.safetensors"
+    kept = classifier.read_bytes()
+    classifier.write_bytes(kept + b" ")
+    try:
+        assert not set(workdirs(SETTINGS)) & set(before)
+    finally:
+        classifier.write_bytes(kept)

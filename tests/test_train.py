@@ -1,0 +1,176 @@
+"""Whole runs of train.py, stopped in every way."""
+
+import csv
+import os
+import pathlib
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+import pytest
+
+from sdflow_jax.files.networks import load_network, read_metadata
+from sdflow_jax.files.run_config import load_config
+from tests.tiny_world import EDITED_ATTRIBUTES, build_tiny_world
+
+ROOT = pathlib.Path(__file__).parents[1]
+NUM_STEPS = 240
+OPTIONS = {
+    "training.num_steps": NUM_STEPS,
+    "training.log_every": 4,  # no divisor of where the interrupt falls, most likely
+    "training.checkpoint_every": 30,
+    "training.sample_every": 120,
+    "optimizer.ema_decay": 0.9,
+    "optimizer.decay_steps": NUM_STEPS,
+}
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    return build_tiny_world(tmp_path_factory.mktemp("world"))
+
+
+def _start(world, workdir, *flags, **options):
+    arguments = [f"--config.{key}={value}" for key, value in {**OPTIONS, **options}.items()]
+    environment = {
+        **os.environ,
+        "JAX_PLATFORMS": "cpu",
+        # The runs compile the same programs: once is enough, and quickly rather than well.
+        "JAX_COMPILATION_CACHE_DIR": str(world / "compiled"),
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+        "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
+    }
+    config = f"--config={ROOT / 'tests' / 'tiny_world.py'}:{world}"
+    return subprocess.Popen(
+        [
+            sys.executable,
+            str(ROOT / "train.py"),
+            config,
+            f"--workdir={workdir}",
+            *arguments,
+            *flags,
+        ],
+        cwd=ROOT,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def _finish(process):
+    output, _ = process.communicate(timeout=600)
+    return process.returncode, output
+
+
+def _rows(workdir):
+    """The rows of the CSV without the speed, the only thing that may differ between runs."""
+    path = workdir / "metrics.csv"
+    if not path.exists():
+        return []
+    with path.open() as file:
+        return [
+            {k: v for k, v in r.items() if k != "images_per_second"} for r in csv.DictReader(file)
+        ]
+
+
+def _wait_for(process, workdir, step):
+    while not (rows := _rows(workdir)) or int(rows[-1]["step"]) < step:
+        assert process.poll() is None, process.stdout.read()
+        time.sleep(0.01)
+
+
+def test_run_stopped_in_every_way_ends_with_the_same_bits(world, tmp_path):
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    code, output = _finish(_start(world, whole))
+    assert code == 0, output
+    assert "images/s" in output and "evaluations" in output and "nll" in output
+
+    process = _start(world, parts)
+    _wait_for(process, parts, 40)
+    process.send_signal(signal.SIGTERM)
+    code, output = _finish(process)
+    assert code == 0, output
+    assert "SIGTERM: stopped after step" in output
+    assert not (parts / "sdflow").exists()
+
+    process = _start(world, parts)
+    _wait_for(process, parts, 100)
+    process.send_signal(signal.SIGKILL)
+    code, output = _finish(process)
+    assert code == -signal.SIGKILL, output
+
+    code, output = _finish(_start(world, parts))
+    assert code == 0, output
+    assert "continuing after step" in output
+
+    assert _rows(parts) == _rows(whole) and len(_rows(whole)) == NUM_STEPS // 4
+    for name in ("flow", "semantic_encoder"):
+        file = pathlib.Path("sdflow") / f"{name}.safetensors"
+        assert (parts / file).read_bytes() == (whole / file).read_bytes()
+        metadata = read_metadata(whole / file)
+        assert metadata["attributes"] == ",".join(EDITED_ATTRIBUTES)
+        assert metadata["step"] == str(NUM_STEPS)
+        load_network(whole / file)
+    pictures = sorted(path.name for path in (whole / "samples").iterdir())
+    assert pictures == ["0000120.png", "0000240.png"]
+    for picture in pictures:
+        assert (parts / "samples" / picture).read_bytes() == (
+            whole / "samples" / picture
+        ).read_bytes()
+    assert list((whole / "tensorboard").glob("events*"))
+    assert load_config(whole)["attributes"] == list(EDITED_ATTRIBUTES)
+
+
+def test_mistakes_end_with_one_sentence(world, tmp_path):
+    code, output = _finish(_start(world, tmp_path, **{"training.batch_size": 64}))
+    assert code == 1 and "Traceback" not in output
+    assert output.splitlines()[-1].startswith(
+        "DataError: a batch of 64 needs at least as many faces"
+    )
+
+
+def test_misspelt_option_is_refused(world, tmp_path):
+    code, output = _finish(_start(world, tmp_path, **{"training.batchsize": 64}))
+    assert code == 1 and "Traceback" not in output
+    assert output.splitlines()[-1].startswith("ConfigError: no such key of the config: 'batchsize'")
+    assert not list(tmp_path.iterdir())
+
+
+def test_directory_that_cannot_be_written_ends_with_one_sentence(world, tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    code, output = _finish(_start(world, tmp_path / "file" / "run"))
+    assert code == 1 and "Traceback" not in output
+    assert output.splitlines()[-1].startswith("NotADirectoryError: ")
+
+
+@pytest.mark.full
+def test_two_processes_train_together_and_continue(world, tmp_path):
+    with socket.socket() as probe:
+        probe.bind(("localhost", 0))
+        port = probe.getsockname()[1]
+
+    def run(num_steps):
+        processes = [
+            _start(
+                world,
+                tmp_path,
+                "--distributed",
+                f"--coordinator=localhost:{port}",
+                "--num_processes=2",
+                f"--process_id={i}",
+                **{"training.num_steps": num_steps, "training.checkpoint_every": 4},
+            )
+            for i in range(2)
+        ]
+        for process in processes:
+            code, output = _finish(process)
+            assert code == 0, output
+
+    run(4)
+    first = _rows(tmp_path)
+    run(8)
+    assert _rows(tmp_path)[:1] == first and len(_rows(tmp_path)) == 2
+    assert read_metadata(tmp_path / "sdflow" / "flow.safetensors")["step"] == "8"
