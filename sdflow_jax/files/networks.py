@@ -43,7 +43,6 @@ REGISTRY = {
     "IdentityEncoder": "sdflow_jax.models.identity_encoder:IdentityEncoder",
     "IResNet": "sdflow_jax.models.iresnet:IResNet",
     "InversionEncoder": "sdflow_jax.models.inversion_encoder:InversionEncoder",
-    "FaceTeacher": "sdflow_jax.pocket.teacher:FaceTeacher",
     "ConditionalFlow": "sdflow_jax.flow.conditional_flow:ConditionalFlow",
 }
 
