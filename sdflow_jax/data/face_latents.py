@@ -72,10 +72,18 @@ class Recipe:
 
 
 class FaceLatents(tfds.core.GeneratorBasedBuilder):
-    """Builder of the data set; `prepare` is the door to it.
+    """The tensorflow-datasets builder that `prepare` makes and runs; use that.
 
-    Features: `image` uint8 [R, R, 3] as PNG, `w_plus` float32 [n, d], `predictions` float32 [A],
-      `face_id` int64.
+    Every face of the data set has `image`, uint8 [R, R, 3], stored as PNG; `w_plus`, float32 [n, d];
+    `predictions`, float32 [a], each in [0, 1]; and `face_id`, int64, which tells it from the other
+    faces of its source.
+
+    Args:
+      recipe: what the content follows from.
+      source: the faces.
+      annotate: 8-bit images [b, R, R, 3] to their `w_plus` and `predictions`.
+      batch_size: faces per call of `annotate`.
+      data_dir: where the data set is built, in a directory that the recipe names.
     """
 
     VERSION = tfds.core.Version(VERSION)
