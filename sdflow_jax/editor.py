@@ -55,7 +55,7 @@ class Editor:
     Args:
       method: the editing method, which also has `read(images)`.
       generator: the face generator.
-      inversion_encoder: maps images to W+ latents.
+      inversion_encoder: maps images to W+ latents; None where there is none, and `invert` fails.
       batch_size: faces per pass.
     """
 
@@ -63,7 +63,7 @@ class Editor:
         self,
         method: EditingMethod,
         generator: nnx.Module,
-        inversion_encoder: nnx.Module,
+        inversion_encoder: nnx.Module | None,
         *,
         batch_size: int = 8,
     ):
@@ -101,7 +101,7 @@ class Editor:
         return cls(
             load_method(workdir),
             load_role(files, "generator"),
-            load_role(files, "inversion_encoder"),
+            load_role(files, "inversion_encoder") if files.get("inversion_encoder") else None,
             batch_size=batch_size,
         )
 
@@ -113,7 +113,16 @@ class Editor:
     def invert(
         self, images: Float[Array, "b h w 3"] | UInt8[Array, "b h w 3"]
     ) -> Float[np.ndarray, "b n d"]:
-        """W+ latents whose synthesis looks like the images."""
+        """W+ latents whose synthesis looks like the images.
+
+        Raises:
+          ValueError: if there is no inversion encoder.
+        """
+        if self.inversion_encoder is None:
+            raise ValueError(
+                "this run has no inversion encoder, so it can edit latents but invert no images;"
+                " set config.networks.inversion_encoder"
+            )
         return self._run(lambda x: _invert(self.inversion_encoder, x), _pixels(images))
 
     def read(
@@ -178,7 +187,7 @@ class Editor:
                 f"{type(self.method).__name__} edits faces but cannot sample them; a flow can"
             )
         semantic_variables = np.asarray(semantic_variables, np.float32)
-        shape = (len(semantic_variables), self.inversion_encoder.num_styles, self.method.code_dim)
+        shape = (len(semantic_variables), self.generator.num_styles, self.method.code_dim)
         code = jax.random.normal(key, shape)
         w_plus = self._run(lambda *x: _decode(self.method, *x), code, semantic_variables)
         return self.synthesize(_solved(w_plus))

@@ -175,6 +175,24 @@ def test_failed_solve_is_an_error_and_never_a_face(workdir, editor, images, w_pl
         failing.edit(w_plus, images, {"Young": 1.0})
 
 
+def test_run_without_inversion_encoder_edits_latents_but_inverts_nothing(
+    workdir, editor, images, w_plus, tmp_path
+):
+    moved = shutil.copytree(workdir, tmp_path / "run")
+    config = json.loads((moved / "config.json").read_text())
+    config["networks"]["inversion_encoder"] = ""
+    del config["network_digests"]["inversion_encoder"]
+    (moved / "config.json").write_text(json.dumps(config))
+    without = Editor.from_workdir(moved, batch_size=2)
+    with pytest.raises(ValueError, match="this run has no inversion encoder"):
+        without.invert(images)
+    np.testing.assert_allclose(
+        without.edit(w_plus, images, {"Young": 1.0}),
+        editor.edit(w_plus, images, {"Young": 1.0}),
+        atol=1e-6,
+    )
+
+
 def test_run_without_exported_networks_says_so(workdir, tmp_path):
     (tmp_path / "config.json").write_text((workdir / "config.json").read_text())
     with pytest.raises(networks.NetworkFileError, match=r"has the training in .* finished"):

@@ -60,6 +60,9 @@ class Generator(StyleSpace):
             rngs=rngs,
         )
         self.resolution = resolution
+        self.resolutions = tuple(_resolutions(resolution))
+        # The colors of all resolutions together make the picture: no earlier sum is one.
+        self.picture_sizes = (resolution,)
         self.constant = nnx.Param(jax.random.normal(rngs.params(), (4, 4, widths[4])))
         self.convs = nnx.List([StyledConv(widths[4], widths[4], 4, style_dim, rngs=rngs)])
         self.to_rgbs = nnx.List([ToRGB(widths[4], style_dim, rngs=rngs)])
@@ -74,6 +77,7 @@ class Generator(StyleSpace):
         self,
         w_plus: Float[Array, "b n d"],
         *,
+        resolution: int | None = None,
         noise_key: jax.Array | None = None,
         use_noise: bool = True,
         dtype: Any = None,
@@ -82,6 +86,9 @@ class Generator(StyleSpace):
 
         Args:
           w_plus: one style per layer, [b, n, d] with n = `num_styles`.
+          resolution: one of `resolutions`, at which to stop: the sum of the colors up to there,
+            which is near the picture at that size but lacks what later layers correct. The styles
+            of later layers have no effect then. None for the whole picture.
           noise_key: draws fresh noise for every image and layer; None uses the stored noise images.
           use_noise: False leaves the noise out.
           dtype: of the feature maps, e.g. `jnp.bfloat16`; None computes in float32. Styles,
@@ -91,14 +98,16 @@ class Generator(StyleSpace):
           Images, about in [-1, 1] and not clipped; float32 unless `dtype` is wider.
 
         Raises:
-          ValueError: if the codes have another number or length of styles.
+          ValueError: if the codes have another number or length of styles, or for a resolution that
+            the network does not have.
         """
         self.check_codes(w_plus)
+        num_blocks = self.resolutions.index(self.checked_resolution(resolution)) + 1
         x = jnp.broadcast_to(self.constant[...][None], (w_plus.shape[0], *self.constant.shape))
         x = x.astype(dtype or jnp.float32)
         x = self._styled(0, x, w_plus, noise_key, use_noise)
         image = self.to_rgbs[0](x, w_plus[:, 1])
-        for block in range(1, len(self.to_rgbs)):
+        for block in range(1, num_blocks):
             x = self._styled(2 * block - 1, x, w_plus, noise_key, use_noise)
             x = self._styled(2 * block, x, w_plus, noise_key, use_noise)
             # The colors of one resolution share a style with the first convolution of the next.
