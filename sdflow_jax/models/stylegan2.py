@@ -15,6 +15,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
+from sdflow_jax.images.resizing import average_pool
 from sdflow_jax.models.modulated_conv import StyledConv, ToRGB
 from sdflow_jax.models.resample import upsample
 from sdflow_jax.models.style_space import StyleSpace
@@ -74,6 +75,7 @@ class Generator(StyleSpace):
         self,
         w_plus: Float[Array, "b n d"],
         *,
+        resolution: int | None = None,
         noise_key: jax.Array | None = None,
         use_noise: bool = True,
         dtype: Any = None,
@@ -82,6 +84,8 @@ class Generator(StyleSpace):
 
         Args:
           w_plus: one style per layer, [b, n, d] with n = `num_styles`.
+          resolution: side of the images, at most this network's; smaller ones are the means of
+            square groups of its pixels. None for the network's own.
           noise_key: draws fresh noise for every image and layer; None uses the stored noise images.
           use_noise: False leaves the noise out.
           dtype: of the feature maps, e.g. `jnp.bfloat16`; None computes in float32. Styles,
@@ -91,9 +95,15 @@ class Generator(StyleSpace):
           Images, about in [-1, 1] and not clipped; float32 unless `dtype` is wider.
 
         Raises:
-          ValueError: if the codes have another number or length of styles.
+          ValueError: if the codes have another number or length of styles, or for a resolution that
+            is no power of two or too large.
         """
         self.check_codes(w_plus)
+        size = resolution or self.resolution
+        if size not in _resolutions(self.resolution):
+            raise ValueError(
+                f"resolution must be one of {_resolutions(self.resolution)}, got {resolution}"
+            )
         x = jnp.broadcast_to(self.constant[...][None], (w_plus.shape[0], *self.constant.shape))
         x = x.astype(dtype or jnp.float32)
         x = self._styled(0, x, w_plus, noise_key, use_noise)
@@ -103,7 +113,7 @@ class Generator(StyleSpace):
             x = self._styled(2 * block, x, w_plus, noise_key, use_noise)
             # The colors of one resolution share a style with the first convolution of the next.
             image = upsample(image) + self.to_rgbs[block](x, w_plus[:, 2 * block + 1])
-        return image
+        return image if size == self.resolution else average_pool(image, self.resolution // size)
 
     __call__ = synthesize
 
