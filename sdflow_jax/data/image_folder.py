@@ -8,12 +8,10 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import UInt8
-from PIL import Image
 
 from sdflow_jax.data.image_source import DataError, FaceBatch, check_ranges
 from sdflow_jax.data.settings import DataSettings
-
-_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
+from sdflow_jax.images.reading import SUFFIXES, ImageFileError, read_image, resize_square
 
 
 def image_files(directory: str | os.PathLike[str]) -> list[pathlib.Path]:
@@ -25,7 +23,7 @@ def image_files(directory: str | os.PathLike[str]) -> list[pathlib.Path]:
     directory = pathlib.Path(directory)
     if not directory.is_dir():
         raise DataError(f"{directory}: no such directory of images; set config.data.folder")
-    return sorted(f for f in directory.rglob("*") if f.suffix.lower() in _SUFFIXES)
+    return sorted(f for f in directory.rglob("*") if f.suffix.lower() in SUFFIXES)
 
 
 class ImageFolder:
@@ -98,16 +96,15 @@ class ImageFolder:
     def _read(self, place: int) -> UInt8[np.ndarray, "r r 3"]:
         file = self._files[place]
         try:
-            image = Image.open(file).convert("RGB")
-        except OSError as error:
-            raise DataError(f"{file}: not a readable image ({error})") from error
-        if image.width != image.height:
+            image = read_image(file)
+        except ImageFileError as error:
+            raise DataError(str(error)) from error
+        height, width = image.shape[:2]
+        if width != height:
             raise DataError(
-                f"{file}: expected a square aligned face, got {image.width} x {image.height} pixels"
+                f"{file}: expected a square aligned face, got {width} x {height} pixels"
             )
-        if image.width != self.image_size:
-            image = image.resize((self.image_size, self.image_size), Image.Resampling.BILINEAR)
-        return np.asarray(image)
+        return resize_square(image, self.image_size)
 
 
 def open_folder(

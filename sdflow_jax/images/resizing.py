@@ -38,3 +38,10 @@ def take_nearest(images: Float[Array, "b h w c"], size: int) -> Float[Array, "b 
     height, width = images.shape[1:3]
     rows, columns = (jnp.arange(size) * side // size for side in (height, width))
     return images[:, rows][:, :, columns]
+
+
+def average_pool(images: Float[Array, "b h w c"], factor: int) -> Float[Array, "b p q c"]:
+    """Means of square groups of `factor` by `factor` pixels."""
+    batch, height, width, channels = images.shape
+    groups = (batch, height // factor, factor, width // factor, factor, channels)
+    return images.reshape(groups).mean((2, 4))

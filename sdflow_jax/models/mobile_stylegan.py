@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
+from sdflow_jax.images.resizing import average_pool
 from sdflow_jax.models.mobile_layers import MobileTrunk, Modulation, inverse_haar
 from sdflow_jax.models.style_space import StyleSpace
 from sdflow_jax.models.stylegan2 import checked_channels
@@ -87,10 +88,3 @@ class MobileStyleGAN(StyleSpace):
         return average_pool(bands[..., :3] * 0.5, self.resolution // 2 // size)
 
     __call__ = synthesize
-
-
-def average_pool(images: Float[Array, "b h w c"], factor: int) -> Float[Array, "b p q c"]:
-    """Means of square groups of `factor` by `factor` pixels."""
-    batch, height, width, channels = images.shape
-    groups = (batch, height // factor, factor, width // factor, factor, channels)
-    return images.reshape(groups).mean((2, 4))

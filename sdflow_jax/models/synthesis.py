@@ -20,8 +20,7 @@ def render(
 
     Args:
       generator: has `synthesize` and `num_styles`.
-      w_plus: latents. A single row is used for all styles; rows beyond the generator's own number
-        are left out.
+      w_plus: latents, as many rows as the generator has styles; a single row is used for all.
       resolution: one of the generator's `resolutions`, at which it stops; None for the whole face.
       dtype: of the generator's feature maps; None leaves it to the generator.
 
@@ -33,7 +32,7 @@ def render(
         w_plus = jnp.broadcast_to(w_plus, (batch, generator.num_styles, dim))
     asked = {"resolution": resolution, "dtype": dtype}
     options = {name: value for name, value in asked.items() if value is not None}
-    faces = generator.synthesize(w_plus[:, : generator.num_styles], **options)
+    faces = generator.synthesize(w_plus, **options)
     return jnp.clip(faces, -1.0, 1.0)
 
 

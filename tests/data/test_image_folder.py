@@ -68,3 +68,12 @@ def test_pixels_survive_the_way_to_floats_and_back():
     assert signed.min() == -1.0 and signed.max() == 1.0 and signed.dtype == np.float32
     np.testing.assert_array_equal(to_bytes(signed), pixels)
     assert to_bytes(np.full((1, 1, 1, 3), 7.0)).max() == 255
+
+
+def test_pictures_are_read_as_viewers_show_them(folder):
+    exif = Image.Exif()
+    exif[0x0112] = 3  # upside down
+    image = Image.open(folder / "00001.png")
+    image.rotate(180).save(folder / "00000.png", exif=exif)
+    _, images = _all(ImageFolder(folder, {"train": (0, 2)}, image_size=8), "train")
+    np.testing.assert_array_equal(images[0], images[1])

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from flax import nnx
 
+from sdflow_jax.images.resizing import average_pool
 from sdflow_jax.models.compact_generator import CompactGenerator
-from sdflow_jax.models.mobile_stylegan import MobileStyleGAN, average_pool
+from sdflow_jax.models.mobile_stylegan import MobileStyleGAN
 
 CHANNELS = {"4": 8, "8": 8, "16": 8, "32": 4}
 

@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from sdflow_jax.evaluation.published_readers import FaceReadings, PublishedReaders
 from sdflow_jax.files.atomic import write_atomic
-from sdflow_jax.models.mobile_stylegan import average_pool
+from sdflow_jax.images.resizing import average_pool
 from sdflow_jax.pocket.build.codes import FREE_SEEDS, CodeMaker, Codes
 
 CHUNK = 500  # faces in a file

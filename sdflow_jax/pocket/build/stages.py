@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from sdflow_jax.files import networks
 from sdflow_jax.files.atomic import write_atomic
 from sdflow_jax.images.batching import map_batches
-from sdflow_jax.models.mobile_stylegan import average_pool
+from sdflow_jax.images.resizing import average_pool
 from sdflow_jax.pocket.build import settings
 from sdflow_jax.pocket.build.codes import Codes
 from sdflow_jax.pocket.build.identity import train_identity

@@ -18,8 +18,8 @@ from jaxtyping import Array, Float
 from numpy.typing import NDArray
 
 from sdflow_jax.files import networks
+from sdflow_jax.images.resizing import average_pool
 from sdflow_jax.models.compact_generator import BASE_SIZE, CompactGenerator
-from sdflow_jax.models.mobile_stylegan import average_pool
 from sdflow_jax.pocket.build import trainer
 from sdflow_jax.pocket.build.codes import Codes
 

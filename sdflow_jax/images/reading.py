@@ -1,0 +1,91 @@
+"""Pictures as viewers show them: upright, 8-bit RGB, on white where they are transparent."""
+
+import os
+import pathlib
+
+import numpy as np
+from jaxtyping import UInt8
+from PIL import Image, ImageOps
+
+SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
+
+# Pillow opens 16-bit grey as "I;16" or, from some formats, as 32-bit integers of the same values.
+_DEEP_GREY = ("I;16", "I;16L", "I;16B", "I;16N")
+_FORMATS_OF_DEEP_GREY = ("PNG", "PPM")
+_WHITE_16 = 65535
+
+
+class ImageFileError(ValueError):
+    """A picture is missing, damaged, or of a kind whose pixels have no one meaning as colors."""
+
+
+def read_image(path: str | os.PathLike[str]) -> UInt8[np.ndarray, "h w 3"]:
+    """The pixels of a picture file, as `rgb_pixels` gives them; of an animation its first frame.
+
+    Raises:
+      ImageFileError: naming the file, if it is missing, damaged, no picture, larger than Pillow
+        holds for safe, or of a mode that `rgb_pixels` refuses.
+    """
+    path = pathlib.Path(path)
+    try:
+        with Image.open(path) as image:
+            return rgb_pixels(image)
+    except FileNotFoundError as error:
+        raise ImageFileError(f"{path}: no such file") from error
+    except Image.UnidentifiedImageError as error:
+        raise ImageFileError(f"{path}: not a readable image (of no known format)") from error
+    except ImageFileError as error:
+        raise ImageFileError(f"{path}: {error}") from error
+    except Exception as error:  # Pillow's decoders raise whatever damaged bytes lead them to
+        reason = getattr(error, "strerror", None) or error
+        raise ImageFileError(f"{path}: not a readable image ({reason})") from error
+
+
+def rgb_pixels(image: Image.Image) -> UInt8[np.ndarray, "h w 3"]:
+    """A Pillow image as viewers show it: turned as its EXIF orientation says, any mode as 8-bit
+    RGB, transparent pixels on white whatever color hides in them.
+
+    Sixteen-bit grey is scaled to 8 bits. Color profiles are not applied.
+
+    Raises:
+      ImageFileError: for modes whose white is not known: floats, integers beyond 16 bits.
+    """
+    file_format = image.format  # a copy has none
+    image = ImageOps.exif_transpose(image)
+    if image.mode in _DEEP_GREY or (image.mode == "I" and file_format in _FORMATS_OF_DEEP_GREY):
+        return _from_deep_grey(image)
+    if image.mode in ("F", "I"):
+        raise ImageFileError(
+            f"pixels of Pillow's mode {image.mode!r} have no known white; save them as 8-bit RGB"
+        )
+    if image.mode in ("La", "RGBa"):  # colors already multiplied by their opacity
+        image = image.convert(image.mode.upper())
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        canvas = Image.new("RGBA", image.size, "white")
+        image = Image.alpha_composite(canvas, image)
+    return np.array(image.convert("RGB"))
+
+
+def _from_deep_grey(image: Image.Image) -> UInt8[np.ndarray, "h w 3"]:
+    values = np.asarray(image).astype(np.int64)
+    hidden = image.info.get("transparency")
+    if isinstance(hidden, int):  # a grey that stands for transparency
+        values = np.where(values == hidden, _WHITE_16, values)
+    grey = np.rint(np.clip(values, 0, _WHITE_16) * (255 / _WHITE_16)).astype(np.uint8)
+    return np.repeat(grey[:, :, None], 3, axis=2)
+
+
+def center_crop(pixels: UInt8[np.ndarray, "h w 3"]) -> UInt8[np.ndarray, "r r 3"]:
+    """The largest square about the middle; an odd rest is cut below or on the right."""
+    height, width = pixels.shape[:2]
+    side = min(height, width)
+    top, left = (height - side) // 2, (width - side) // 2
+    return pixels[top : top + side, left : left + side]
+
+
+def resize_square(pixels: UInt8[np.ndarray, "r r 3"], size: int) -> UInt8[np.ndarray, "s s 3"]:
+    """A square picture at another size, bilinear and antialiased where it shrinks."""
+    if pixels.shape[0] == size:
+        return pixels
+    return np.array(Image.fromarray(pixels).resize((size, size), Image.Resampling.BILINEAR))
