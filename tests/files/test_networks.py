@@ -27,7 +27,7 @@ def test_file_gives_back_the_arrays(tmp_path, arrays):
 
 def test_equal_networks_are_equal_files(tmp_path):
     program = (
-        "import sys, numpy as np; from sdflow_jax import networks;"
+        "import sys, numpy as np; from sdflow_jax.files import networks;"
         "networks.save_arrays(sys.argv[1], 'N', {}, {'x': np.ones(3), 'y': np.zeros(1)},"
         " notes={c: c for c in 'abcdefgh'})"
     )
