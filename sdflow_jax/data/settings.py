@@ -8,7 +8,6 @@ from sdflow_jax.files.config_groups import Group
 # config.data.source -> "module:function", called as
 # `data.sources.open_source` is.
 SOURCES = {
-    "pocket": "sdflow_jax.pocket.source:open_pocket",
     "folder": "sdflow_jax.data.image_folder:open_folder",
     "generator": "sdflow_jax.data.generator_samples:open_generator",
 }
