@@ -200,8 +200,6 @@ def _digest(config: ml_collections.ConfigDict) -> str:
     files.append(plain.get("initial_backbone"))
     if seeds := plain["data"]["seed_list"]:
         files.append(networks.resolve(seeds, suffix=".npy"))
-    if plain["data"]["source"] == "pocket":
-        files += ["pocket:teacher", "pocket:alignments"]
     digest = hashlib.sha256(json.dumps(plain, sort_keys=True).encode())
     for path in filter(None, files):
         digest.update(networks.digest(path).encode())

@@ -34,7 +34,9 @@ def test_only_free_seeds_are_mixed(maker):
     mixed = free.crossover < 18
     assert 4 < mixed.sum() < 30
     rows = free.w_plus()
-    assert all(len(np.unique(code, axis=0)) == 1 + flag for code, flag in zip(rows, mixed, strict=True))
+    assert all(
+        len(np.unique(code, axis=0)) == 1 + flag for code, flag in zip(rows, mixed, strict=True)
+    )
 
 
 def test_annotations_are_complete():

@@ -28,7 +28,6 @@ from sdflow_jax.pocket.build.labels import (
 )
 from sdflow_jax.pocket.build.renders import Renders, load_renders, render_chunks
 from sdflow_jax.pocket.build.student import initial_student, train_student
-from sdflow_jax.pocket.renderer import find_renderer
 
 # Whoever sees any derived weights sees the terms with them.
 TERMS = {
