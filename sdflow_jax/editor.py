@@ -187,7 +187,8 @@ class Editor:
                 f"{type(self.method).__name__} edits faces but cannot sample them; a flow can"
             )
         semantic_variables = np.asarray(semantic_variables, np.float32)
-        shape = (len(semantic_variables), self.generator.num_styles, self.method.code_dim)
+        num_rows = self.method.num_rows or self.generator.num_styles
+        shape = (len(semantic_variables), num_rows, self.method.code_dim)
         code = jax.random.normal(key, shape)
         w_plus = self._run(lambda *x: _decode(self.method, *x), code, semantic_variables)
         return self.synthesize(_solved(w_plus))

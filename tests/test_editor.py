@@ -113,6 +113,16 @@ def test_edit_goes_out_under_what_was_read_and_back_under_the_target(editor, ima
     np.testing.assert_allclose(edited, expected, atol=1e-3)
 
 
+def test_one_row_is_edited_as_the_same_row_in_all_styles(editor, images, w_plus):
+    row = w_plus[:, :1]
+    rows = np.repeat(row, STYLES, axis=1)
+    edited, expected = (editor.edit(w, images, {"Young": 1.0}) for w in (row, rows))
+    assert edited.shape == (3, 1, DIM) and np.abs(edited - row).max() > 0.05
+    # Both within the solver's tolerance.
+    np.testing.assert_allclose(np.repeat(edited, STYLES, axis=1), expected, atol=1e-3)
+    np.testing.assert_allclose(editor.synthesize(row), editor.synthesize(rows), atol=1e-5)
+
+
 def test_targets_may_differ_from_face_to_face(editor, images, w_plus):
     target = np.array([0.0, 0.5, 1.0], np.float32)
     together = editor.edit(w_plus, images, {"Young": target})

@@ -18,7 +18,6 @@ from sdflow_jax.evaluation.strength_sweep import edited_images
 from sdflow_jax.evaluation.world import World
 from sdflow_jax.methods.method import SamplingMethod
 
-KINDS = ("independent", "shared")
 _MOST_COMBINATIONS = 16
 
 
@@ -44,14 +43,23 @@ def combinations_of(num_attributes: int) -> Float[np.ndarray, "c a"]:
     return random.integers(0, 2, (_MOST_COMBINATIONS, num_attributes)).astype(np.float32)
 
 
+def kinds_of(world: World, method: SamplingMethod) -> tuple[str, ...]:
+    """The kinds of `normal_codes` that differ for this method's codes."""
+    return ("shared",) if _num_rows(world, method) == 1 else ("independent", "shared")
+
+
+def _num_rows(world: World, method: SamplingMethod) -> int:
+    return method.num_rows or world.generator.num_styles
+
+
 def normal_codes(
-    key: Array, count: int, num_styles: int, dim: int, kind: str
+    key: Array, count: int, num_rows: int, dim: int, kind: str
 ) -> Float[Array, "k n d"]:
-    """Codes z ~ N(0, I): for each style its own ("independent"), or one for all styles of a face
+    """Codes z ~ N(0, I): for each row its own ("independent"), or one for all rows of a face
     ("shared"), which samples faces of W as StyleFlow does.
     """
-    rows = num_styles if kind == "independent" else 1
-    return jnp.broadcast_to(jax.random.normal(key, (count, rows, dim)), (count, num_styles, dim))
+    drawn = num_rows if kind == "independent" else 1
+    return jnp.broadcast_to(jax.random.normal(key, (count, drawn, dim)), (count, num_rows, dim))
 
 
 def sample_and_judge(
@@ -70,9 +78,9 @@ def sample_and_judge(
       FloatingPointError: if the flow could not be solved.
     """
     combinations = combinations_of(len(method.attributes))
-    num_styles = world.generator.num_styles
+    num_rows = _num_rows(world, method)
     codes = np.asarray(
-        normal_codes(jax.random.key(seed), num_samples, num_styles, method.code_dim, kind)
+        normal_codes(jax.random.key(seed), num_samples, num_rows, method.code_dim, kind)
     )
     images, verdicts = [], []
     for combination in combinations:

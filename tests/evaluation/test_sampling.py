@@ -2,10 +2,11 @@ import jax
 import numpy as np
 import pytest
 
-from sdflow_jax.evaluation import Verdict, World
+from sdflow_jax.evaluation import Verdict
 from sdflow_jax.evaluation.sampling import (
     SampledFaces,
     combinations_of,
+    kinds_of,
     mean_distance,
     normal_codes,
     sample_and_judge,
@@ -69,7 +70,7 @@ def test_accuracy_counts_faces_on_which_the_judge_finds_what_was_asked():
     }
 
 
-def test_every_combination_starts_from_the_same_codes():
+def flow_method(**given):
     arrays = filled_arrays("ConditionalFlow", FLOW)
     for key in arrays:
         if key.endswith(("/variance", "/sqrt_end_time")):
@@ -77,8 +78,22 @@ def test_every_combination_starts_from_the_same_codes():
     flow = networks.build("ConditionalFlow", FLOW)
     networks.load_arrays(flow, arrays, source="test")
     flow.eval()
-    method = FlowEditing(flow, PixelGenerator(), attributes=EDITED, image_size=4)
-    world = World(PixelGenerator(), plain_world().judges)
+    return FlowEditing(flow, PixelGenerator(), attributes=EDITED, image_size=4, **given)
+
+
+def test_flow_of_one_row_has_one_kind_of_codes():
+    world, method = plain_world(), flow_method(num_rows=1)
+    assert kinds_of(world, flow_method()) == ("independent", "shared")
+    assert kinds_of(world, method) == ("shared",)
+    sampled, of_all_rows = (
+        sample_and_judge(world, x, num_samples=3, num_shown=3, kind="shared", batch_size=3)
+        for x in (method, flow_method())
+    )
+    np.testing.assert_allclose(sampled.images, of_all_rows.images, atol=1e-5)
+
+
+def test_every_combination_starts_from_the_same_codes():
+    world, method = plain_world(), flow_method()
     sampled = sample_and_judge(
         world, method, num_samples=5, num_shown=2, kind="independent", batch_size=3
     )

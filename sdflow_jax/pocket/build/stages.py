@@ -28,6 +28,7 @@ from sdflow_jax.pocket.build.labels import (
 )
 from sdflow_jax.pocket.build.renders import Renders, load_renders, render_chunks
 from sdflow_jax.pocket.build.student import initial_student, train_student
+from sdflow_jax.pocket.renderer import find_renderer
 
 # Whoever sees any derived weights sees the terms with them.
 TERMS = {
@@ -55,14 +56,9 @@ class Build:
         """The 1024-pixel network of the installed package `random-face`.
 
         Raises:
-          FileNotFoundError: if the package is not installed.
+          RendererMissing: if the package is not installed.
         """
-        file = renderer_file()
-        if file is None:
-            raise FileNotFoundError(
-                "the package random-face is not installed; `make pocket` does it"
-            )
-        return networks.load_network(file)
+        return networks.load_network(find_renderer())
 
     def network(self, name: str) -> nnx.Module:
         """A network that an earlier stage has made."""
