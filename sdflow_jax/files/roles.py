@@ -10,7 +10,7 @@ from sdflow_jax.files.attribute_names import attribute_columns, attribute_names
 
 # Role in config.networks -> the registry names that can fill it.
 ROLES = {
-    "generator": ("Generator",),
+    "generator": ("Generator", "CompactGenerator", "MobileStyleGAN"),
     "inversion_encoder": ("InversionEncoder",),
     "classifier": ("AttributeClassifier",),
     "evaluation_classifier": ("AttributeClassifier",),
