@@ -1,7 +1,8 @@
 """Editing faces with whatever a training run has produced (upstream `models/editor.py`)."""
 
+import functools
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -9,15 +10,23 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float, UInt8
 
+from sdflow_jax.files.late_import import imported
 from sdflow_jax.files.roles import load_role
 from sdflow_jax.files.run_config import check_contents, load_config
 from sdflow_jax.images.batching import map_batches
-from sdflow_jax.images.pixels import to_signed
+from sdflow_jax.images.inputs import Images, as_faces
+from sdflow_jax.images.pixels import to_bytes
 from sdflow_jax.images.resizing import crop_and_resize
 from sdflow_jax.methods.method import EditingMethod, SamplingMethod
 from sdflow_jax.methods.registry import load_method
 from sdflow_jax.methods.sdflow.editing import FlowEditing
+from sdflow_jax.models.refinement import Whitening, refine_codes
 from sdflow_jax.models.synthesis import faces_of
+
+# A path's world -> "module:function" that finds a larger generator for its codes, or returns None.
+_RENDERERS = {"pocket": "sdflow_jax.pocket.renderer:load_renderer"}
+_RENDERED_SIZE = 256
+_SMALLEST_SIZE = 16
 
 
 @jax.jit
@@ -25,7 +34,18 @@ def _invert(encoder, images):
     return encoder(crop_and_resize(images, encoder.image_size))
 
 
-_synthesize = jax.jit(faces_of)
+@jax.jit
+def _refine(generator, whitening, w_plus, images, num_steps):
+    images = crop_and_resize(images, generator.resolution)
+    return refine_codes(generator, whitening, w_plus, images, num_steps)
+
+
+@functools.partial(jax.jit, static_argnames="size")
+def _synthesize(generator, w_plus, size):
+    return faces_of(generator, w_plus, size=size)
+
+
+_map = jax.jit(lambda generator, z, truncation: generator.truncate(generator.map(z), truncation))
 
 
 @jax.jit
@@ -47,16 +67,29 @@ def _decode(method, code, semantic_variables):
 class Editor:
     """Inverts, reads, edits, synthesizes and samples faces, any number at a time.
 
-    Images are [b, R, R, 3], either float in [-1, 1] or 8-bit, and are resized to what each network
-    takes. Results are numpy arrays. Faces pass through the networks `batch_size` at a time, a
-    shorter batch being filled up, so that every method is compiled once. The faces of a batch share
-    the solver's steps: a face's result depends on its neighbors within the solver's tolerance.
+    editor = Editor.from_pretrained("pocket")
+    picture = editor("photo.png", {"Eyeglasses": 1.0})  # [R, R, 3], uint8
+
+    Images are given as a Pillow image, a path, an array [R, R, 3], a list of these, or an array
+    [b, R, R, 3]; arrays are 8-bit or floats in [-1, 1]. All show aligned faces, and are square; they
+    are resized to what each network takes. Latents are [n, d] or [b, n, d]. Results are numpy
+    arrays: of one face given by itself, without the axis b, which several have. NaN, and codes that
+    the generator would not take, are refused.
+
+    Faces pass through the networks `batch_size` at a time, a shorter batch being filled up, so that
+    every method is compiled once. The faces of a batch share the solver's steps: a face's result
+    depends on its neighbors within the solver's tolerance.
 
     Args:
       method: the editing method, which also has `read(images)`.
       generator: the face generator.
       inversion_encoder: maps images to W+ latents; None where there is none, and `invert` fails.
+      renderer: a larger generator for the same latents, which `synthesize` shows faces with; None
+        for `generator`. Whatever is read from a face is read from `generator`'s.
       batch_size: faces per pass.
+
+    Raises:
+      ValueError: if the networks' latents differ in shape.
     """
 
     def __init__(
@@ -65,25 +98,60 @@ class Editor:
         generator: nnx.Module,
         inversion_encoder: nnx.Module | None,
         *,
+        renderer: nnx.Module | None = None,
         batch_size: int = 8,
     ):
         if batch_size < 1:
             raise ValueError(f"batch_size must be at least 1, got {batch_size}")
+        shape = _latent_shape(generator)
+        for name, network in (("inversion encoder", inversion_encoder), ("renderer", renderer)):
+            if network is not None and _latent_shape(network) != shape:
+                raise ValueError(
+                    f"the generator takes latents of shape {shape}, the {name} has"
+                    f" {_latent_shape(network)}; they belong to two different worlds"
+                )
         self.method = method
         self.generator = generator
         self.inversion_encoder = inversion_encoder
+        self.renderer = renderer
         self.batch_size = batch_size
 
     @classmethod
     def from_pretrained(cls, world: str = "pocket", *, batch_size: int = 8) -> "Editor":
-        """The editor of a packaged world, e.g. "pocket".
+        """The editor of a packaged world, e.g. "pocket", with its renderer where that is installed.
 
         Raises:
           NetworkFileError: if the world is unknown or lacks a network.
         """
-        method = FlowEditing.load(f"{world}:flow", f"{world}:semantic_encoder")
-        files = {role: f"{world}:{role}" for role in ("generator", "inversion_encoder")}
-        return cls(method, *(load_role(files, role) for role in files), batch_size=batch_size)
+        roles = ("generator", "inversion_encoder", "flow", "semantic_encoder")
+        return cls.from_files(**{role: f"{world}:{role}" for role in roles}, batch_size=batch_size)
+
+    @classmethod
+    def from_files(
+        cls,
+        *,
+        generator: str | os.PathLike[str],
+        inversion_encoder: str | os.PathLike[str],
+        flow: str | os.PathLike[str],
+        semantic_encoder: str | os.PathLike[str],
+        batch_size: int = 8,
+    ) -> "Editor":
+        """The editor of four network files, e.g. converted from the original's checkpoints.
+
+        Args:
+          generator: the face generator.
+          inversion_encoder: e4e or pSp.
+          flow: the conditional flow.
+          semantic_encoder: its file names attributes and image size (`python -m converters` with
+            `--attributes` and `--image-size`).
+          batch_size: faces per pass.
+
+        Raises:
+          NetworkFileError: if a file is missing, damaged or of another kind.
+          ValueError: if they do not belong together.
+        """
+        files = {"generator": str(generator), "inversion_encoder": str(inversion_encoder)}
+        return cls._of(FlowEditing.load(flow, semantic_encoder), files, batch_size)
 
     @classmethod
     def from_workdir(cls, workdir: str | os.PathLike[str], *, batch_size: int = 8) -> "Editor":
@@ -97,11 +165,18 @@ class Editor:
         """
         config = load_config(workdir)
         check_contents(config, ("generator", "inversion_encoder"))
-        files = config["networks"]
+        return cls._of(load_method(workdir), config["networks"], batch_size)
+
+    @classmethod
+    def _of(cls, method: EditingMethod, files: Mapping[str, str], batch_size: int) -> "Editor":
+        generator = load_role(files, "generator")
+        world, separator, _ = files["generator"].partition(":")
+        has_renderer = separator and world in _RENDERERS
         return cls(
-            load_method(workdir),
-            load_role(files, "generator"),
+            method,
+            generator,
             load_role(files, "inversion_encoder") if files.get("inversion_encoder") else None,
+            renderer=imported(_RENDERERS[world])(generator) if has_renderer else None,
             batch_size=batch_size,
         )
 
@@ -110,69 +185,140 @@ class Editor:
         """Names of the semantic variables, in the order of their columns."""
         return self.method.attributes
 
-    def invert(
-        self, images: Float[Array, "b h w 3"] | UInt8[Array, "b h w 3"]
-    ) -> Float[np.ndarray, "b n d"]:
-        """W+ latents whose synthesis looks like the images.
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """Sides in pixels of the pictures that `synthesize` can make, ascending."""
+        largest = (self.renderer or self.generator).resolution
+        return tuple(size for size in _halvings(largest) if size >= _SMALLEST_SIZE)[::-1]
+
+    def __call__(
+        self,
+        images: Images,
+        targets: Mapping[str, float | Float[Array, " b"]],
+        *,
+        num_steps: int = 0,
+        size: int | None = None,
+    ) -> UInt8[np.ndarray, "*b s s 3"]:
+        """The same faces with some semantic variables set: `invert`, `edit`, `synthesize`.
+
+        Args:
+          images: faces, in any form.
+          targets: attribute name -> wanted value, nominally in [0, 1]; see `edit`.
+          num_steps: of refining the inversion; see `invert`.
+          size: side of the pictures in pixels; see `synthesize`.
+
+        Returns:
+          8-bit pictures.
 
         Raises:
-          ValueError: if there is no inversion encoder.
+          ValueError, ImageFileError, FloatingPointError: as those three do.
+        """
+        w_plus = self.invert(images, num_steps=num_steps)
+        return to_bytes(self.synthesize(self.edit(w_plus, images, targets), size=size))
+
+    def invert(self, images: Images, *, num_steps: int = 0) -> Float[np.ndarray, "*b n d"]:
+        """W+ latents whose synthesis looks like the images.
+
+        Args:
+          images: faces, in any form.
+          num_steps: steps of `refine_codes` from what the encoder finds, each about as much work
+            as three syntheses; 100 find most of what there is to find, 0 leaves it.
+
+        Raises:
+          ValueError: for images that are no faces' (see `as_faces`), a negative number of steps, or
+            if there is no inversion encoder.
+          ImageFileError: if a picture cannot be read.
         """
         if self.inversion_encoder is None:
             raise ValueError(
                 "this run has no inversion encoder, so it can edit latents but invert no images;"
                 " set config.networks.inversion_encoder"
             )
-        return self._run(lambda x: _invert(self.inversion_encoder, x), _pixels(images))
+        if num_steps < 0:
+            raise ValueError(f"num_steps must be at least 0, got {num_steps}")
+        faces, is_single = as_faces(images, self._picture_size)
+        w_plus = self._run(lambda x: _invert(self.inversion_encoder, x), faces)
+        if num_steps:
+            w_plus = map_batches(
+                lambda *x: _refine(self.generator, self._whitening, *x, num_steps),
+                min(self.batch_size, len(faces)),  # filling a batch up would cost as much again
+                w_plus,
+                faces,
+            )
+        return w_plus[0] if is_single else w_plus
 
-    def read(
-        self, images: Float[Array, "b h w 3"] | UInt8[Array, "b h w 3"]
-    ) -> Float[np.ndarray, "b a"]:
-        """Semantic variables of images, each in [0, 1]; `attributes` names the columns."""
-        return self._run(lambda x: _read(self.method, x), _pixels(images))
+    def read(self, images: Images) -> Float[np.ndarray, "*b a"]:
+        """Semantic variables of images, each in [0, 1]; `attributes` names the columns.
 
-    def synthesize(self, w_plus: Float[Array, "b n d"]) -> Float[np.ndarray, "b r r 3"]:
-        """Images of W+ latents in [-1, 1], with the generator's fixed noise."""
-        return self._run(lambda w: _synthesize(self.generator, w), w_plus)
+        Raises:
+          ValueError, ImageFileError: as `invert`.
+        """
+        faces, is_single = as_faces(images, self._picture_size)
+        read = self._run(lambda x: _read(self.method, x), faces)
+        return read[0] if is_single else read
+
+    def synthesize(
+        self, w_plus: Float[Array, "*b n d"], *, size: int | None = None
+    ) -> Float[np.ndarray, "*b s s 3"]:
+        """Images of W+ latents in [-1, 1], with the generator's fixed noise.
+
+        Args:
+          w_plus: latents of faces.
+          size: side of the images in pixels, one of `sizes`. None for 256 where there is a renderer
+            (or its own, if that is less), and otherwise for the generator's own.
+
+        Raises:
+          ValueError: for latents that are not the generator's or not finite, or another size.
+        """
+        w_plus, is_single = self._codes(w_plus)
+        if self.renderer is None:
+            size = self.generator.resolution if size is None else size
+        else:
+            size = min(_RENDERED_SIZE, self.renderer.resolution) if size is None else size
+        if size not in self.sizes:
+            raise ValueError(f"size must be one of {', '.join(map(str, self.sizes))}, got {size}")
+        if self.renderer is None:
+            faces = self._run(lambda w: _synthesize(self.generator, w, size), w_plus)
+        else:  # one by one: large pictures gain nothing from a batch, and lose by filling it up
+            faces = map_batches(lambda w: _synthesize(self.renderer, w, size), 1, w_plus)
+        return faces[0] if is_single else faces
 
     def edit(
         self,
-        w_plus: Float[Array, "b n d"],
-        images: Float[Array, "b h w 3"] | UInt8[Array, "b h w 3"] | None,
+        w_plus: Float[Array, "*b n d"],
+        images: Images | None,
         targets: Mapping[str, float | Float[Array, " b"]],
-    ) -> Float[np.ndarray, "b n d"]:
+    ) -> Float[np.ndarray, "*b n d"]:
         """Latents of the same faces with some semantic variables set, the others as read from the
         images.
 
         Args:
           w_plus: the faces' latents.
-          images: the faces, from which the present semantic variables are read; None reads their
-            synthesis.
+          images: the faces, from which the present semantic variables are read; None reads the
+            generator's images of the latents.
           targets: attribute name -> wanted value, one number or one per face. 0 and 1 are the ends
             of the range that training covers; values beyond extrapolate (upstream's demo goes to
             -0.2 and 1.2).
 
         Raises:
-          ValueError: for an unknown attribute or a target that is not finite.
+          ValueError: for an unknown attribute, a target that is not finite, latents that are not
+            finite or not the generator's, or another number of images.
           FloatingPointError: if the differential equation could not be solved.
         """
-        w_plus = np.asarray(w_plus)
-        images = self.synthesize(w_plus) if images is None else _pixels(images)
-        wanted = np.zeros((len(w_plus), len(self.attributes)), np.float32)
-        is_edited = np.zeros(wanted.shape, bool)
-        for name, value in targets.items():
-            if name not in self.attributes:
-                raise ValueError(
-                    f"unknown attribute {name!r}; this editor knows {', '.join(self.attributes)}"
-                )
-            if not np.all(np.isfinite(value)):
-                raise ValueError(f"the target of {name} must be finite, got {value}")
-            wanted[:, self.attributes.index(name)] = value
-            is_edited[:, self.attributes.index(name)] = True
+        w_plus, is_single = self._codes(w_plus)
+        wanted, is_edited = self._wanted(targets, len(w_plus))
+        if images is None:
+            size = self.generator.resolution
+            faces = self._run(lambda w: _synthesize(self.generator, w, size), w_plus)
+        else:
+            faces, _ = as_faces(images, self._picture_size)
+        if len(faces) != len(w_plus):
+            raise ValueError(f"got {len(w_plus)} latents of faces and {len(faces)} images")
         edited = self._run(
-            lambda *arrays: _edit(self.method, *arrays), w_plus, images, wanted, is_edited
+            lambda *arrays: _edit(self.method, *arrays), w_plus, faces, wanted, is_edited
         )
-        return _solved(edited)
+        edited = _solved(edited)
+        return edited[0] if is_single else edited
 
     def sample(
         self, semantic_variables: Float[Array, "b a"], key: jax.Array
@@ -193,23 +339,82 @@ class Editor:
         w_plus = self._run(lambda *x: _decode(self.method, *x), code, semantic_variables)
         return self.synthesize(_solved(w_plus))
 
+    def codes_of_seeds(
+        self, seeds: int | Sequence[int], *, truncation: float = 0.9
+    ) -> Float[np.ndarray, "*b n d"]:
+        """W+ latents of the generator's random faces, the same for a seed everywhere.
+
+        z is `numpy.random.default_rng(seed).standard_normal((1, d))` as float32; its w is used for
+        all styles.
+
+        Args:
+          seeds: one, or several.
+          truncation: how far w may be from the average; 1 leaves it.
+        """
+        draws = [
+            np.random.default_rng(int(seed)).standard_normal((1, self.generator.style_dim))
+            for seed in np.atleast_1d(seeds)
+        ]
+        z = np.concatenate(draws).astype(np.float32)
+        w = self._run(lambda x: _map(self.generator, x, truncation), z)
+        w_plus = np.repeat(w[:, None], self.generator.num_styles, axis=1)
+        return w_plus[0] if np.ndim(seeds) == 0 else w_plus
+
+    @functools.cached_property
+    def _whitening(self) -> Whitening:
+        return Whitening.of_generator(self.generator)
+
+    @property
+    def _picture_size(self) -> int:
+        """To which side pictures of any size are brought: no network here takes more."""
+        readers = (self.inversion_encoder, self.method)
+        return max(self.generator.resolution, *(getattr(x, "image_size", 0) for x in readers))
+
+    def _codes(self, w_plus) -> tuple[Float[np.ndarray, "b n d"], bool]:
+        """Checked latents as a batch, and whether they are one face's given by itself."""
+        w_plus = np.asarray(w_plus, np.float32)
+        is_single = w_plus.ndim == 2
+        w_plus = w_plus[None] if is_single else w_plus
+        if w_plus.ndim == 3 and w_plus.shape[1] == 1:  # one row for all styles
+            w_plus = np.repeat(w_plus, self.generator.num_styles, axis=1)
+        self.generator.check_codes(w_plus)
+        is_finite = np.isfinite(w_plus).all(axis=(1, 2))
+        if not is_finite.all():
+            raise ValueError(f"the latents of face {np.argmin(is_finite)} are NaN or infinite")
+        return w_plus, is_single
+
+    def _wanted(
+        self, targets: Mapping[str, float | Float[Array, " b"]], num_faces: int
+    ) -> tuple[Float[np.ndarray, "b a"], np.ndarray]:
+        """The wanted values, and which semantic variables they are for."""
+        wanted = np.zeros((num_faces, len(self.attributes)), np.float32)
+        is_edited = np.zeros(wanted.shape, bool)
+        for name, value in targets.items():
+            if name not in self.attributes:
+                raise ValueError(
+                    f"unknown attribute {name!r}; this editor knows {', '.join(self.attributes)}"
+                )
+            if not np.all(np.isfinite(value)):
+                raise ValueError(f"the target of {name} must be finite, got {value}")
+            if np.shape(value) not in ((), (num_faces,)):
+                raise ValueError(
+                    f"the target of {name} must be one number, or one for each of {num_faces}"
+                    f" faces, got shape {np.shape(value)}"
+                )
+            wanted[:, self.attributes.index(name)] = value
+            is_edited[:, self.attributes.index(name)] = True
+        return wanted, is_edited
+
     def _run(self, function, *arrays):
         return map_batches(function, self.batch_size, *arrays)
 
 
-def _pixels(images) -> Float[np.ndarray, "b h w 3"]:
-    """Images as float32 in [-1, 1]; 8-bit ones are converted."""
-    images = np.asarray(images)
-    if images.ndim != 4 or images.shape[1] != images.shape[2] or images.shape[3] != 3:
-        raise ValueError(f"expected square RGB images [b, R, R, 3], got shape {images.shape}")
-    if images.dtype == np.uint8:
-        return np.asarray(to_signed(images))
-    if not np.issubdtype(images.dtype, np.floating) or np.abs(images).max(initial=0.0) > 1.001:
-        raise ValueError(
-            f"expected 8-bit images or floats in [-1, 1], got {images.dtype} up to"
-            f" {images.max():g}; pass uint8 pixels as they are"
-        )
-    return images.astype(np.float32)
+def _latent_shape(network: nnx.Module) -> tuple[int, int]:
+    return network.num_styles, network.style_dim
+
+
+def _halvings(size: int) -> tuple[int, ...]:
+    return tuple(size >> k for k in range(size.bit_length()))
 
 
 def _solved(latents: Float[np.ndarray, "b n d"]) -> Float[np.ndarray, "b n d"]:

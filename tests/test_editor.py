@@ -4,69 +4,22 @@ import shutil
 import jax
 import numpy as np
 import pytest
+from PIL import Image
 
 from sdflow_jax import editor as editor_module
 from sdflow_jax.editor import Editor
 from sdflow_jax.files import networks
 from sdflow_jax.files import run_config as config_file
+from sdflow_jax.images.pixels import to_bytes
 from sdflow_jax.methods.sdflow.editing import FlowEditing
-from tests.filled_networks import filled_arrays
-from tests.tiny_world import tiny_config
-
-ATTRIBUTES = ("Young", "Eyeglasses")
-STYLES, DIM, SIZE = 8, 6, 32
-SOLVER = {"rtol": 1e-5, "atol": 1e-5, "first_step": 0.1}
-WIDTHS, UNITS = (4, 4, 8, 8, 8), (1, 1, 1, 1)
-NETWORKS = {
-    "generator": (
-        "Generator",
-        {
-            "resolution": SIZE,
-            "style_dim": DIM,
-            "channels": {"4": 8, "8": 8, "16": 8, "32": 4},
-            "num_mapping_layers": 1,
-        },
-    ),
-    "inversion_encoder": (
-        "InversionEncoder",
-        {
-            "image_size": SIZE,
-            "num_styles": STYLES,
-            "style_dim": DIM,
-            "widths": WIDTHS,
-            "units": UNITS,
-            "head_width": 4,
-        },
-    ),
-    "flow": (
-        "ConditionalFlow",
-        {"dim": DIM, "num_conditions": 2, "hidden_sizes": [8], "solver": SOLVER},
-    ),
-    "semantic_encoder": (
-        "SemanticEncoder",
-        {"num_attributes": 2, "depth": 18, "width": 4, "stem_pool": False, "hidden_sizes": []},
-    ),
-}
+from sdflow_jax.models.refinement import Whitening
+from tests.exported_run import ATTRIBUTES, DIM, NETWORKS, SIZE, STYLES, write_run
+from tests.filled_networks import filled_arrays, filled_network
 
 
 @pytest.fixture(scope="module")
 def workdir(tmp_path_factory):
-    """What training leaves: a config and the exported networks."""
-    directory = tmp_path_factory.mktemp("run")
-    config = tiny_config(directory)
-    notes = {"attributes": ",".join(ATTRIBUTES), "image_size": str(SIZE)}
-    for name, (kind, arguments) in NETWORKS.items():
-        folder = "networks" if name in config.networks else "sdflow"
-        path = directory / folder / f"{name}.safetensors"
-        arrays = filled_arrays(kind, arguments)
-        for key in arrays:
-            if key.endswith(("/variance", "/sqrt_end_time")):
-                arrays[key] = np.ones_like(arrays[key])
-        networks.save_arrays(path, kind, arguments, arrays, notes=notes)
-    # The run's digests cover the classifier, which an editor does not load.
-    (directory / "networks" / "classifier.safetensors").write_bytes(b"unread")
-    config_file.save_config(directory, config)
-    return directory
+    return write_run(tmp_path_factory.mktemp("run"))
 
 
 @pytest.fixture(scope="module")
@@ -175,7 +128,113 @@ def test_pixels_in_the_wrong_range_are_refused(editor, images):
     with pytest.raises(ValueError, match=r"8-bit images or floats in \[-1, 1\]"):
         editor.invert(images.astype(np.float32))
     with pytest.raises(ValueError, match="square RGB images"):
-        editor.invert(images[0])
+        editor.read(images[0, 0])
+    with pytest.warns(UserWarning, match="to_signed"):
+        editor.read(images / 255.0)
+
+
+def test_pixels_and_latents_that_are_no_numbers_name_their_face(editor, images, w_plus):
+    broken = images / 127.5 - 1
+    broken[2, 0, 0] = np.nan
+    for function in (editor.invert, editor.read, lambda x: editor.edit(w_plus, x, {})):
+        with pytest.raises(ValueError, match="face 2 has pixels that are NaN"):
+            function(broken)
+    codes = w_plus.copy()
+    codes[1, 0, 0] = np.inf
+    for function in (editor.synthesize, lambda w: editor.edit(w, images, {"Young": 1.0})):
+        with pytest.raises(ValueError, match="latents of face 1 are NaN or infinite"):
+            function(codes)
+
+
+def test_latents_of_another_generator_are_refused(editor, images, w_plus):
+    more = np.concatenate([w_plus, w_plus[:, :1]], axis=1)
+    for function in (editor.synthesize, lambda w: editor.edit(w, images, {})):
+        with pytest.raises(ValueError, match=r"must be \[b, 8, 6\].*got shape \(3, 9, 6\)"):
+            function(more)
+
+
+def test_latents_and_images_must_be_as_many(editor, images, w_plus):
+    with pytest.raises(ValueError, match="3 latents of faces and 2 images"):
+        editor.edit(w_plus, images[:2], {})
+    with pytest.raises(ValueError, match=r"Young must be one number, or one for each of 3"):
+        editor.edit(w_plus, images, {"Young": [0.0, 1.0]})
+
+
+def test_one_face_in_gives_one_face_out(editor, images, w_plus, tmp_path):
+    Image.fromarray(images[0]).save(tmp_path / "face.png")
+    for face in (images[0], Image.fromarray(images[0]), tmp_path / "face.png"):
+        np.testing.assert_allclose(editor.invert(face), w_plus[0], atol=1e-4)
+        assert editor.read(face).shape == (2,)
+        code = editor.edit(w_plus[0], face, {"Young": 1.0})
+        assert code.shape == (STYLES, DIM)
+        assert editor.synthesize(code).shape == (SIZE, SIZE, 3)
+        picture = editor(face, {"Young": 1.0})
+        assert picture.shape == (SIZE, SIZE, 3) and picture.dtype == np.uint8
+
+
+def test_a_call_inverts_edits_and_synthesizes(editor, images, w_plus):
+    targets = {"Young": 0.2, "Eyeglasses": 1.0}
+    expected = to_bytes(editor.synthesize(editor.edit(w_plus, images, targets)))
+    found = editor(list(images), targets)
+    assert found.shape == (3, SIZE, SIZE, 3)
+    np.testing.assert_allclose(found.astype(int), expected, atol=1)
+    assert editor(images[:1], targets, size=16).shape == (1, 16, 16, 3)
+
+
+def test_refinement_starts_from_what_the_encoder_finds(editor, images, w_plus):
+    inverse = np.asarray(Whitening.of_generator(editor.generator).inverse)
+    moved = (editor.invert(images[:2], num_steps=2) - w_plus[:2]) @ inverse
+    # Two steps of Adam: of n and of d_i, each of the learning rate at most.
+    assert 0.02 < np.abs(moved).max() < 0.16
+    with pytest.raises(ValueError, match="num_steps must be at least 0"):
+        editor.invert(images, num_steps=-1)
+
+
+def test_faces_of_seeds_are_the_same_everywhere(editor):
+    codes = editor.codes_of_seeds([3, 7, 3])
+    assert codes.shape == (3, STYLES, DIM)
+    np.testing.assert_array_equal(codes[0], codes[2])
+    z = np.random.default_rng(7).standard_normal((1, DIM)).astype(np.float32)
+    generator = editor.generator
+    expected = generator.broadcast(generator.truncate(generator.map(z), 0.9))[0]
+    np.testing.assert_allclose(editor.codes_of_seeds(7), expected, atol=1e-6)
+    average = editor.codes_of_seeds(7, truncation=0.0)
+    np.testing.assert_allclose(average[0], generator.w_average[...], atol=1e-6)
+
+
+def test_a_renderer_shows_what_the_generator_is_read_from(editor, w_plus):
+    arguments = {
+        "resolution": 64,
+        "style_dim": DIM,
+        "num_styles": STYLES,
+        "color_style": 4,
+        "channels": {"4": 8, "8": 8, "16": 8, "32": 4, "64": 4},
+        "num_mapping_layers": 1,
+    }
+    networks_of = (editor.method, editor.generator, editor.inversion_encoder)
+    large = filled_network("CompactGenerator", arguments)
+    shown = Editor(*networks_of, renderer=large, batch_size=2)
+    assert (editor.sizes, shown.sizes) == ((16, 32), (16, 32, 64))
+    assert shown.synthesize(w_plus).shape == (3, 64, 64, 3)
+    assert shown.synthesize(w_plus[0], size=32).shape == (32, 32, 3)
+    np.testing.assert_array_equal(
+        shown.edit(w_plus, None, {"Young": 1.0}), editor.edit(w_plus, None, {"Young": 1.0})
+    )
+    with pytest.raises(ValueError, match="size must be one of 16, 32, got 64"):
+        editor.synthesize(w_plus, size=64)
+    other = filled_network("CompactGenerator", {**arguments, "style_dim": DIM + 1})
+    with pytest.raises(ValueError, match=r"the renderer has \(8, 7\); .* two different worlds"):
+        Editor(*networks_of, renderer=other)
+
+
+def test_network_files_make_an_editor(workdir, editor, images):
+    files = {name: workdir / "networks" / f"{name}.safetensors" for name in list(NETWORKS)[:2]}
+    files |= {name: workdir / "sdflow" / f"{name}.safetensors" for name in list(NETWORKS)[2:]}
+    found = Editor.from_files(**files, batch_size=2)
+    np.testing.assert_array_equal(found.read(images), editor.read(images))
+    assert found.renderer is None
+    with pytest.raises(networks.NetworkFileError, match="expected a Generator"):
+        Editor.from_files(**{**files, "generator": files["inversion_encoder"]})
 
 
 def test_failed_solve_is_an_error_and_never_a_face(workdir, editor, images, w_plus):

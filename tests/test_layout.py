@@ -23,6 +23,7 @@ FLOORS = (
     "training",
     "methods",
     "editor",
+    "edit",
     "evaluation",
     "study",
     "pocket",

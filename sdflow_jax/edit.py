@@ -1,0 +1,246 @@
+"""Edits photographs: `python -m sdflow_jax.edit PHOTO... --set Eyeglasses=1 Young=0.2 --out DIR`.
+
+A photo is an aligned, square face, as FFHQ's are; a folder stands for the photos in it. Each becomes
+DIR/NAME.png, and with `--strip ATTRIBUTE` DIR/NAME-ATTRIBUTE.png, the face at several strengths.
+"""
+
+import argparse
+import contextlib
+import math
+import pathlib
+import sys
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+
+import numpy as np
+from jaxtyping import UInt8
+from PIL import Image
+
+from sdflow_jax.editor import Editor
+from sdflow_jax.files.atomic import write_atomic
+from sdflow_jax.images.grids import labeled_rows
+from sdflow_jax.images.pixels import to_bytes
+from sdflow_jax.images.reading import (
+    SUFFIXES,
+    ImageFileError,
+    center_crop,
+    read_image,
+    resize_square,
+)
+
+STRENGTHS = (0.0, 0.25, 0.5, 0.75, 1.0)
+
+# What goes wrong with one photo, and leaves the others.
+_PHOTO_ERRORS = (ImageFileError, FloatingPointError, OSError)
+
+
+class EditError(ValueError):
+    """What was asked for cannot be done; the message is one line."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit status, 1 if a photo could not be edited."""
+    arguments = _parser().parse_args(argv)
+    with _warnings_as_notes():
+        try:
+            return _edit_all(arguments)
+        except (OSError, ValueError) as error:
+            print(f"error: {error}", file=sys.stderr)
+            return 1
+        except KeyboardInterrupt:
+            print("interrupted; the photos written so far are whole", file=sys.stderr)
+            return 130
+
+
+def _edit_all(arguments: argparse.Namespace) -> int:
+    targets = dict(arguments.set)
+    if not targets and not arguments.strip:
+        raise EditError("nothing to do; give --set ATTRIBUTE=VALUE, or --strip ATTRIBUTE")
+    photos = photos_of(arguments.photos)
+    outputs = _outputs(photos, arguments.out)
+    arguments.out.mkdir(parents=True, exist_ok=True)  # told before the work if it cannot be
+    print("loading the networks")
+    # Photo by photo: one that cannot be edited leaves the others, and none waits for a batch.
+    if arguments.workdir is None:
+        editor = Editor.from_pretrained("pocket", batch_size=1)
+    else:
+        editor = Editor.from_workdir(arguments.workdir, batch_size=1)
+    _check(editor, [*targets, *filter(None, [arguments.strip])], arguments.size)
+    num_failed = 0
+    for number, (photo, output) in enumerate(zip(photos, outputs, strict=True), 1):
+        progress = f"{number}/{len(photos)} {photo}"
+        try:
+            written = _edit_one(editor, photo, output, targets, arguments)
+        except _PHOTO_ERRORS as error:
+            message = str(error) if str(photo) in str(error) else f"{photo}: {error}"
+            print(f"error: {message}", file=sys.stderr)
+            num_failed += 1
+        else:
+            print(f"{progress} -> {', '.join(map(str, written))}")
+    if num_failed:
+        print(f"{num_failed} of {len(photos)} photos could not be edited", file=sys.stderr)
+    return int(num_failed > 0)
+
+
+def photos_of(paths: Sequence[pathlib.Path]) -> list[pathlib.Path]:
+    """The photos that paths stand for: files as they are, of folders the PNG, JPEG and WebP files
+    directly in them by name, without hidden ones.
+
+    Raises:
+      EditError: if a path does not exist, or a folder holds no photo.
+    """
+    photos = []
+    for path in paths:
+        if not path.exists():
+            raise EditError(f"{path}: no such file or folder")
+        found = [path]
+        if path.is_dir():
+            files = sorted(path.iterdir())
+            found = [f for f in files if f.suffix.lower() in SUFFIXES and f.name[0] != "."]
+            if not found:
+                raise EditError(f"{path}: no PNG, JPEG or WebP file in this folder")
+        photos += found
+    return photos
+
+
+def _outputs(photos: Sequence[pathlib.Path], out: pathlib.Path) -> list[pathlib.Path]:
+    """Where each edited photo goes; no photo and no other output may be there."""
+    if out.exists() and not out.is_dir():
+        raise EditError(f"--out {out}: this is a file; name a folder")
+    outputs: dict[pathlib.Path, pathlib.Path] = {}
+    originals = {photo.resolve() for photo in photos}
+    for photo in photos:
+        output = out / f"{photo.stem}.png"
+        if output in outputs:
+            raise EditError(f"{outputs[output]} and {photo} would both become {output}; rename one")
+        if output.resolve() in originals:
+            raise EditError(f"{output} is one of the photos; choose another --out")
+        outputs[output] = photo
+    return list(outputs)
+
+
+def _check(editor: Editor, attributes: Sequence[str], size: int | None) -> None:
+    for name in attributes:
+        if name not in editor.attributes:
+            known = ", ".join(editor.attributes)
+            raise EditError(f"unknown attribute {name!r}; this editor knows {known}")
+    if size is not None and size not in editor.sizes:
+        sizes = ", ".join(map(str, editor.sizes))
+        raise EditError(f"--size must be one of {sizes} for these networks, got {size}")
+
+
+def _edit_one(
+    editor: Editor,
+    photo: pathlib.Path,
+    output: pathlib.Path,
+    targets: Mapping[str, float],
+    arguments: argparse.Namespace,
+) -> list[pathlib.Path]:
+    """Edit one photo; returns the files written."""
+    pixels = read_image(photo)
+    height, width = pixels.shape[:2]
+    if height != width and not arguments.crop:
+        raise ImageFileError(
+            f"{photo}: {width} x {height} pixels; expected a square photo of an aligned face,"
+            " or --crop to cut one from its middle"
+        )
+    pixels = center_crop(pixels)
+    w_plus = editor.invert(pixels, num_steps=arguments.num_steps)
+
+    def picture(wanted: Mapping[str, float]) -> UInt8[np.ndarray, "s s 3"]:
+        edited = editor.edit(w_plus, pixels, wanted)
+        return to_bytes(editor.synthesize(edited, size=arguments.size))
+
+    written = []
+    if targets:
+        _write(output, picture(targets))
+        written.append(output)
+    if arguments.strip:
+        others = {name: value for name, value in targets.items() if name != arguments.strip}
+        faces = [picture({**others, arguments.strip: strength}) for strength in STRENGTHS]
+        original = resize_square(pixels, faces[0].shape[0])
+        strip = labeled_rows(
+            [arguments.strip],
+            np.stack([original, *faces])[None],
+            headings=["photo", *(f"{strength:g}" for strength in STRENGTHS)],
+        )
+        written.append(output.with_name(f"{output.stem}-{arguments.strip}.png"))
+        _write(written[-1], strip)
+    return written
+
+
+def _write(path: pathlib.Path, pixels: UInt8[np.ndarray, "h w 3"]) -> None:
+    write_atomic(path, lambda stream: Image.fromarray(pixels).save(stream, "PNG"))
+
+
+@contextlib.contextmanager
+def _warnings_as_notes() -> Iterator[None]:
+    """Warnings as lines for people, without the place in the code."""
+    with warnings.catch_warnings():
+        warnings.showwarning = lambda message, *_: print(f"note: {message}", file=sys.stderr)
+        yield
+
+
+def _target(text: str) -> tuple[str, float]:
+    name, _, value = text.partition("=")
+    try:
+        number = float(value)
+    except ValueError:
+        number = math.nan
+    if not name or not math.isfinite(number):
+        raise argparse.ArgumentTypeError(f"expected ATTRIBUTE=NUMBER, got {text!r}")
+    return name, number
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"expected a whole number of at least 0, got {text!r}")
+    return int(text)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m sdflow_jax.edit",
+        description="Edits photographs of aligned, square faces.",
+    )
+    parser.add_argument(
+        "photos",
+        nargs="+",
+        type=pathlib.Path,
+        metavar="PHOTO",
+        help="a file, or a folder of photos",
+    )
+    parser.add_argument(
+        "--set",
+        nargs="+",
+        action="extend",
+        default=[],
+        type=_target,
+        metavar="ATTRIBUTE=VALUE",
+        help="what to change: 0 and 1 are the ends of the usual range, values beyond ask for more",
+    )
+    parser.add_argument(
+        "--strip",
+        metavar="ATTRIBUTE",
+        help="also draw the face with this attribute at 0, 0.25, ... 1",
+    )
+    parser.add_argument("--out", type=pathlib.Path, required=True, help="the folder to write to")
+    parser.add_argument(
+        "--workdir", type=pathlib.Path, help="a training run to edit with, not the pocket world"
+    )
+    parser.add_argument("--size", type=_count, help="side of the pictures in pixels")
+    parser.add_argument(
+        "--num-steps",
+        type=_count,
+        default=0,
+        metavar="N",
+        help="refine the inversion by N steps of optimization: closer to the photo, and slower",
+    )
+    parser.add_argument(
+        "--crop", action="store_true", help="cut a square from the middle of photos that are none"
+    )
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

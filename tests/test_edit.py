@@ -1,0 +1,129 @@
+import numpy as np
+import pytest
+from PIL import Image
+
+from sdflow_jax.edit import main, photos_of
+from sdflow_jax.editor import Editor
+from tests.exported_run import SIZE, write_run
+
+PIXELS = np.random.default_rng(0).integers(0, 256, (2, SIZE, SIZE, 3), dtype=np.uint8)
+
+
+@pytest.fixture(scope="module")
+def workdir(tmp_path_factory):
+    return write_run(tmp_path_factory.mktemp("run"))
+
+
+@pytest.fixture(scope="module")
+def editor(workdir):
+    return Editor.from_workdir(workdir, batch_size=1)
+
+
+@pytest.fixture
+def run(workdir, editor, monkeypatch):
+    """The command line on a run, whose networks are loaded and compiled once."""
+    monkeypatch.setattr(Editor, "from_workdir", classmethod(lambda cls, *_, **__: editor))
+    return lambda *words: main([*map(str, words), "--workdir", str(workdir)])
+
+
+@pytest.fixture
+def photos(tmp_path):
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for name, pixels in zip(("ada.png", "bob.webp"), PIXELS, strict=True):
+        Image.fromarray(pixels).save(folder / name, lossless=True)
+    (folder / "._ada.png").write_bytes(b"hidden")
+    (folder / "notes.txt").write_text("no photo")
+    return folder
+
+
+def test_a_folder_of_photos_is_edited(run, editor, photos, tmp_path, capsys):
+    out = tmp_path / "out"
+    assert run(photos, "--set", "Young=1", "Eyeglasses=0.2", "--out", out) == 0
+    assert sorted(path.name for path in out.iterdir()) == ["ada.png", "bob.png"]
+    expected = editor(photos / "bob.webp", {"Young": 1.0, "Eyeglasses": 0.2})
+    np.testing.assert_array_equal(np.asarray(Image.open(out / "bob.png")), expected)
+    assert f"2/2 {photos / 'bob.webp'} -> {out / 'bob.png'}" in capsys.readouterr().out
+
+
+def test_a_strip_shows_the_photo_and_five_strengths(run, photos, tmp_path):
+    out = tmp_path / "out"
+    assert run(photos / "ada.png", "--strip", "Young", "--out", out, "--size", 16) == 0
+    (strip,) = out.iterdir()
+    assert strip.name == "ada-Young.png"
+    width, height = Image.open(strip).size
+    assert width > 6 * 96 and 96 < height < 2 * 96
+
+
+def test_one_bad_photo_leaves_the_others(run, photos, tmp_path, capsys):
+    (photos / "ada.png").write_bytes(b"no picture")
+    out = tmp_path / "out"
+    assert run(photos, "--set", "Young=1", "--out", out) == 1
+    assert [path.name for path in out.iterdir()] == ["bob.png"]
+    told = capsys.readouterr().err.splitlines()
+    assert told[0].startswith(f"error: {photos / 'ada.png'}: not a readable image")
+    assert told[1:] == ["1 of 2 photos could not be edited"]
+
+
+def test_photos_that_are_not_square_need_to_be_cropped(run, tmp_path, capsys):
+    wide = np.concatenate([PIXELS[0], PIXELS[1][:, :5]], axis=1)
+    Image.fromarray(wide).save(tmp_path / "wide.png")
+    words = (tmp_path / "wide.png", "--set", "Young=1", "--out", tmp_path / "out")
+    assert run(*words) == 1
+    assert "wide.png: 37 x 32 pixels; expected a square photo" in capsys.readouterr().err
+    assert not list((tmp_path / "out").iterdir())
+    assert run(*words, "--crop") == 0
+    assert (tmp_path / "out" / "wide.png").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (
+            ["--set", "Glasses=1"],
+            "unknown attribute 'Glasses'; this editor knows Young, Eyeglasses",
+        ),
+        (["--strip", "Glasses"], "unknown attribute 'Glasses'"),
+        (["--set", "Young=1", "--size", "48"], "--size must be one of 16, 32 for these networks"),
+        ([], "nothing to do; give --set"),
+    ],
+)
+def test_what_cannot_be_done_is_one_line(run, photos, tmp_path, capsys, words, message):
+    assert run(photos, "--out", tmp_path / "out", *words) == 1
+    told = capsys.readouterr().err
+    assert told.startswith(f"error: {message}") and told.count("\n") == 1
+
+
+def test_no_photo_is_written_over(run, photos, tmp_path, capsys):
+    (photos / "sub").mkdir()
+    twin = photos / "sub" / "ada.jpg"
+    Image.fromarray(PIXELS[0]).save(twin)
+    assert run(photos, "--set", "Young=1", "--out", photos) == 1
+    assert "ada.png is one of the photos" in capsys.readouterr().err
+    assert run(photos, twin, "--set", "Young=1", "--out", tmp_path / "out") == 1
+    assert "would both become" in capsys.readouterr().err
+
+
+def test_photos_are_those_of_the_folders_and_the_files(photos, tmp_path):
+    files = [photos / "bob.webp", photos / "ada.png"]
+    assert photos_of(files) == files
+    assert photos_of([photos]) == files[::-1]
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ValueError, match="empty: no PNG, JPEG or WebP"):
+        photos_of([tmp_path / "empty"])
+    with pytest.raises(ValueError, match="gone: no such file or folder"):
+        photos_of([tmp_path / "gone"])
+
+
+@pytest.mark.parametrize("word", ["Young", "Young=", "Young=old", "=1", "Young=nan"])
+def test_a_target_that_is_no_number_is_refused(run, photos, tmp_path, capsys, word):
+    with pytest.raises(SystemExit):
+        run(photos, "--out", tmp_path / "out", "--set", word)
+    assert "expected ATTRIBUTE=NUMBER" in capsys.readouterr().err
+
+
+def test_a_run_that_is_none_is_one_line(photos, tmp_path, capsys):
+    words = [photos, "--set", "Young=1", "--out", tmp_path / "out", "--workdir", tmp_path / "gone"]
+    assert main(list(map(str, words))) == 1
+    told = capsys.readouterr().err
+    assert told.startswith("error: ") and "config.json" in told and told.count("\n") == 1
