@@ -26,7 +26,7 @@ def get_config() -> ml_collections.ConfigDict:
     }
     config.data = {
         "source": "generator",
-        "limits": {"train": 8000, "validation": 300, "test": 500},
+        "limits": {"train": 6000, "validation": 300, "test": 500},
         "folder": "",
         "splits": {"train": (0, 40_000), "validation": (56_000, 56_400), "test": (60_000, 60_800)},
         "directory": "",  # of the built data set; empty for workdir/data
@@ -74,12 +74,12 @@ def get_config() -> ml_collections.ConfigDict:
         "b2": 0.99,
         "schedule": "cosine",
         "warmup_steps": 50,
-        "decay_steps": 600,
+        "decay_steps": 500,
         "gradient_clip": 1.0,
         "ema_decay": 0.0,
     }
     config.training = {
-        "num_steps": 600,
+        "num_steps": 500,
         "batch_size": 16,
         "generator_dtype": "float32",
         "matmul_precision": "float32",  # "default" lets a GPU round the factors of float32 products

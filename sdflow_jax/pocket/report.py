@@ -6,6 +6,7 @@ them these rows are left out.
 """
 
 import argparse
+import hashlib
 import pathlib
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
@@ -30,6 +31,7 @@ from sdflow_jax.pocket.renderer import RendererMissing, find_renderer
 
 FIRST_TEST_SEED = 60_000
 NUM_ANNOTATED = 800
+MEASURED = ("generator", "classifier", "evaluation_classifier", "identity_encoder")
 _MARGIN = 5.0  # years around the threshold that neither count as young nor as old
 
 
@@ -47,6 +49,14 @@ class Pictures(NamedTuple):
     seeds: NDArray[np.int64]
     student: NDArray[np.uint8]
     renders: NDArray[np.uint8] | None
+
+
+def weights_digest() -> str:
+    """Sixteen hexadecimal digits that change with any of the measured networks."""
+    total = hashlib.sha256()
+    for role in MEASURED:
+        total.update(networks.digest(f"pocket:{role}").encode())
+    return total.hexdigest()[:16]
 
 
 def area_under_curve(scores: NDArray, is_positive: NDArray[np.bool_]) -> float:
@@ -219,7 +229,7 @@ def main() -> None:
     if not 2 <= arguments.num_faces <= NUM_ANNOTATED:
         parser.error(f"--num-faces must be from 2 to {NUM_ANNOTATED}, got {arguments.num_faces}")
     pictures = pictures_of_test_faces(arguments.num_faces)
-    print(as_markdown(rows(pictures)))
+    print(f"weights {weights_digest()}\n\n{as_markdown(rows(pictures))}")
     if arguments.out and pictures.renders is not None:
         pairs = Image.fromarray(sheet(pictures))
         write_atomic(arguments.out / "student.png", lambda stream: pairs.save(stream, format="PNG"))

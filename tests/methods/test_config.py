@@ -143,7 +143,7 @@ def test_runs_older_than_the_generator_source_go_on(config):
 def test_networks_of_two_worlds_are_found_out(config):
     config.networks.generator = "pocket:generator"
     (complaint,) = _complaints(config)
-    assert "takes latents of shape (10, 128), the inversion encoder gives" in complaint
+    assert "takes latents of shape (18, 512), the inversion encoder gives" in complaint
 
 
 def test_every_mistake_is_reported_at_once(config):

@@ -34,7 +34,7 @@ class JudgeSettings:
     num_others: int = 192
     learning_rate: float = 1e-3
     weight_decay: float = 0.05
-    average_decay: float = 0.998
+    average_decay: float = 0.99
     others_weight: float = 0.5
 
 
