@@ -64,7 +64,7 @@ def get_config() -> ml_collections.ConfigDict:
         {"depth": 34, "width": 64, "stem_pool": True, "hidden_sizes": (512, 512)}
     )
     config.initial_backbone = ""
-    config.losses.update({"mi": 1.0, "reg": 1.0})
+    config.losses.update({"mi": 1.0, "reg": 1.0, "image_resolution": 0})
     config.solver.update({"rtol": 1e-5, "atol": 1e-5, "first_step": 0.05, "max_steps": 64})
     config.optimizer.update(
         {

@@ -69,6 +69,8 @@ class LossSettings:
         probability 1/2.
       noise: distribution of Hutchinson's probe.
       generator_dtype: "bfloat16" to synthesize in reduced precision; None for float32.
+      image_resolution: one of the generator's `resolutions`, at which it stops for mi; 0 for the
+        whole face. Either is then reduced to the size of the batch's images.
       conventions: `REFERENCE` computes what the original code does.
 
     Raises:
@@ -80,6 +82,7 @@ class LossSettings:
     resample: Literal["one", "subset"] = "one"
     noise: NoiseKind = "rademacher"
     generator_dtype: str | None = None
+    image_resolution: int = 0
     conventions: Conventions = Conventions()
 
     def __post_init__(self):
@@ -209,7 +212,8 @@ def losses_of_draws(
       semantic_encoder: images [b, h, w, 3] in [-1, 1] to semantic variables [b, a] in [0, 1].
         Called on the faces and then on the edited faces; in training mode its batch statistics move
         at both calls, in this order (as upstream). See `LossSettings.semantic_variables`.
-      generator: has `synthesize(w_plus, dtype=...)` and `num_styles`; unused without mi.
+      generator: has `synthesize(w_plus, resolution=..., dtype=...)` and `num_styles`; unused
+        without mi.
       batch: `image` [b, h, w, 3] in [-1, 1], `w_plus` [b, n, d], `predictions` [b, a] of the frozen
         classifier. Where all rows of a code are one w, n = 1 gives the same at less cost: the flow
         acts on each row alike.
@@ -272,7 +276,9 @@ def losses_of_draws(
     if "mi" in settings.terms:
         dtype = settings.generator_dtype and jnp.dtype(settings.generator_dtype)
         # Clipped, so that no gradient comes from beyond what a picture can show.
-        edited = render(generator, inverse.latents, dtype=dtype).astype(image.dtype)
+        resolution = settings.image_resolution or None
+        edited = render(generator, inverse.latents, resolution=resolution, dtype=dtype)
+        edited = edited.astype(image.dtype)
         reduce = take_nearest if settings.conventions.resize == "nearest" else crop_and_resize
         edited = reduce(edited, image.shape[1])
         terms["mi"] = jnp.mean(mean_squared_error(semantic_encoder(edited), s_hat))

@@ -81,6 +81,7 @@ class HostJudges:
     """In place of the published networks: looks at pixels outside jax."""
 
     attributes = ("Male", "Young")
+    image_size = None
 
     def judge(self, images):
         pixels = np.asarray(images)

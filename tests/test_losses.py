@@ -174,6 +174,22 @@ def test_clamped_pixels_pass_no_gradient(batch, draws):
     assert jnp.any(jax.grad(mi)(0.1 * too_bright) != 0)
 
 
+def test_generator_stops_at_the_resolution_that_mi_asks_for(batch, draws):
+    asked = []
+
+    class Recording(StandInGenerator):
+        def synthesize(self, w_plus, *, resolution=None, dtype=None):
+            asked.append(resolution)
+            return super().synthesize(w_plus, dtype=dtype)
+
+    for resolution in (0, 2):
+        settings = LossSettings(terms=("mi",), image_resolution=resolution)
+        losses_of_draws(
+            StandInFlow(), StandInEncoder(), Recording(), batch, draws, settings=settings
+        )
+    assert asked == [None, 2]
+
+
 def test_encoder_statistics_move_twice_within_a_gradient(batch, draws):
     def loss(encoder):
         terms, _ = losses_of_draws(

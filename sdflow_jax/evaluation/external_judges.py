@@ -24,6 +24,7 @@ class ExternalJudges:
     """
 
     attributes = ("Male", "Young")
+    image_size = CHIP_SIZE
 
     def __init__(self):
         try:

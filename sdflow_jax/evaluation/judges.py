@@ -1,5 +1,6 @@
 """The networks that judge edits, unknown to training: a classifier and an identity encoder."""
 
+import math
 import os
 from typing import NamedTuple, Protocol
 
@@ -34,9 +35,12 @@ class Jury(Protocol):
 
     Attributes:
       attributes: names of the attributes judged.
+      image_size: side of the images from which they learn all that they can; None where larger ones
+        always tell more.
     """
 
     attributes: tuple[str, ...]
+    image_size: int | None
 
     def judge(self, images: Float[Array, "b h w 3"]) -> Verdict:
         """Judge images in [-1, 1], every row independently; called with values, outside `jax.jit`."""
@@ -78,6 +82,14 @@ class Judges(nnx.Module):
         self.classifier_size = classifier_size
         self.identity_size = identity_size
         self.identity_crop = identity_crop
+
+    @property
+    def image_size(self) -> int | None:
+        """Side of the images that either network would see no larger; None if one takes any."""
+        if self.classifier_size is None or self.identity_size is None:
+            return None
+        _, _, share = self.identity_crop or (0.0, 0.0, 1.0)
+        return max(self.classifier_size, math.ceil(self.identity_size / share))
 
     def __call__(self, images: Float[Array, "b h w 3"]) -> Verdict:
         """Judge images in [-1, 1]; every row independently of the others."""

@@ -12,7 +12,6 @@ from sdflow_jax.evaluation.world import World
 from sdflow_jax.images.batching import pad_batch
 from sdflow_jax.images.pixels import to_signed
 from sdflow_jax.methods.method import EditingMethod
-from sdflow_jax.models.synthesis import faces_of
 
 
 class SourceFaces(NamedTuple):
@@ -39,21 +38,21 @@ class SourceFaces(NamedTuple):
 
 
 class ShownFaces(NamedTuple):
-    """Originals and reconstructions of the first few faces, in [-1, 1]."""
+    """Originals and whole reconstructions of the first few faces, in [-1, 1]."""
 
     originals: np.ndarray
     reconstructions: np.ndarray
 
 
 @jax.jit
-def _encode(generator, method, w_plus, images):
+def _encode(method, w_plus, images):
     images = to_signed(images)
-    return method.encode(w_plus, images), ShownFaces(images, faces_of(generator, w_plus))
+    return method.encode(w_plus, images), images
 
 
 def _observe(world, method, w_plus, images):
-    encoded, shown = _encode(world.generator, method, w_plus, images)
-    return (*encoded, *(world.judges.judge(faces) for faces in shown)), shown
+    encoded, images = _encode(method, w_plus, images)
+    return *encoded, *(world.judges.judge(x) for x in (images, world.judged_faces(w_plus)))
 
 
 def face_batches(
@@ -102,12 +101,13 @@ def observe_faces(
     for batch in face_batches(faces, num_faces, batch_size):
         count = len(batch["image"])
         padded = pad_batch((batch["w_plus"], batch["image"]), batch_size)
-        seen, images = _observe(world, method, *padded)
+        seen = _observe(world, method, *padded)
         code, variables, original, reconstruction = _first(seen, count)
         predictions = batch["predictions"][:, list(prediction_columns)]
         pieces.append(SourceFaces(code, variables, predictions, original, reconstruction))
         if num_kept < num_shown:
-            shown.append(ShownFaces(*_first(images, min(count, num_shown - num_kept))))
+            whole = to_signed(padded[1]), world.whole_faces(padded[0])
+            shown.append(ShownFaces(*_first(whole, min(count, num_shown - num_kept))))
             num_kept += len(shown[-1].originals)
     observed = jax.tree.map(lambda *parts: np.concatenate(parts), *pieces)
     if not all(np.isfinite(x).all() for x in jax.tree.leaves(observed.code)):

@@ -17,11 +17,10 @@ from sdflow_jax.evaluation.source_faces import SourceFaces
 from sdflow_jax.evaluation.world import World
 from sdflow_jax.images.batching import map_batches
 from sdflow_jax.methods.method import EditingMethod
-from sdflow_jax.models.synthesis import faces_of
 
 
 class EditedFaces(NamedTuple):
-    """Edited faces and the judges' verdict; `is_finite` is false where the edit failed."""
+    """Whole edited faces and the judges' verdict; `is_finite` is false where the edit failed."""
 
     images: jax.Array
     verdict: Verdict
@@ -29,24 +28,19 @@ class EditedFaces(NamedTuple):
 
 
 @jax.jit
-def _edit(generator, method, code, targets):
+def _edit(method, code, targets):
     edited = method.decode(code, targets)
-    return faces_of(generator, edited), jnp.all(jnp.isfinite(edited), axis=(1, 2))
+    return edited, jnp.all(jnp.isfinite(edited), axis=(1, 2))
 
 
 def edit_faces(
     world: World, method: EditingMethod, code: Any, targets: Float[Array, "b a"]
 ) -> tuple[Float[Array, "b r r 3"], Bool[Array, " b"]]:
-    """Set semantic variables and synthesize: the faces, and where the edit could be computed."""
-    return _edit(world.generator, method, code, targets)
-
-
-def edit_and_judge(
-    world: World, method: EditingMethod, code: Any, targets: Float[Array, "b a"]
-) -> EditedFaces:
-    """Set semantic variables, synthesize the faces, and judge them: all that an edit takes."""
-    images, is_finite = edit_faces(world, method, code, targets)
-    return EditedFaces(images, world.judges.judge(images), is_finite)
+    """Set semantic variables and synthesize what the judges see: the faces, and where the edit could
+    be computed.
+    """
+    edited, is_finite = _edit(method, code, targets)
+    return world.judged_faces(edited), is_finite
 
 
 def judge_columns(judges: Jury, request: Request) -> list[int]:
@@ -188,8 +182,8 @@ def judge_targets(
     """
 
     def judge(code, targets):
-        edited = edit_and_judge(world, method, code, targets)
-        return edited.verdict, edited.is_finite  # the images stay where they are
+        images, is_finite = edit_faces(world, method, code, targets)
+        return world.judges.judge(images), is_finite  # the images stay where they are
 
     verdict, is_finite = map_batches(judge, batch_size, code, targets)
     if not is_finite.all():
@@ -209,4 +203,10 @@ def edited_images(
     batch_size: int,
 ) -> EditedFaces:
     """The faces edited to `targets`, with their images: few enough to keep, as for figures."""
-    return map_batches(lambda *x: edit_and_judge(world, method, *x), batch_size, code, targets)
+
+    def edit(code, targets):
+        edited, is_finite = _edit(method, code, targets)
+        verdict = world.judges.judge(world.judged_faces(edited))
+        return EditedFaces(world.whole_faces(edited), verdict, is_finite)
+
+    return map_batches(edit, batch_size, code, targets)

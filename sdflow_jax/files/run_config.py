@@ -19,6 +19,7 @@ DEFAULTS = {"method": "sdflow", "semantic_variables": "encoder"}
 # The same for keys in groups.
 _GROUP_DEFAULTS = {
     "data": {"image_size": 0, "truncation": 1.0, "mixed_share": 0.0, "seed_list": ""},
+    "losses": {"image_resolution": 0},
 }
 
 # Keys that configs once had, with the value that all runs now have. They exist in the library, for the

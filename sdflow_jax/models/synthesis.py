@@ -55,6 +55,7 @@ def faces_of(
 
 def picture_size(generator: nnx.Module, size: int) -> int | None:
     """The resolution that a generator need only draw where `size` pixels are looked at: the smallest
-    of its `picture_sizes` that has as many; None, for the whole face, if none has.
+    of its `picture_sizes` that has as many; None if that takes the whole face.
     """
-    return min((r for r in generator.picture_sizes if r >= size), default=None)
+    smaller = (r for r in generator.picture_sizes if size <= r < generator.resolution)
+    return min(smaller, default=None)

@@ -15,6 +15,7 @@ class Contrary:
     """On the host: reads the same pixels, finds Young where it is not, and knows no Eyeglasses."""
 
     attributes = ("Young", "Male")
+    image_size = None
 
     def judge(self, images):
         pixels = np.asarray(images).reshape(len(images), -1)

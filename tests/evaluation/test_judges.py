@@ -38,6 +38,7 @@ def test_each_judge_sees_its_own_part_and_size():
         identity_size=112,
         identity_crop=FFHQ_FACE_CROP,
     )
+    assert judges.image_size == 153  # of which the identity encoder's part is 112 pixels
     verdict = judges(images)
     assert verdict.probabilities.shape == (1, 1)  # columns beyond the named attributes are left out
     np.testing.assert_allclose(verdict.probabilities[0, 0], images.mean(), atol=0.01)

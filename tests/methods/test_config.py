@@ -63,6 +63,12 @@ def test_good_config_passes(config):
         ("data", "mixed_share", 1.5, r"config.data.mixed_share must be in \[0, 1\], got 1.5"),
         ("data", "folder", "", "config.data.folder must be the directory"),
         ("losses", "mi", -1.0, "config.losses.mi must be a weight of at least 0, got -1.0"),
+        (
+            "losses",
+            "image_resolution",
+            24,
+            r"config.losses.image_resolution must be 0 or one of .* \(4, 8, 16, 32\), got 24",
+        ),
         ("losses", "resample", "all", "config.losses: loss setting resample must be one of"),
         ("solver", "method", "rk", "config.solver: solver setting method must be one of dopri5"),
         ("optimizer", "learning_rate", 0.0, "config.optimizer.learning_rate must be above 0"),
@@ -304,7 +310,7 @@ def test_unknown_method_is_refused(config):
     ("group", "key", "value", "message"),
     [
         ("losses", "mi", "much", "config.losses.mi must be a weight of at least 0, got 'much'"),
-        ("losses", "mii", 1.0, "config.losses.mii is no setting; the settings are kd, mi"),
+        ("losses", "mii", 1.0, "config.losses.mii is no setting; the settings are image_r"),
         ("flow", "hidden_sizes", "512-512", "config.flow.hidden_sizes must be a tuple"),
         ("flow", "end_times", 1.0, "config.flow.end_times is no setting"),
         (

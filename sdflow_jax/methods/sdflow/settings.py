@@ -56,6 +56,7 @@ class SDFlowSettings:
                 backbone = config.text("initial_backbone")
             _check_backbone(config, backbone, encoder)
         weights, losses = _read_losses(config, source or "encoder")
+        _check_resolution(config, losses)
         return cls(
             training=TrainingSettings.read(config),
             backbone_rate=config.group("optimizer").number(
@@ -141,18 +142,37 @@ def _read_losses(config: Group, source: str) -> tuple[dict[str, float], LossSett
             f"one of {group.name}.{', '.join(TERMS)} must be above 0, all are 0"
         )
     resample, noise = (group.anything(name) for name in ("resample", "noise"))
+    resolution = group.whole("image_resolution", least=0, note=" (0: whole faces)")
     dtype = config.group("training").choice("generator_dtype", ("float32", "bfloat16"))
     group.complain_of_unread()
-    if None in (resample, noise, dtype) or not active:
+    if None in (resample, noise, resolution, dtype) or not active:
         return active, None
     try:
         return active, LossSettings(
             terms=tuple(active),
             semantic_variables=source,
             generator_dtype=dtype,
+            image_resolution=resolution,
             resample=resample,
             noise=noise,
         )
     except ValueError as error:
         group.complaints.append(f"{group.name}: {error}")
         return active, None
+
+
+def _check_resolution(config: Group, losses: LossSettings | None) -> None:
+    """Whether the generator can stop where it is told to."""
+    if losses is None or not losses.image_resolution:
+        return
+    try:
+        metadata = networks.read_metadata(config.group("networks").text("generator"))
+        generator = networks.build_abstract(metadata["network"], metadata["arguments"])
+    except networks.NetworkFileError:
+        return  # which config.networks complains of
+    known = getattr(generator, "resolutions", ())
+    if losses.image_resolution not in known:
+        config.complaints.append(
+            f"{config.name}.losses.image_resolution must be 0 or one of the generator's resolutions"
+            f" ({', '.join(map(str, known))}), got {losses.image_resolution}"
+        )
