@@ -66,6 +66,7 @@ def get_config() -> ml_collections.ConfigDict:
         "reg": 0.3,
         "resample": "one",
         "noise": "rademacher",
+        "image_resolution": 64,
     }
     config.optimizer = {
         "learning_rate": 1e-3,

@@ -13,7 +13,7 @@ from sdflow_jax.images.resizing import crop_and_resize
 
 YOUNG_BELOW = 40.0  # years
 _SOFTNESS = 3.0  # years around it that count as neither quite young nor quite old
-_LEAST_SIZE = 256  # pixels, in which dlib finds the faces
+LEAST_SIZE = 256  # pixels, in which dlib finds the faces
 
 
 class ExternalJudges:
@@ -24,7 +24,7 @@ class ExternalJudges:
     """
 
     attributes = ("Male", "Young")
-    image_size = CHIP_SIZE
+    image_size = LEAST_SIZE
 
     def __init__(self):
         try:
@@ -41,8 +41,8 @@ class ExternalJudges:
         A face is Young if the age network makes it younger than 40. Where no face is found both
         probabilities are one half, and the embedding is zero, like nobody's.
         """
-        if images.shape[1] < _LEAST_SIZE:
-            images = crop_and_resize(jnp.asarray(images), _LEAST_SIZE)
+        if images.shape[1] < LEAST_SIZE:
+            images = crop_and_resize(jnp.asarray(images), LEAST_SIZE)
         readings = self._read(to_bytes(images))
         probabilities = np.stack(
             [readings.male, expit((YOUNG_BELOW - readings.age) / _SOFTNESS)], axis=1
