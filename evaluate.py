@@ -114,6 +114,11 @@ def run(
             )
     data = run.data
     if faces is not None:
+        if not files.get("inversion_encoder"):
+            raise ConfigError(
+                "config.networks.inversion_encoder must be a network file: --faces have to be"
+                " inverted; give --network=inversion_encoder=FILE"
+            )
         data = _data_of_folder(data, faces, settings.num_faces)
     method = load_method(workdir)
     dataset = prepare_data(data, files, workdir)

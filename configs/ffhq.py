@@ -51,6 +51,11 @@ def get_config() -> ml_collections.ConfigDict:
             },
             "annotation_batch_size": 32,
             "num_threads": 8,
+            # Of the source "generator", which needs neither folder nor inversion encoder.
+            "image_size": 0,
+            "truncation": 1.0,
+            "mixed_share": 0.0,
+            "seed_list": "",
         }
     )
     config.data.limits = ml_collections.ConfigDict()

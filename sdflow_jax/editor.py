@@ -83,7 +83,7 @@ class Editor:
     Args:
       method: the editing method, which also has `read(images)`.
       generator: the face generator.
-      inversion_encoder: maps images to W+ latents.
+      inversion_encoder: maps images to W+ latents; None where there is none, and `invert` fails.
       renderer: a larger generator for the same latents, which `synthesize` shows faces with; None
         for `generator`. Whatever is read from a face is read from `generator`'s.
       batch_size: faces per pass.
@@ -96,7 +96,7 @@ class Editor:
         self,
         method: EditingMethod,
         generator: nnx.Module,
-        inversion_encoder: nnx.Module,
+        inversion_encoder: nnx.Module | None,
         *,
         renderer: nnx.Module | None = None,
         batch_size: int = 8,
@@ -175,7 +175,7 @@ class Editor:
         return cls(
             method,
             generator,
-            load_role(files, "inversion_encoder"),
+            load_role(files, "inversion_encoder") if files.get("inversion_encoder") else None,
             renderer=imported(_RENDERERS[world])(generator) if has_renderer else None,
             batch_size=batch_size,
         )
@@ -225,9 +225,15 @@ class Editor:
             as three syntheses; 100 find most of what there is to find, 0 leaves it.
 
         Raises:
-          ValueError: for images that are no faces' (see `as_faces`), or a negative number of steps.
+          ValueError: for images that are no faces' (see `as_faces`), a negative number of steps, or
+            if there is no inversion encoder.
           ImageFileError: if a picture cannot be read.
         """
+        if self.inversion_encoder is None:
+            raise ValueError(
+                "this run has no inversion encoder, so it can edit latents but invert no images;"
+                " set config.networks.inversion_encoder"
+            )
         if num_steps < 0:
             raise ValueError(f"num_steps must be at least 0, got {num_steps}")
         faces, is_single = as_faces(images, self._picture_size)
@@ -327,7 +333,8 @@ class Editor:
                 f"{type(self.method).__name__} edits faces but cannot sample them; a flow can"
             )
         semantic_variables = np.asarray(semantic_variables, np.float32)
-        shape = (len(semantic_variables), self.inversion_encoder.num_styles, self.method.code_dim)
+        num_rows = self.method.num_rows or self.generator.num_styles
+        shape = (len(semantic_variables), num_rows, self.method.code_dim)
         code = jax.random.normal(key, shape)
         w_plus = self._run(lambda *x: _decode(self.method, *x), code, semantic_variables)
         return self.synthesize(_solved(w_plus))
@@ -360,14 +367,16 @@ class Editor:
     @property
     def _picture_size(self) -> int:
         """To which side pictures of any size are brought: no network here takes more."""
-        sides = (self.inversion_encoder.image_size, self.generator.resolution)
-        return max(*sides, getattr(self.method, "image_size", 0))
+        readers = (self.inversion_encoder, self.method)
+        return max(self.generator.resolution, *(getattr(x, "image_size", 0) for x in readers))
 
     def _codes(self, w_plus) -> tuple[Float[np.ndarray, "b n d"], bool]:
         """Checked latents as a batch, and whether they are one face's given by itself."""
         w_plus = np.asarray(w_plus, np.float32)
         is_single = w_plus.ndim == 2
         w_plus = w_plus[None] if is_single else w_plus
+        if w_plus.ndim == 3 and w_plus.shape[1] == 1:  # one row for all styles
+            w_plus = np.repeat(w_plus, self.generator.num_styles, axis=1)
         self.generator.check_codes(w_plus)
         is_finite = np.isfinite(w_plus).all(axis=(1, 2))
         if not is_finite.all():

@@ -20,6 +20,7 @@ from jaxtyping import Array, Bool, Float
 from sdflow_jax.flow.conditional_flow import ConditionalFlow, standard_normal_log_prob
 from sdflow_jax.flow.trace import NoiseKind, draw_noise
 from sdflow_jax.images.resizing import crop_and_resize, take_nearest
+from sdflow_jax.models.synthesis import render
 
 TERMS = ("nll", "kd", "mi", "reg")
 
@@ -208,9 +209,10 @@ def losses_of_draws(
       semantic_encoder: images [b, h, w, 3] in [-1, 1] to semantic variables [b, a] in [0, 1].
         Called on the faces and then on the edited faces; in training mode its batch statistics move
         at both calls, in this order (as upstream). See `LossSettings.semantic_variables`.
-      generator: has `synthesize(w_plus, dtype=...)`; unused without mi.
+      generator: has `synthesize(w_plus, dtype=...)` and `num_styles`; unused without mi.
       batch: `image` [b, h, w, 3] in [-1, 1], `w_plus` [b, n, d], `predictions` [b, a] of the frozen
-        classifier.
+        classifier. Where all rows of a code are one w, n = 1 gives the same at less cost: the flow
+        acts on each row alike.
       draws: noise and edits.
       settings: what to compute, and how.
 
@@ -268,15 +270,10 @@ def losses_of_draws(
     if "reg" in settings.terms:
         terms["reg"] = jnp.mean(mean_squared_error(w_plus, inverse.latents))
     if "mi" in settings.terms:
-        edited = generator.synthesize(inverse.latents, **_precision(settings)).astype(image.dtype)
-        edited = jnp.clip(edited, -1, 1)  # no gradient beyond
+        dtype = settings.generator_dtype and jnp.dtype(settings.generator_dtype)
+        # Clipped, so that no gradient comes from beyond what a picture can show.
+        edited = render(generator, inverse.latents, dtype=dtype).astype(image.dtype)
         reduce = take_nearest if settings.conventions.resize == "nearest" else crop_and_resize
         edited = reduce(edited, image.shape[1])
         terms["mi"] = jnp.mean(mean_squared_error(semantic_encoder(edited), s_hat))
     return terms, aux
-
-
-def _precision(settings: LossSettings) -> dict[str, Any]:
-    return (
-        {} if settings.generator_dtype is None else {"dtype": jnp.dtype(settings.generator_dtype)}
-    )

@@ -66,6 +66,16 @@ def test_edit_goes_out_under_what_was_read_and_back_under_the_target(editor, ima
     np.testing.assert_allclose(edited, expected, atol=1e-3)
 
 
+def test_one_row_is_edited_as_the_same_row_in_all_styles(editor, images, w_plus):
+    row = w_plus[:, :1]
+    rows = np.repeat(row, STYLES, axis=1)
+    edited, expected = (editor.edit(w, images, {"Young": 1.0}) for w in (row, rows))
+    assert edited.shape == (3, 1, DIM) and np.abs(edited - row).max() > 0.05
+    # Both within the solver's tolerance.
+    np.testing.assert_allclose(np.repeat(edited, STYLES, axis=1), expected, atol=1e-3)
+    np.testing.assert_allclose(editor.synthesize(row), editor.synthesize(rows), atol=1e-5)
+
+
 def test_targets_may_differ_from_face_to_face(editor, images, w_plus):
     target = np.array([0.0, 0.5, 1.0], np.float32)
     together = editor.edit(w_plus, images, {"Young": target})
@@ -239,6 +249,24 @@ def test_failed_solve_is_an_error_and_never_a_face(workdir, editor, images, w_pl
     failing = Editor(method, editor.generator, editor.inversion_encoder, batch_size=2)
     with pytest.raises(FloatingPointError, match="could not be solved"):
         failing.edit(w_plus, images, {"Young": 1.0})
+
+
+def test_run_without_inversion_encoder_edits_latents_but_inverts_nothing(
+    workdir, editor, images, w_plus, tmp_path
+):
+    moved = shutil.copytree(workdir, tmp_path / "run")
+    config = json.loads((moved / "config.json").read_text())
+    config["networks"]["inversion_encoder"] = ""
+    del config["network_digests"]["inversion_encoder"]
+    (moved / "config.json").write_text(json.dumps(config))
+    without = Editor.from_workdir(moved, batch_size=2)
+    with pytest.raises(ValueError, match="this run has no inversion encoder"):
+        without.invert(images)
+    np.testing.assert_allclose(
+        without.edit(w_plus, images, {"Young": 1.0}),
+        editor.edit(w_plus, images, {"Young": 1.0}),
+        atol=1e-6,
+    )
 
 
 def test_run_without_exported_networks_says_so(workdir, tmp_path):

@@ -53,7 +53,9 @@ def imports(module: str) -> set[str]:
             for alias in node.names:
                 inner = f"{node.module}.{alias.name}"
                 found.add(inner if inner in MODULES else node.module)
-    return {name for name in found if name.split(".")[0] == PACKAGE}
+    own = {name for name in found if name.split(".")[0] == PACKAGE}
+    assert own <= MODULES.keys(), f"{module} imports {own - MODULES.keys()}, which are not there"
+    return own
 
 
 def room(module: str) -> str:

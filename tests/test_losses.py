@@ -1,5 +1,7 @@
 """The losses, on stand-in networks whose outputs are known without computing."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -59,6 +61,8 @@ class StandInEncoder(nnx.Module):
 
 class StandInGenerator:
     """Paints the first three dimensions of the first style on the whole image, four times as large."""
+
+    num_styles = NUM_STYLES
 
     def synthesize(self, w_plus, *, dtype=None):
         colour = 4 * w_plus[:, 0, :3].astype(dtype or w_plus.dtype)
@@ -226,6 +230,39 @@ def test_the_whole_loss_runs_from_a_key(batch):
     assert aux["success"] and terms["mi"].dtype == jnp.float32
     assert terms == again and terms["mi"] != other["mi"] and terms["nll"] != other["nll"]
     flow.update_statistics(aux["batch_statistics"])
+
+
+def test_one_row_is_as_good_as_the_same_row_for_all_styles(batch, draws):
+    """Losses and gradients; the generator paints by the first row and reg by all of them."""
+    flow = small_flow(solver=SolverSettings(num_steps=8))
+    row = {**batch, "w_plus": batch["w_plus"][:, :1]}
+    rows = {**batch, "w_plus": jnp.repeat(row["w_plus"], NUM_STYLES, axis=1)}
+    noise = draws.noise[:, :1]
+    graph, parameters, rest = nnx.split(flow, nnx.Param, ...)
+
+    @jax.jit
+    @functools.partial(jax.value_and_grad, has_aux=True)
+    def loss(parameters, batch, draws):
+        terms, aux = losses_of_draws(
+            nnx.merge(graph, parameters, rest),
+            StandInEncoder(),
+            StandInGenerator(),
+            batch,
+            draws,
+            settings=LossSettings(),
+        )
+        return sum(terms.values()), (terms, aux["batch_statistics"])
+
+    (_, (one, statistics)), gradient = loss(parameters, row, draws._replace(noise=noise))
+    many_draws = draws._replace(noise=jnp.repeat(noise, NUM_STYLES, axis=1))
+    (_, (many, many_statistics)), many_gradient = loss(parameters, rows, many_draws)
+    for name in one:
+        np.testing.assert_allclose(one[name], many[name], rtol=1e-4, atol=1e-6, err_msg=name)
+    jax.tree.map(
+        functools.partial(np.testing.assert_allclose, rtol=1e-3, atol=1e-5), gradient, many_gradient
+    )
+    for norm, many_norm in zip(statistics, many_statistics, strict=True):
+        np.testing.assert_allclose(norm.mean, many_norm.mean, rtol=1e-4, atol=1e-6)
 
 
 def test_one_attribute_is_edited_or_about_half_of_them(batch):

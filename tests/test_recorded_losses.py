@@ -97,8 +97,7 @@ def build_all(path, dtype, solver):
 
 
 def synthesize(generator, w_plus):
-    """Upstream's generators ignore the styles beyond their own number; ours refuse them."""
-    return generator.synthesize(w_plus[:, : generator.num_styles], dtype=w_plus.dtype)
+    return generator.synthesize(w_plus, dtype=w_plus.dtype)
 
 
 def recorded_batch(arrays, dtype):
@@ -147,7 +146,8 @@ def differentiated_losses(path, dtype, solver):
                 ),
                 noting(trained["estimator"], readings),
                 types.SimpleNamespace(
-                    synthesize=noting(lambda w_plus: synthesize(generator, w_plus), faces)
+                    num_styles=generator.num_styles,
+                    synthesize=noting(lambda w_plus: synthesize(generator, w_plus), faces),
                 ),
                 batch,
                 draws,
@@ -304,7 +304,10 @@ def test_end_time_has_the_gradient_that_central_differences_found(
                 losses, _ = losses_of_draws(
                     trained["flow"],
                     trained["estimator"] if "mi" in terms else lambda images: s,
-                    types.SimpleNamespace(synthesize=lambda w: synthesize(generator, w)),
+                    types.SimpleNamespace(
+                        num_styles=generator.num_styles,
+                        synthesize=lambda w: synthesize(generator, w),
+                    ),
                     batch,
                     draws,
                     settings=settings,

@@ -114,6 +114,7 @@ def tiny_config(directory: pathlib.Path | str) -> ml_collections.ConfigDict:
         config.data.splits[split] = (first, first + count)
         first += count
     config.data.annotation_batch_size = 16
+    config.data.update({"image_size": 0, "truncation": 1.0, "mixed_share": 0.0, "seed_list": ""})
     config.flow.hidden_sizes = (8,)
     config.semantic_encoder.update({"depth": 18, "width": 4, "stem_pool": False})
     config.initial_backbone = ""

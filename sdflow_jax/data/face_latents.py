@@ -2,8 +2,8 @@
 data set.
 
 The networks that make it are frozen, so each face passes through them once: `w_plus` from the
-inversion encoder and `predictions` from the attribute classifier (the teacher of SDFlow's semantic
-encoder) are stored beside it.
+inversion encoder, unless the source knows it, and `predictions` from the attribute classifier (the
+teacher of SDFlow's semantic encoder) are stored beside it.
 """
 
 import collections
@@ -24,12 +24,18 @@ import jax
 import numpy as np
 import tensorflow_datasets as tfds
 from flax import nnx
-from jaxtyping import Array, Float, UInt8
+from jaxtyping import Array, Float, Int64, UInt8
 from PIL import Image
 from tqdm import tqdm
 
 from sdflow_jax.data.annotation_cache import AnnotationCache
-from sdflow_jax.data.image_source import SPLITS, DataError, FaceBatch, ImageSource
+from sdflow_jax.data.image_source import (
+    SPLITS,
+    DataError,
+    FaceBatch,
+    ImageSource,
+    LatentSource,
+)
 from sdflow_jax.files import networks
 from sdflow_jax.files.attribute_names import attribute_names
 from sdflow_jax.images.batching import pad_batch
@@ -37,7 +43,10 @@ from sdflow_jax.images.pixels import to_signed
 
 VERSION = "1.0.0"
 
-Annotate = Callable[[UInt8[np.ndarray, "b h w 3"]], tuple[Array, Array]]
+Annotate = Callable[
+    [Int64[np.ndarray, "b"], UInt8[np.ndarray, "b h w 3"]],
+    tuple[Float[Array, "b n d"], Float[Array, "b a"]],
+]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,9 +58,9 @@ class Recipe:
       source: what determines the images.
       num_faces: faces per split.
       image_size: side of the stored images in pixels.
-      latent_shape: (styles, style dimension) of `w_plus`.
+      latent_shape: (rows, style dimension) of `w_plus`; one row where it stands for all styles.
       attributes: names of the columns of `predictions`.
-      networks: role -> digest of the network file.
+      networks: role -> digest of the network file, of those that annotate.
     """
 
     source: Mapping[str, Any]
@@ -72,10 +81,18 @@ class Recipe:
 
 
 class FaceLatents(tfds.core.GeneratorBasedBuilder):
-    """Builder of the data set; `prepare` is the door to it.
+    """The tensorflow-datasets builder that `prepare` makes and runs; use that.
 
-    Features: `image` uint8 [R, R, 3] as PNG, `w_plus` float32 [n, d], `predictions` float32 [A],
-      `face_id` int64.
+    Every face of the data set has `image`, uint8 [R, R, 3], stored as PNG; `w_plus`, float32 [n, d];
+    `predictions`, float32 [a], each in [0, 1]; and `face_id`, int64, which tells it from the other
+    faces of its source.
+
+    Args:
+      recipe: what the content follows from.
+      source: the faces.
+      annotate: 8-bit images [b, R, R, 3] to their `w_plus` and `predictions`.
+      batch_size: faces per call of `annotate`.
+      data_dir: where the data set is built, in a directory that the recipe names.
     """
 
     VERSION = tfds.core.Version(VERSION)
@@ -155,10 +172,10 @@ class FaceLatents(tfds.core.GeneratorBasedBuilder):
 
 def prepare(
     directory: str | os.PathLike[str],
-    source: ImageSource,
+    source: ImageSource | LatentSource,
     *,
     description: Mapping[str, Any],
-    inversion_encoder: str,
+    inversion_encoder: str | None,
     classifier: str,
     batch_size: int = 64,
 ) -> pathlib.Path:
@@ -173,7 +190,8 @@ def prepare(
       directory: may hold several data sets, told apart by their recipes.
       source: the faces.
       description: JSON-able facts that determine the faces; other facts make another data set.
-      inversion_encoder: network file whose network maps images to `w_plus`.
+      inversion_encoder: network file whose network maps images to `w_plus`; None for a
+        `LatentSource`.
       classifier: network file whose network maps images to attribute probabilities.
       batch_size: faces per pass through the networks; a build that continues with another one begins
         anew.
@@ -181,24 +199,27 @@ def prepare(
     Returns:
       The data set's own directory, for `open_split`.
     """
-    metadata = networks.read_metadata(inversion_encoder)
-    encoder = networks.build_abstract(metadata["network"], metadata["arguments"])
+    annotators = {"classifier": classifier}
+    if inversion_encoder is None:
+        image_size, latent_shape = source.image_size, source.latent_shape
+    else:
+        annotators["inversion_encoder"] = inversion_encoder
+        metadata = networks.read_metadata(inversion_encoder)
+        encoder = networks.build_abstract(metadata["network"], metadata["arguments"])
+        image_size, latent_shape = encoder.image_size, (encoder.num_styles, encoder.style_dim)
     recipe = Recipe(
         source=description,
         num_faces={name: source.num_faces(name) for name in SPLITS},
-        image_size=encoder.image_size,
-        latent_shape=(encoder.num_styles, encoder.style_dim),
+        image_size=image_size,
+        latent_shape=latent_shape,
         attributes=attribute_names(networks.read_metadata(classifier)),
-        networks={
-            "inversion_encoder": networks.digest(inversion_encoder),
-            "classifier": networks.digest(classifier),
-        },
+        networks={role: networks.digest(file) for role, file in annotators.items()},
     )
     root = pathlib.Path(directory).expanduser().absolute()
     builder = FaceLatents(
         recipe=recipe,
         source=source,
-        annotate=_annotator(inversion_encoder, classifier),
+        annotate=_annotator(source, inversion_encoder, classifier),
         batch_size=batch_size,
         data_dir=str(root),
     )
@@ -250,27 +271,35 @@ def _only_builder(path: pathlib.Path) -> Iterator[None]:
         yield
 
 
-def _annotator(inversion_encoder: str, classifier: str) -> Annotate:
-    """Both frozen networks as one compiled function of 8-bit images.
+def _annotator(
+    source: ImageSource | LatentSource, inversion_encoder: str | None, classifier: str
+) -> Annotate:
+    """The frozen networks as one compiled function of 8-bit images; without an inversion encoder
+    the source gives the latents.
 
     They are loaded at its first call: a data set that is there needs neither, nor does a build that
     has kept all its batches.
     """
 
     @functools.cache
-    def load() -> Annotate:
-        loaded = networks.load_network(inversion_encoder), networks.load_network(classifier)
-        graphdef, weights = nnx.split(loaded)
+    def load():
+        encoder = networks.load_network(inversion_encoder) if inversion_encoder else None
+        graphdef, weights = nnx.split((encoder, networks.load_network(classifier)))
 
         @jax.jit
-        def annotate(weights, images) -> tuple[Float[Array, "b n d"], Float[Array, "b a"]]:
+        def run(weights, images):
             encoder, teacher = nnx.merge(graphdef, weights)
             signed = to_signed(images)
-            return encoder(signed), teacher.attribute_probabilities(signed)
+            w_plus = None if encoder is None else encoder(signed)
+            return w_plus, teacher.attribute_probabilities(signed)
 
-        return functools.partial(annotate, nnx.as_pure(weights))
+        return functools.partial(run, nnx.as_pure(weights))
 
-    return lambda images: load()(images)
+    def annotate(ids, images):
+        w_plus, predictions = load()(images)
+        return source.latents(ids) if w_plus is None else w_plus, predictions
+
+    return annotate
 
 
 def _rebatch(batches: Iterable[FaceBatch], size: int) -> Iterator[FaceBatch]:
@@ -307,7 +336,7 @@ def _annotated(
         is_new = outputs is None
         if is_new:
             # The last batch is filled up, so that one shape is compiled.
-            outputs = annotate(pad_batch(images, size))
+            outputs = annotate(*pad_batch((ids, images), size))
         waiting.append((name, ids, images, outputs, is_new))
         if len(waiting) > 1:
             yield finish()

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import UInt8
 
-from sdflow_jax.data.image_source import SPLITS, DataError, FaceBatch
+from sdflow_jax.data.image_source import DataError, FaceBatch, check_ranges
 from sdflow_jax.data.settings import DataSettings
 from sdflow_jax.images.reading import SUFFIXES, ImageFileError, read_image, resize_square
 
@@ -61,18 +61,8 @@ class ImageFolder:
         self._check_splits()
 
     def _check_splits(self) -> None:
-        unknown = set(self.splits) - set(SPLITS)
-        if unknown:
-            raise DataError(
-                f"unknown split {', '.join(sorted(unknown))}; the splits are {', '.join(SPLITS)}"
-            )
-        end = 0
-        for name, (first, stop) in sorted(self.splits.items(), key=lambda item: item[1]):
-            if first < end or stop <= first:
-                raise DataError(
-                    f"split {name} = [{first}, {stop}) is empty or overlaps the one before it"
-                )
-            end = stop
+        check_ranges(self.splits)
+        end = max((stop for _, stop in self.splits.values()), default=0)
         if end > len(self._files):
             raise DataError(
                 f"the splits reach to image {end}, {self.directory} has {len(self._files)};"

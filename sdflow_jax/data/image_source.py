@@ -1,10 +1,10 @@
 """What the data set builder asks of a collection of face images."""
 
-from collections.abc import Iterable
-from typing import Protocol
+from collections.abc import Iterable, Mapping
+from typing import Protocol, runtime_checkable
 
 import numpy as np
-from jaxtyping import Int64, UInt8
+from jaxtyping import Float32, Int64, UInt8
 
 SPLITS = ("train", "validation", "test")
 
@@ -18,7 +18,7 @@ class DataError(ValueError):
 class ImageSource(Protocol):
     """Aligned face images in three splits, always in the same order.
 
-    `ImageFolder` reads them from a disk; `data.sources` lists the kinds there are.
+    `ImageFolder` reads them from a disk; `data.settings.SOURCES` lists the kinds there are.
     """
 
     def num_faces(self, split: str) -> int:
@@ -30,3 +30,43 @@ class ImageSource(Protocol):
         images.
         """
         ...
+
+
+@runtime_checkable
+class LatentSource(ImageSource, Protocol):
+    """An image source that knows its faces' latents, so that nobody has to invert its images.
+
+    Attributes:
+      image_size: side of the images in pixels.
+      latent_shape: (rows, style dimension) of a face's latents.
+    """
+
+    image_size: int
+    latent_shape: tuple[int, int]
+
+    def latents(self, ids: Int64[np.ndarray, "b"]) -> Float32[np.ndarray, "b n d"]:
+        """The latents of the faces with these identifiers."""
+        ...
+
+
+def check_ranges(splits: Mapping[str, tuple[int, int]]) -> None:
+    """Make sure that splits are known, not empty, and apart from each other.
+
+    Args:
+      splits: name -> first place and last + 1.
+
+    Raises:
+      DataError: if one is not.
+    """
+    unknown = set(splits) - set(SPLITS)
+    if unknown:
+        raise DataError(
+            f"unknown split {', '.join(sorted(unknown))}; the splits are {', '.join(SPLITS)}"
+        )
+    end = 0
+    for name, (first, stop) in sorted(splits.items(), key=lambda item: item[1]):
+        if first < end or stop <= first:
+            raise DataError(
+                f"split {name} = [{first}, {stop}) is empty, negative or overlaps the one before it"
+            )
+        end = stop

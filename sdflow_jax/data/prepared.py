@@ -26,7 +26,8 @@ def prepare_data(
 
     Args:
       data: which faces.
-      files: role -> network file; the inversion encoder and the classifier annotate the faces.
+      files: role -> network file; the classifier annotates the faces, and so does the inversion
+        encoder unless they come with their latents.
       workdir: the run's directory.
 
     Returns:
@@ -36,14 +37,17 @@ def prepare_data(
       DataError: if the faces do not exist or cannot be read.
       NetworkFileError: if the inversion encoder or the classifier cannot be read.
     """
-    metadata = networks.read_metadata(files["inversion_encoder"])
-    encoder = networks.build_abstract(metadata["network"], metadata["arguments"])
-    source, description = open_source(data, files, encoder.image_size)
+    encoder, image_size = None, data.image_size
+    if not data.brings_latents:
+        encoder = files["inversion_encoder"]
+        metadata = networks.read_metadata(encoder)
+        image_size = networks.build_abstract(metadata["network"], metadata["arguments"]).image_size
+    source, description = open_source(data, files, image_size)
     return face_latents.prepare(
         data.directory or pathlib.Path(workdir) / "data",
         source,
         description=description,
-        inversion_encoder=files["inversion_encoder"],
+        inversion_encoder=encoder,
         classifier=files["classifier"],
         batch_size=data.annotation_batch_size,
     )

@@ -8,9 +8,14 @@ from sdflow_jax.files.config_groups import Group
 # config.data.source -> "module:function", called as
 # `data.sources.open_source` is.
 SOURCES = {
-    "pocket": "sdflow_jax.pocket.source:open_pocket",
     "folder": "sdflow_jax.data.image_folder:open_folder",
+    "generator": "sdflow_jax.data.generator_samples:open_generator",
 }
+# Sources whose faces come with their latents: no inversion encoder is needed.
+WITH_LATENTS = ("generator",)
+
+# What only the source "generator" reads, as it must be for any other.
+_OF_GENERATOR = {"image_size": 0, "truncation": 1.0, "mixed_share": 0.0, "seed_list": ""}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -19,13 +24,20 @@ class DataSettings:
 
     Attributes:
       source: where they come from, a key of `SOURCES`.
-      limits: split -> number of faces, for sources that make faces.
+      limits: split -> number of faces, for sources that make faces; the source "generator" takes
+        so many of a split's seeds, or all where a split is not named.
       folder: the directory of the source "folder".
-      splits: its splits: name -> first face and last + 1.
+      splits: name -> first and last + 1: of the folder's images, or of the generator's seeds.
       directory: of the built data set; empty for `WORKDIR/data`.
       annotation_batch_size: faces per pass through the networks that annotate them.
       num_threads: faces decoded at a time.
       prefetch: training batches held ready.
+      image_size: side in pixels of the pictures of the source "generator"; 0 for the generator's
+        own. (Of other sources the inversion encoder decides.)
+      truncation: of its samples, in [0, 1]; 1 for none.
+      mixed_share: share of its faces that mix two samples, in [0, 1].
+      seed_list: .npy file of the seeds that may be used, or `pocket:NAME` for a packaged one; empty
+        for all.
     """
 
     source: str
@@ -36,6 +48,15 @@ class DataSettings:
     annotation_batch_size: int
     num_threads: int
     prefetch: int
+    image_size: int = 0
+    truncation: float = 1.0
+    mixed_share: float = 0.0
+    seed_list: str = ""
+
+    @property
+    def brings_latents(self) -> bool:
+        """Whether the faces come with their latents, so that no encoder has to invert them."""
+        return self.source in WITH_LATENTS
 
     @classmethod
     def read(cls, group: Group) -> "DataSettings":
@@ -49,12 +70,19 @@ class DataSettings:
             annotation_batch_size=group.whole("annotation_batch_size", least=1),
             num_threads=group.whole("num_threads", least=1),
             prefetch=group.whole("prefetch", least=1),
+            image_size=group.whole("image_size", least=0, note=" (0: the generator's own)"),
+            truncation=group.number("truncation", least=0, most=1, expected="in [0, 1]"),
+            mixed_share=group.number("mixed_share", least=0, most=1, expected="in [0, 1]"),
+            seed_list=group.text("seed_list"),
         )
-        if settings.source == "folder":
-            if not settings.folder:
-                group.complain("folder", "the directory of the face images")
-            if "train" not in settings.splits:
-                group.complain("splits", "a mapping that has the split train")
+        if settings.source == "folder" and not settings.folder:
+            group.complain("folder", "the directory of the face images")
+        if settings.source in ("folder", "generator") and "train" not in settings.splits:
+            group.complain("splits", "a mapping that has the split train")
+        if settings.source != "generator":
+            for key, neutral in _OF_GENERATOR.items():
+                if getattr(settings, key) not in (None, neutral):
+                    group.complain(key, f"{neutral!r} unless the source is 'generator'")
         group.complain_of_unread()
         return settings
 

@@ -16,7 +16,8 @@ def open_source(
     Args:
       data: `source`, a key of `SOURCES`, and what that source reads besides.
       networks: role -> network file, of the same config.
-      image_size: side in pixels that the inversion encoder takes.
+      image_size: side of the images in pixels, as the inversion encoder takes them; 0 leaves it to
+        a source that needs no encoder.
 
     Returns:
       The source and JSON-able facts that determine its faces.

@@ -26,7 +26,7 @@ def agreement(
     *,
     batch_size: int,
 ) -> dict[str, Any]:
-    """Show the same faces to the world's judges and to others.
+    """Measure how often two sets of judges decide the same, on unedited and on edited faces.
 
     Faces are left out where the method could not compute the edit, or the way there and back
     without one.

@@ -1,23 +1,19 @@
-"""Judges that nobody here trained: dlib's face embedding, and dlib's age and gender networks.
-
-They come with the packages of the `pocket-build` extra and run on the host, on 8-bit pixels. They
-expect faces framed as the pocket world's.
-"""
+"""Judges that nobody here trained: dlib's face embedding, and published age and gender networks."""
 
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
+from scipy.special import expit
 
 from sdflow_jax.evaluation.errors import EvaluationError
 from sdflow_jax.evaluation.judges import Verdict
-from sdflow_jax.evaluation.published_networks import (
-    CHIP_SIZE,
-    AgeGender,
-    FaceEmbedding,
-    age_gender_models,
-    embedding_model,
-)
+from sdflow_jax.evaluation.published_readers import PublishedReaders
 from sdflow_jax.images.pixels import to_bytes
 from sdflow_jax.images.resizing import crop_and_resize
+
+YOUNG_BELOW = 40.0  # years
+_SOFTNESS = 3.0  # years around it that count as neither quite young nor quite old
+_LEAST_SIZE = 256  # pixels, in which dlib finds the faces
 
 
 class ExternalJudges:
@@ -31,8 +27,7 @@ class ExternalJudges:
 
     def __init__(self):
         try:
-            self._embed = FaceEmbedding(embedding_model())
-            self._age_and_gender = AgeGender(age_gender_models())
+            self._read = PublishedReaders()
         except (ImportError, FileNotFoundError) as error:
             raise EvaluationError(
                 f"the external judges need packages that are not installed ({error});"
@@ -40,6 +35,18 @@ class ExternalJudges:
             ) from error
 
     def judge(self, images: Float[Array, "b h w 3"]) -> Verdict:
-        """Judge images in [-1, 1]; a face is Young if the age network's mass lies below 30 years."""
-        pixels = to_bytes(crop_and_resize(jnp.asarray(images), CHIP_SIZE))
-        return Verdict(self._age_and_gender(pixels), self._embed(pixels))
+        """Judge images in [-1, 1].
+
+        A face is Young if the age network makes it younger than 40. Where no face is found both
+        probabilities are one half, and the embedding is zero, like nobody's.
+        """
+        if images.shape[1] < _LEAST_SIZE:
+            images = crop_and_resize(jnp.asarray(images), _LEAST_SIZE)
+        readings = self._read(to_bytes(images))
+        probabilities = np.stack(
+            [readings.male, expit((YOUNG_BELOW - readings.age) / _SOFTNESS)], axis=1
+        )
+        lengths = np.linalg.norm(readings.embedding, axis=1, keepdims=True)
+        return Verdict(
+            np.nan_to_num(probabilities, nan=0.5), np.nan_to_num(readings.embedding / lengths)
+        )

@@ -12,6 +12,8 @@ import pathlib
 import numpy as np
 from numpy.typing import NDArray
 
+EMBEDDING_DIM = 128
+
 _EMBEDDING_CHIP, _EMBEDDING_PADDING = 150, 0.25
 _AGE_CHIP, _GENDER_CHIP, _CHIP_PADDING = 64, 32, 0.2
 _MEAN_RGB = np.array([122.781998, 117.000999, 104.297997], np.float32)
@@ -30,6 +32,12 @@ class FaceReadings:
     embedding: NDArray[np.float32]
     male: NDArray[np.float32]
     age: NDArray[np.float32]
+
+    @classmethod
+    def nothing(cls, count: int) -> "FaceReadings":
+        """Of `count` faces, none of which was found."""
+        embedding = np.full((count, EMBEDDING_DIM), np.nan, np.float32)
+        return cls(embedding, *np.full((2, count), np.nan, np.float32))
 
 
 class PublishedReaders:
@@ -61,18 +69,19 @@ class PublishedReaders:
         """Read the largest face of each of the images [b, h, w, 3], of 128 pixels or more."""
         shapes = [self._find(np.ascontiguousarray(image)) for image in images]
         found = [row for row, shape in enumerate(shapes) if shape is not None]
-        embedding = np.full((len(images), 128), np.nan, np.float32)
-        male, age = np.full((2, len(images)), np.nan, np.float32)
+        readings = FaceReadings.nothing(len(images))
         if found:
             faces = [(images[row], shapes[row]) for row in found]
             chips = self._chips(faces, _EMBEDDING_CHIP, _EMBEDDING_PADDING)
-            embedding[found] = np.asarray(self._embedding.compute_face_descriptor(list(chips)))
+            readings.embedding[found] = np.asarray(
+                self._embedding.compute_face_descriptor(list(chips))
+            )
             chips = self._chips(faces, _GENDER_CHIP, _CHIP_PADDING)
-            male[found] = _mirrored(self._gender, chips)[:, 1]
+            readings.male[found] = _mirrored(self._gender, chips)[:, 1]
             chips = self._chips(faces, _AGE_CHIP, _CHIP_PADDING)
             years = _mirrored(self._age, chips)
-            age[found] = years @ np.arange(years.shape[1], dtype=np.float32)
-        return FaceReadings(embedding, male, age)
+            readings.age[found] = years @ np.arange(years.shape[1], dtype=np.float32)
+        return readings
 
     def _find(self, image):
         # Upsampled once where nothing is found at first: the detector's smallest face has 80 pixels.

@@ -161,7 +161,7 @@ def evaluate(
         )
     if settings.num_samples and isinstance(method, SamplingMethod):
         summary["sampling"] = {}
-        for kind in sampling.KINDS:
+        for kind in sampling.kinds_of(world, method):
             sampled = sampling.sample_and_judge(
                 world,
                 method,

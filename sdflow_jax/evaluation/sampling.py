@@ -18,40 +18,48 @@ from sdflow_jax.evaluation.strength_sweep import edited_images
 from sdflow_jax.evaluation.world import World
 from sdflow_jax.methods.method import SamplingMethod
 
-KINDS = ("independent", "shared")
-_MOST_WISHES = 16
+_MOST_COMBINATIONS = 16
 
 
 class SampledFaces(NamedTuple):
-    """Faces sampled under every wish, from the same codes.
+    """Faces sampled under every combination of the attributes, from the same codes.
 
     Attributes:
-      wishes: semantic variables, each 0 or 1, [c, a].
+      combinations: semantic variables, each 0 or 1, [c, a].
       images: of the first codes, [c, shown, r, r, 3].
       verdict: of all, [c, k, j] and [c, k, e].
     """
 
-    wishes: np.ndarray
+    combinations: np.ndarray
     images: np.ndarray
     verdict: Verdict
 
 
-def wishes_for(num_attributes: int) -> Float[np.ndarray, "c a"]:
+def combinations_of(num_attributes: int) -> Float[np.ndarray, "c a"]:
     """Every combination of the attributes; of more than four, sixteen combinations at random."""
-    if 2**num_attributes <= _MOST_WISHES:
+    if 2**num_attributes <= _MOST_COMBINATIONS:
         return np.array(list(itertools.product((0.0, 1.0), repeat=num_attributes)), np.float32)
     random = np.random.default_rng(0)
-    return random.integers(0, 2, (_MOST_WISHES, num_attributes)).astype(np.float32)
+    return random.integers(0, 2, (_MOST_COMBINATIONS, num_attributes)).astype(np.float32)
+
+
+def kinds_of(world: World, method: SamplingMethod) -> tuple[str, ...]:
+    """The kinds of `normal_codes` that differ for this method's codes."""
+    return ("shared",) if _num_rows(world, method) == 1 else ("independent", "shared")
+
+
+def _num_rows(world: World, method: SamplingMethod) -> int:
+    return method.num_rows or world.generator.num_styles
 
 
 def normal_codes(
-    key: Array, count: int, num_styles: int, dim: int, kind: str
+    key: Array, count: int, num_rows: int, dim: int, kind: str
 ) -> Float[Array, "k n d"]:
-    """Codes z ~ N(0, I): for each style its own ("independent"), or one for all styles of a face
+    """Codes z ~ N(0, I): for each row its own ("independent"), or one for all rows of a face
     ("shared"), which samples faces of W as StyleFlow does.
     """
-    rows = num_styles if kind == "independent" else 1
-    return jnp.broadcast_to(jax.random.normal(key, (count, rows, dim)), (count, num_styles, dim))
+    drawn = num_rows if kind == "independent" else 1
+    return jnp.broadcast_to(jax.random.normal(key, (count, drawn, dim)), (count, num_rows, dim))
 
 
 def sample_and_judge(
@@ -64,19 +72,19 @@ def sample_and_judge(
     batch_size: int,
     seed: int = 0,
 ) -> SampledFaces:
-    """Sample `num_samples` codes and turn them into faces under every wish.
+    """Sample `num_samples` codes and turn them into faces under every combination.
 
     Raises:
       FloatingPointError: if the flow could not be solved.
     """
-    wishes = wishes_for(len(method.attributes))
-    num_styles = world.generator.num_styles
+    combinations = combinations_of(len(method.attributes))
+    num_rows = _num_rows(world, method)
     codes = np.asarray(
-        normal_codes(jax.random.key(seed), num_samples, num_styles, method.code_dim, kind)
+        normal_codes(jax.random.key(seed), num_samples, num_rows, method.code_dim, kind)
     )
     images, verdicts = [], []
-    for wish in wishes:
-        targets = np.broadcast_to(wish, (num_samples, len(wish)))
+    for combination in combinations:
+        targets = np.broadcast_to(combination, (num_samples, len(combination)))
 
         faces = edited_images(world, method, codes, targets, batch_size=batch_size)
         if not faces.is_finite.all():
@@ -87,7 +95,7 @@ def sample_and_judge(
         images.append(faces.images[:num_shown])
         verdicts.append(faces.verdict)
     stacked = jax.tree.map(lambda *parts: np.stack(parts), *verdicts)
-    return SampledFaces(wishes, np.stack(images), stacked)
+    return SampledFaces(combinations, np.stack(images), stacked)
 
 
 def summarize_samples(
@@ -96,17 +104,17 @@ def summarize_samples(
     judged_attributes: Sequence[str],
     reference: Float[np.ndarray, "f e"],
 ) -> dict[str, Any]:
-    """How often the judge finds what was wished, and how different the faces are.
+    """How often the judge finds what was asked, and how different the faces are.
 
     Args:
       faces: as from `sample_and_judge`.
-      attributes: names of the wishes' columns.
+      attributes: names of the combinations' columns.
       judged_attributes: names of the verdict's columns; what is not among them is left out.
       reference: identity embeddings of different people, by the same judge.
 
     Returns:
-      `accuracy`, attribute -> share of faces on which the judge decides as wished; `diversity`, the
-      mean over the wishes of the mean identity distance (1 - cosine) of two faces of one wish; and
+      `accuracy`, attribute -> share of faces on which the judge finds what was asked; `diversity`, the
+      mean over the combinations of the mean identity distance (1 - cosine) of two faces of one; and
       `diversity_of_faces`, the same of the reference.
     """
     decided = faces.verdict.probabilities > 0.5
@@ -115,7 +123,7 @@ def summarize_samples(
         if name in judged_attributes:
             found = decided[:, :, list(judged_attributes).index(name)]
             accuracy[name] = round(
-                float(np.mean(found == (faces.wishes[:, column, None] > 0.5))), 4
+                float(np.mean(found == (faces.combinations[:, column, None] > 0.5))), 4
             )
     distances = [mean_distance(embeddings) for embeddings in faces.verdict.embeddings]
     return {
@@ -134,8 +142,8 @@ def mean_distance(embeddings: Float[np.ndarray, "k e"]) -> float:
 
 
 def samples_figure(faces: SampledFaces, attributes: Sequence[str], kind: str) -> Figure:
-    """A code per row, a wish per column."""
-    signs = [[("+" if value > 0.5 else "−") for value in wish] for wish in faces.wishes]
+    """A code per row, a combination of the attributes per column."""
+    signs = [[("+" if value > 0.5 else "−") for value in row] for row in faces.combinations]
     columns = [
         " ".join(sign + readable(name)[:3] for sign, name in zip(row, attributes, strict=True))
         for row in signs
@@ -148,7 +156,7 @@ def samples_figure(faces: SampledFaces, attributes: Sequence[str], kind: str) ->
         columns,
         [[""] * len(columns)] * count,
         caption=(
-            f"New faces, not selected: a row is one draw of z ~ N(0, I), {how}; a column is one wish,"
+            f"New faces, not selected: a row is one draw of z ~ N(0, I), {how}; a column is one combination,"
             f"\nwith (+) or without (−): {', '.join(readable(name) for name in attributes)}."
         ),
     )

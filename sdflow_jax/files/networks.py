@@ -43,7 +43,6 @@ REGISTRY = {
     "IdentityEncoder": "sdflow_jax.models.identity_encoder:IdentityEncoder",
     "IResNet": "sdflow_jax.models.iresnet:IResNet",
     "InversionEncoder": "sdflow_jax.models.inversion_encoder:InversionEncoder",
-    "FaceTeacher": "sdflow_jax.pocket.teacher:FaceTeacher",
     "ConditionalFlow": "sdflow_jax.flow.conditional_flow:ConditionalFlow",
 }
 
@@ -58,18 +57,22 @@ class NetworkFileError(ValueError):
     """A network file is missing, damaged, or does not fit the network that it names."""
 
 
-def resolve(path: str | os.PathLike[str]) -> pathlib.Path:
+def resolve(path: str | os.PathLike[str], *, suffix: str = ".safetensors") -> pathlib.Path:
     """Turn `pocket:generator` into the packaged file; leave any other path as it is.
 
+    Args:
+      path: `WORLD:NAME`, or a path.
+      suffix: of the packaged files that are meant, a network's or another.
+
     Raises:
-      NetworkFileError: if the packaged world has no network of that name.
+      NetworkFileError: if the packaged world has no file of that name.
     """
     world, separator, name = str(path).partition(":")
     if not separator or world not in _PACKAGED_WORLDS:
         return pathlib.Path(path)
-    file = _PACKAGED_WORLDS[world] / f"{name}.safetensors"
+    file = _PACKAGED_WORLDS[world] / f"{name}{suffix}"
     if not file.exists():
-        known = sorted(f.stem for f in _PACKAGED_WORLDS[world].glob("*.safetensors"))
+        known = sorted(f.stem for f in _PACKAGED_WORLDS[world].glob(f"*{suffix}"))
         raise NetworkFileError(
             f"{path}: the {world} world has no {name!r}; it has {', '.join(known)}"
         )

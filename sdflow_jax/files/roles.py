@@ -10,12 +10,13 @@ from sdflow_jax.files.attribute_names import attribute_columns, attribute_names
 
 # Role in config.networks -> the registry names that can fill it.
 ROLES = {
-    "generator": ("Generator", "CompactGenerator", "MobileStyleGAN"),
+    "generator": ("Generator", "MobileStyleGAN", "CompactGenerator"),
     "inversion_encoder": ("InversionEncoder",),
     "classifier": ("AttributeClassifier",),
     "evaluation_classifier": ("AttributeClassifier",),
     "identity_encoder": ("IdentityEncoder", "IResNet"),
 }
+# What a run depends on; no inversion encoder where the faces come with their latents.
 TRAINING_ROLES = ("generator", "inversion_encoder", "classifier")
 JUDGING_ROLES = ("evaluation_classifier", "identity_encoder")
 
@@ -38,14 +39,20 @@ def load_role(files: Mapping[str, str], role: str) -> nnx.Module:
     return networks.load_network(files[role], expected=ROLES[role])
 
 
-def check_roles(files: Mapping[str, str], attributes: Sequence[str]) -> list[str]:
+def check_roles(
+    files: Mapping[str, str],
+    attributes: Sequence[str],
+    *,
+    required: Sequence[str] = TRAINING_ROLES,
+) -> list[str]:
     """What is wrong with the files of `config.networks`, a line for each mistake.
 
     Reads what the files say of themselves, and none of their arrays.
 
     Args:
-      files: role -> network file; the judges' may be empty.
+      files: role -> network file, empty for a role that nobody plays.
       attributes: names that the classifier must know.
+      required: roles that somebody must play.
     """
     complaints = []
     for role, path in files.items():
@@ -55,11 +62,14 @@ def check_roles(files: Mapping[str, str], attributes: Sequence[str]) -> list[str
             )
         elif path:
             complaints += _check_file(role, path, attributes)
-        elif role in TRAINING_ROLES:
-            complaints.append(
-                f"config.networks.{role} must be a network file; {_how_to_make(role)}"
-            )
-    return complaints or _check_latents(files)
+    complaints += [
+        f"config.networks.{role} must be a network file; {_how_to_make(role)}"
+        for role in required
+        if not files.get(role)
+    ]
+    if complaints or not files.get("inversion_encoder"):
+        return complaints
+    return _check_latents(files)
 
 
 def _check_file(role: str, path: str, attributes: Sequence[str]) -> list[str]:

@@ -16,6 +16,11 @@ CONFIG_FILE = "config.json"
 # Top-level keys that configs may leave out, as those did which are older than the keys.
 DEFAULTS = {"method": "sdflow", "semantic_variables": "encoder"}
 
+# The same for keys in groups.
+_GROUP_DEFAULTS = {
+    "data": {"image_size": 0, "truncation": 1.0, "mixed_share": 0.0, "seed_list": ""},
+}
+
 # Keys that configs once had, with the value that all runs now have. They exist in the library, for the
 # comparison with the original code.
 _RETIRED = {
@@ -35,7 +40,14 @@ _FREE = {
         *("num_steps", "log_every", "sample_every", "num_sample_faces", "checkpoint_every"),
         *("keep_checkpoints", "compilation_cache"),
     },
-    "data": {"directory", "num_threads", "prefetch", "annotation_batch_size", "folder"},
+    "data": {
+        "directory",
+        "num_threads",
+        "prefetch",
+        "annotation_batch_size",
+        "folder",
+        "seed_list",
+    },
     "networks": set(ROLES),  # the place; what the files of training hold is checked by digest
     "solver": {"max_steps"},  # a bound: no solve that stays within it changes
 }
@@ -53,6 +65,9 @@ def to_json(config: Mapping[str, Any]) -> dict[str, Any]:
     for key in ("directory", "folder"):
         if plain["data"][key]:
             plain["data"][key] = str(pathlib.Path(plain["data"][key]).expanduser().absolute())
+    seeds = plain["data"]["seed_list"]
+    if seeds and pathlib.Path(seeds).exists():
+        plain["data"]["seed_list"] = str(pathlib.Path(seeds).absolute())
     return plain
 
 
@@ -67,7 +82,7 @@ def save_config(workdir: str | os.PathLike[str], config: Mapping[str, Any]) -> N
     """
     plain = to_json(config)
     files = plain["networks"]
-    digests = {role: networks.digest(files[role]) for role in TRAINING_ROLES}
+    digests = {role: networks.digest(files[role]) for role in TRAINING_ROLES if files.get(role)}
     write_json(pathlib.Path(workdir) / CONFIG_FILE, {**plain, "network_digests": digests})
 
 
@@ -97,6 +112,8 @@ def _brought_up(config: Mapping[str, Any]) -> dict[str, Any]:
     those that say what has long been the only way.
     """
     found = {**DEFAULTS, **config}
+    for group in _GROUP_DEFAULTS.keys() & found.keys():
+        found[group] = {**_GROUP_DEFAULTS[group], **found[group]}
     for group in _RETIRED.keys() & found.keys():
         retired = _RETIRED[group].items()
         found[group] = {key: x for key, x in found[group].items() if (key, x) not in retired}

@@ -61,9 +61,12 @@ class SamplingMethod(EditingMethod, Protocol):
 
     Attributes:
       code_dim: d, the size of each of a code's n rows [b, n, d].
+      num_rows: n of the codes that the distribution was learned of: 1 where one row stands for all
+        styles; None for as many as the generator has styles.
     """
 
     code_dim: int
+    num_rows: int | None
 
 
 @dataclasses.dataclass(frozen=True)

@@ -12,8 +12,8 @@ from jaxtyping import Array, Float, UInt8
 from sdflow_jax.data.prepared import held_out_faces
 from sdflow_jax.images.grids import labeled_rows
 from sdflow_jax.images.pixels import to_bytes, to_signed
-from sdflow_jax.images.resizing import crop_and_resize
 from sdflow_jax.methods.method import EditingMethod
+from sdflow_jax.models.synthesis import faces_of
 from sdflow_jax.training.loop import Pictures
 from sdflow_jax.training.settings import TrainingSettings
 from sdflow_jax.training.state import State
@@ -74,7 +74,7 @@ def make_drawing(
         targets = [s.at[:, i].set(end) for i in range(len(attributes)) for end in (0.0, 1.0)]
 
         def synthesize(latents):
-            return crop_and_resize(generator.synthesize(latents), original.shape[1])
+            return faces_of(generator, latents, original.shape[1])
 
         def variant(target):
             edited = method.decode(code, target)

@@ -6,7 +6,7 @@ from typing import Any
 
 from sdflow_jax.data.settings import DataSettings
 from sdflow_jax.files.config_groups import Group
-from sdflow_jax.files.roles import check_roles
+from sdflow_jax.files.roles import TRAINING_ROLES, check_roles
 from sdflow_jax.methods.method import RunSettings
 from sdflow_jax.methods.registry import METHODS, find_method
 
@@ -54,7 +54,10 @@ def _read_shared(config: Group) -> RunSettings:
     data = DataSettings.read(config.group("data"))
     training = config.group("training")
     files = {role: path or "" for role, path in config.group("networks").values().items()}
-    config.complaints += check_roles(files, attributes)
+    required = [
+        role for role in TRAINING_ROLES if role != "inversion_encoder" or not data.brings_latents
+    ]
+    config.complaints += check_roles(files, attributes, required=required)
     return RunSettings(
         method=config.choice("method", METHODS),
         seed=config.whole("seed", least=0),

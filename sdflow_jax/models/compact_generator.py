@@ -66,6 +66,7 @@ class CompactGenerator(StyleSpace):
         widths = checked_channels(resolution, channels)
         super().__init__(style_dim, num_styles, num_mapping_layers=num_mapping_layers, rngs=rngs)
         self.resolution = resolution
+        self.resolutions = self.picture_sizes = tuple(sorted(widths)[1:])
         self.color_style = color_style
         self.trunk = MobileTrunk(widths, style_dim, rngs=rngs)
         self.readouts = nnx.List(
@@ -96,10 +97,7 @@ class CompactGenerator(StyleSpace):
             the network does not have.
         """
         self.check_codes(w_plus)
-        sizes = [BASE_SIZE << k for k in range(len(self.readouts))]
-        if (resolution or self.resolution) not in sizes:
-            raise ValueError(f"resolution must be one of {sizes}, got {resolution}")
-        num_blocks = sizes.index(resolution or self.resolution) + 1
+        num_blocks = self.resolutions.index(self.checked_resolution(resolution)) + 1
         groups = [
             part.mean(axis=1) for part in jnp.split(w_plus, _STYLE_GROUPS[1:], axis=1)
         ]  # [b, d] each

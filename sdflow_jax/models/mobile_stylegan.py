@@ -50,6 +50,7 @@ class MobileStyleGAN(StyleSpace):
             style_dim, 2 * len(widths) + 2, num_mapping_layers=num_mapping_layers, rngs=rngs
         )
         self.resolution = resolution
+        self.resolutions = self.picture_sizes = (*sorted(widths), resolution)
         self.trunk = MobileTrunk(widths, style_dim, rngs=rngs)
         self.color_modulation = Modulation(style_dim, widths[resolution // 2], rngs=rngs)
         self.colors = nnx.Linear(widths[resolution // 2], 12, rngs=rngs)
@@ -77,11 +78,7 @@ class MobileStyleGAN(StyleSpace):
             is no power of two or too large.
         """
         self.check_codes(w_plus)
-        size = resolution or self.resolution
-        if size not in [self.resolution >> k for k in range(self.resolution.bit_length() - 2)]:
-            raise ValueError(
-                f"resolution must be {self.resolution} or a half, a quarter, ... of it, got {size}"
-            )
+        size = self.checked_resolution(resolution)
         x = self.trunk(w_plus, len(self.trunk.blocks), dtype)[-1]
         x = self.color_modulation(x, w_plus[:, 2 * len(self.trunk.blocks) + 1])
         bands = self.colors(x).astype(jnp.promote_types(x.dtype, jnp.float32))

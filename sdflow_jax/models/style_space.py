@@ -21,6 +21,14 @@ class StyleAverage(nnx.Variable):
 class StyleSpace(nnx.Module):
     """Mapping network, truncation and W+ codes, for a generator to inherit.
 
+    The generator sets these attributes besides:
+
+    Attributes:
+      resolution: side of its largest picture in pixels.
+      resolutions: those that its `synthesize` can be asked for, rising.
+      picture_sizes: those of them at which it gives pictures in their own right, which need no
+        later layer.
+
     Args:
       style_dim: length of z and of every style.
       num_styles: rows of a W+ code.
@@ -28,6 +36,10 @@ class StyleSpace(nnx.Module):
       mapping_lr_multiplier: learning rate of the mapping network relative to the synthesis network.
       rngs: stream `params`.
     """
+
+    resolution: int
+    resolutions: tuple[int, ...]
+    picture_sizes: tuple[int, ...]
 
     def __init__(
         self,
@@ -90,3 +102,18 @@ class StyleSpace(nnx.Module):
                 f" {self.resolution}px generator, got shape {tuple(w_plus.shape)};"
                 " were the codes made for another one?"
             )
+
+    def checked_resolution(self, resolution: int | None) -> int:
+        """The resolution that is asked for; None asks for the largest.
+
+        Raises:
+          ValueError: if it is none of `resolutions`.
+        """
+        if resolution is None:
+            return self.resolution
+        if resolution not in self.resolutions:
+            raise ValueError(
+                f"resolution must be one of {list(self.resolutions)} for this {self.resolution}px"
+                f" generator, got {resolution}"
+            )
+        return resolution

@@ -15,7 +15,6 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
-from sdflow_jax.images.resizing import average_pool
 from sdflow_jax.models.modulated_conv import StyledConv, ToRGB
 from sdflow_jax.models.resample import upsample
 from sdflow_jax.models.style_space import StyleSpace
@@ -61,6 +60,9 @@ class Generator(StyleSpace):
             rngs=rngs,
         )
         self.resolution = resolution
+        self.resolutions = tuple(_resolutions(resolution))
+        # The colors of all resolutions together make the picture: no earlier sum is one.
+        self.picture_sizes = (resolution,)
         self.constant = nnx.Param(jax.random.normal(rngs.params(), (4, 4, widths[4])))
         self.convs = nnx.List([StyledConv(widths[4], widths[4], 4, style_dim, rngs=rngs)])
         self.to_rgbs = nnx.List([ToRGB(widths[4], style_dim, rngs=rngs)])
@@ -84,8 +86,9 @@ class Generator(StyleSpace):
 
         Args:
           w_plus: one style per layer, [b, n, d] with n = `num_styles`.
-          resolution: side of the images, at most this network's; smaller ones are the means of
-            square groups of its pixels. None for the network's own.
+          resolution: one of `resolutions`, at which to stop: the sum of the colors up to there,
+            which is near the picture at that size but lacks what later layers correct. The styles
+            of later layers have no effect then. None for the whole picture.
           noise_key: draws fresh noise for every image and layer; None uses the stored noise images.
           use_noise: False leaves the noise out.
           dtype: of the feature maps, e.g. `jnp.bfloat16`; None computes in float32. Styles,
@@ -96,24 +99,20 @@ class Generator(StyleSpace):
 
         Raises:
           ValueError: if the codes have another number or length of styles, or for a resolution that
-            is no power of two or too large.
+            the network does not have.
         """
         self.check_codes(w_plus)
-        size = resolution or self.resolution
-        if size not in _resolutions(self.resolution):
-            raise ValueError(
-                f"resolution must be one of {_resolutions(self.resolution)}, got {resolution}"
-            )
+        num_blocks = self.resolutions.index(self.checked_resolution(resolution)) + 1
         x = jnp.broadcast_to(self.constant[...][None], (w_plus.shape[0], *self.constant.shape))
         x = x.astype(dtype or jnp.float32)
         x = self._styled(0, x, w_plus, noise_key, use_noise)
         image = self.to_rgbs[0](x, w_plus[:, 1])
-        for block in range(1, len(self.to_rgbs)):
+        for block in range(1, num_blocks):
             x = self._styled(2 * block - 1, x, w_plus, noise_key, use_noise)
             x = self._styled(2 * block, x, w_plus, noise_key, use_noise)
             # The colors of one resolution share a style with the first convolution of the next.
             image = upsample(image) + self.to_rgbs[block](x, w_plus[:, 2 * block + 1])
-        return image if size == self.resolution else average_pool(image, self.resolution // size)
+        return image
 
     __call__ = synthesize
 

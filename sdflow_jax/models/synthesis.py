@@ -1,23 +1,60 @@
-"""Faces of latents, whatever the generator."""
+"""Faces of latents, whatever the generator and however many rows the latents have."""
+
+from typing import Any
 
 import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
+from sdflow_jax.images.resizing import crop_and_resize
+
+
+def render(
+    generator: nnx.Module,
+    w_plus: Float[Array, "b n d"],
+    *,
+    resolution: int | None = None,
+    dtype: Any = None,
+) -> Float[Array, "b r r 3"]:
+    """What a generator gives for latents, clipped to [-1, 1], with its fixed noise.
+
+    Args:
+      generator: has `synthesize` and `num_styles`.
+      w_plus: latents, as many rows as the generator has styles; a single row is used for all.
+      resolution: one of the generator's `resolutions`, at which it stops; None for the whole face.
+      dtype: of the generator's feature maps; None leaves it to the generator.
+
+    Raises:
+      ValueError: if the latents do not fit the generator, or it has no such resolution.
+    """
+    batch, rows, dim = w_plus.shape
+    if rows == 1:
+        w_plus = jnp.broadcast_to(w_plus, (batch, generator.num_styles, dim))
+    asked = {"resolution": resolution, "dtype": dtype}
+    options = {name: value for name, value in asked.items() if value is not None}
+    faces = generator.synthesize(w_plus, **options)
+    return jnp.clip(faces, -1.0, 1.0)
+
 
 def faces_of(
-    generator: nnx.Module, w_plus: Float[Array, "b n d"], *, size: int | None = None
+    generator: nnx.Module, w_plus: Float[Array, "b n d"], size: int | None = None
 ) -> Float[Array, "b r r 3"]:
     """Faces in [-1, 1], with the generator's fixed noise.
 
     Args:
-      generator: has `synthesize`.
-      w_plus: latents.
-      size: side of the images in pixels; None for the generator's own.
-
-    Raises:
-      ValueError: if the latents have another number or length of styles than the generator's, or
-        for a size that it does not have.
+      generator: has `synthesize` and `num_styles`; with a size, also `picture_sizes`.
+      w_plus: latents, as for `render`.
+      size: side of the faces in pixels, drawn at no higher resolution than is needed for pictures
+        as good as reduced whole ones; None for the whole faces.
     """
-    keywords = {} if size is None else {"resolution": size}
-    return jnp.clip(generator.synthesize(w_plus, **keywords), -1.0, 1.0)
+    if size is None:
+        return render(generator, w_plus)
+    faces = render(generator, w_plus, resolution=picture_size(generator, size))
+    return crop_and_resize(faces, size)
+
+
+def picture_size(generator: nnx.Module, size: int) -> int | None:
+    """The resolution that a generator need only draw where `size` pixels are looked at: the smallest
+    of its `picture_sizes` that has as many; None, for the whole face, if none has.
+    """
+    return min((r for r in generator.picture_sizes if r >= size), default=None)

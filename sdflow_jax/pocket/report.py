@@ -1,14 +1,13 @@
-"""How good the pocket world's networks are: `python -m sdflow_jax.pocket.report --out DIR`.
+"""Measure the shipped pocket networks: `python -m sdflow_jax.pocket.report [--num-faces N] [--out DIR]`.
 
-Measures reconstructions, samples, the latent space and the classifiers on validation faces, each beside what the
-faces themselves allow, and writes `report.json`, `report.md`, `reconstructions.png` and `samples.png`. Needs the
-packages of `make pocket-build-environment`: the judges that nobody here trained are among them.
+Prints a table, of which the model card keeps a copy. What compares with large renders needs the
+package `random-face`, and what published networks read needs `make pocket-build-environment`; without
+them these rows are left out.
 """
 
 import argparse
-import json
 import pathlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import jax
@@ -17,329 +16,213 @@ import numpy as np
 from flax import nnx
 from numpy.typing import NDArray
 from PIL import Image
+from scipy.stats import rankdata, spearmanr
 
-from sdflow_jax.evaluation.distribution_metrics import frechet_distance, kernel_distance
-from sdflow_jax.evaluation.image_metrics import ms_ssim, psnr
+from sdflow_jax.evaluation.published_readers import FaceReadings, PublishedReaders
 from sdflow_jax.files import networks
+from sdflow_jax.files.atomic import write_atomic
 from sdflow_jax.images.batching import map_batches
-from sdflow_jax.pocket.build import labels, sources
-from sdflow_jax.pocket.build.autoencoder import pyramid_distance
-from sdflow_jax.pocket.build.classifiers import area_under_curve
-from sdflow_jax.pocket.build.stages import ANNOTATIONS
-from sdflow_jax.pocket.faces import WEIGHTS, PocketFaces
-from sdflow_jax.pocket.teacher import to_uint8
+from sdflow_jax.images.pixels import to_bytes, to_signed
+from sdflow_jax.images.resizing import average_pool
+from sdflow_jax.pocket.build.codes import CodeMaker
+from sdflow_jax.pocket.build.labels import ANNOTATED, ATTRIBUTES, YOUNG_BELOW, Annotations
+from sdflow_jax.pocket.renderer import RendererMissing, find_renderer
 
-BATCH = 64
-LATENT_NOISE = 0.1  # deviation, beside 1 of the teacher's latents: a hardly visible change
-PATH_STEP = 1e-2  # of the perceptual path length
-PROBE_RIDGE = 1.0
-SHEET_COLUMNS = 12
+FIRST_TEST_SEED = 60_000
+NUM_ANNOTATED = 800
+_MARGIN = 5.0  # years around the threshold that neither count as young nor as old
 
 
-class Sets(NamedTuple):
-    """Images of one report, uint8 [n, 64, 64, 3], and the latents of the faces.
+class Row(NamedTuple):
+    """A measured figure, and the goal it was held against, if any."""
 
-    Attributes:
-      faces: of the teacher.
-      others: as many other faces of the teacher.
-      renders: `faces` again, from slightly changed latents.
-      reconstructions: `faces` through the inversion encoder and the generator.
-      halfway: decoded means of the latents of each face and the next.
-      samples: z -> w -> face.
-      w_plus: latents of `faces`, [n, s, d].
-    """
-
-    faces: NDArray[np.uint8]
-    others: NDArray[np.uint8]
-    renders: NDArray[np.uint8]
-    reconstructions: NDArray[np.uint8]
-    halfway: NDArray[np.uint8]
-    samples: NDArray[np.uint8]
-    w_plus: NDArray[np.float32]
+    name: str
+    value: str
+    goal: str = ""
 
 
-def _pixels(images):
-    return images.astype(jnp.float32) / 127.5 - 1.0
+class Pictures(NamedTuple):
+    """Test faces: as the student draws them at 64 pixels, and as the renderer does at 256."""
+
+    seeds: NDArray[np.int64]
+    student: NDArray[np.uint8]
+    renders: NDArray[np.uint8] | None
 
 
-def _unit(features):
-    return features / jnp.linalg.norm(features, axis=1, keepdims=True)
+def area_under_curve(scores: NDArray, is_positive: NDArray[np.bool_]) -> float:
+    """Area under the receiver operating curve: how often a positive outscores a negative."""
+    ranks, count = rankdata(scores), is_positive.sum()
+    above = ranks[is_positive].sum() - count * (count + 1) / 2
+    return float(above / (count * (~is_positive).sum()))
 
 
-def _runner(network: nnx.Module, function: Callable) -> Callable[..., NDArray]:
-    """`function(network, *arrays)`, compiled, over arrays of any length."""
-    graph, state = nnx.split(network)
-    compiled = jax.jit(lambda state, *arrays: function(nnx.merge(graph, state), *arrays))
-    return lambda *arrays: map_batches(lambda *batch: compiled(state, *batch), BATCH, *arrays)
+def pictures_of_test_faces(num_faces: int) -> Pictures:
+    """The first test faces, children included: the annotations cover them all."""
+    generator = networks.load_network("pocket:generator")
+    seeds = np.arange(FIRST_TEST_SEED, FIRST_TEST_SEED + num_faces)
+    w_plus = CodeMaker(generator)(seeds).w_plus()
+    student = _runner(generator, lambda net, w: net.synthesize(w, resolution=64), 25)(w_plus)
+    try:
+        renderer = networks.load_network(find_renderer())
+    except RendererMissing as reason:
+        print(f"without renders: {reason}")
+        return Pictures(seeds, to_bytes(student), None)
+    render = _runner(renderer, lambda net, w: net.synthesize(w, resolution=256), 2)
+    return Pictures(seeds, to_bytes(student), to_bytes(render(w_plus)))
 
 
-class Networks:
-    """The shipped networks as functions of numpy arrays; images are uint8."""
-
-    def __init__(self, weights: pathlib.Path):
-        def load(name):
-            return networks.load_network(weights / f"{name}.safetensors")
-
-        self.generator = load("generator")
-        self.invert = _runner(load("inversion_encoder"), lambda net, x: net(_pixels(x)))
-        self.decode = _runner(self.generator, lambda net, w: to_uint8(net.synthesize(w)))
-        self.map = _runner(self.generator, lambda net, z: net.map(z))
-        classifier, judge = load("classifier"), load("evaluation_classifier")
-        self.readers = {
-            "C": _runner(classifier, lambda net, x: net(_pixels(x))),
-            "evaluation classifier": _runner(judge, lambda net, x: net(_pixels(x))),
-        }
-        # Of unit length, as dlib's embedding is: on about one image in 300 the length explodes, and with it any Frechet
-        # distance.
-        self.features = _runner(judge, lambda net, x: _unit(net.extractor(_pixels(x))))
-
-
-def collect(source: PocketFaces, split: str, nets: Networks, num_faces: int) -> Sets:
-    """Render, reconstruct and sample.
-
-    Raises:
-      ValueError: if the split has less than twice `num_faces` faces.
-    """
-    if source.num_faces(split) < 2 * num_faces:
-        raise ValueError(
-            f"{split} has {source.num_faces(split)} faces; {2 * num_faces} are needed for"
-            f" two sets of {num_faces}"
+def student_rows(pictures: Pictures) -> Iterator[Row]:
+    """How near the student is to the renderer, and whether the judge decides alike on both."""
+    wanted = _shrunk(pictures.renders)
+    errors = np.square((pictures.student / 1.0 - wanted) / 127.5).mean((1, 2, 3))
+    yield Row("student, PSNR at 64 px, dB", f"{np.mean(10 * np.log10(4 / errors)):.2f}", ">= 25")
+    judge = networks.load_network("pocket:evaluation_classifier")
+    decided = [_decide(judge, x) > 0.5 for x in (pictures.student, wanted)]
+    goals = {"Eyeglasses": 98, "Male": 97, "Young": None}
+    for column, name in enumerate(ATTRIBUTES):
+        goal = goals.get(name, 95)
+        share = (decided[0][:, column] == decided[1][:, column]).mean()
+        yield Row(
+            f"judge decides alike on student and render, {name}",
+            f"{share:.1%}",
+            f">= {goal}%" if goal else "",
         )
-    faces = source.render(source.seeds(split)[: 2 * num_faces])
-    faces, others = faces[:num_faces], faces[num_faces:]
-    w_plus = nets.invert(faces)
-    z = np.random.default_rng(0).standard_normal((num_faces, w_plus.shape[2]))
-    styles = nets.map(z.astype(np.float32))
-    return Sets(
-        faces=faces,
-        others=others,
-        renders=source.render(source.seeds(split)[:num_faces], latent_noise=LATENT_NOISE),
-        reconstructions=nets.decode(w_plus),
-        halfway=nets.decode(0.5 * (w_plus + np.roll(w_plus, 1, axis=0))),
-        samples=nets.decode(np.repeat(styles[:, None], w_plus.shape[1], axis=1)),
-        w_plus=w_plus,
-    )
 
 
-def likeness(sets: Sets) -> dict[str, dict[str, float]]:
-    """Pixel measures of reconstructions, and of renders from slightly changed latents."""
+def classifier_rows(pictures: Pictures, readings: FaceReadings | None) -> Iterator[Row]:
+    """Areas under the curve on annotated faces, and accuracy at the threshold."""
+    annotations = Annotations.read()
+    goals = (0.984, 0.964, 0.969, 0.921, 0.987)
+    shown = {"student's": pictures.student}
+    if pictures.renders is not None:
+        shown["renders"] = _shrunk(pictures.renders)
+    for role in ("classifier", "evaluation_classifier"):
+        network = networks.load_network(f"pocket:{role}")
+        for kind, images in shown.items():
+            scores = _decide(network, images)
+            for column, (name, goal) in enumerate(zip(ANNOTATED, goals, strict=True)):
+                truth = annotations.of(pictures.seeds, name)
+                known = ~np.isnan(truth)
+                area = area_under_curve(scores[known, column], truth[known] == 1)
+                right = ((scores[known, column] > 0.5) == (truth[known] == 1)).mean()
+                yield Row(
+                    f"{role} on {kind} pictures, {name}: area; accuracy",
+                    f"{area:.3f}; {right:.1%}",
+                    f">= {goal}",
+                )
+            if readings is not None:
+                counts = np.abs(readings.age - YOUNG_BELOW) > _MARGIN
+                young = readings.age[counts] < YOUNG_BELOW
+                area = area_under_curve(scores[counts, 5], young)
+                right = ((scores[counts, 5] > 0.5) == young).mean()
+                yield Row(
+                    f"{role} on {kind} pictures, Young: area; accuracy",
+                    f"{area:.3f}; {right:.1%}",
+                    ">= 0.97",
+                )
 
-    def measure(images):
-        a, b = (map_batches(_pixels, BATCH, x) for x in (sets.faces, images))
-        return {
-            "pyramid L1": float(pyramid_distance(a, b, 4)),
-            "PSNR (dB)": float(psnr(a, b).mean()),
-            "MS-SSIM": float(ms_ssim(a, b).mean()),
-        }
 
-    return {
-        "reconstructions": measure(sets.reconstructions),
-        "latent noise": measure(sets.renders),
+def outside_rows(pictures: Pictures, readings: FaceReadings) -> Iterator[Row]:
+    """Whether published networks agree with ours, and identity as ours and dlib see it."""
+    annotations = Annotations.read()
+    grown = (annotations.of(pictures.seeds, "Child") == 0) & ~np.isnan(readings.male)
+    judge = networks.load_network("pocket:evaluation_classifier")
+    scores = _decide(judge, _shrunk(pictures.renders))
+    male, young = ATTRIBUTES.index("Male"), ATTRIBUTES.index("Young")
+    agreed = ((scores[:, male] > 0.5) == (readings.male > 0.5))[grown].mean()
+    yield Row("gender network agrees with the judge, adults", f"{agreed:.1%}", ">= 94%")
+    far = grown & (np.abs(readings.age - YOUNG_BELOW) > _MARGIN)
+    agreed = ((scores[:, young] > 0.5) == (readings.age < YOUNG_BELOW))[far].mean()
+    yield Row("age network agrees with the judge, adults", f"{agreed:.1%}", ">= 90%")
+
+    found = ~np.isnan(readings.embedding[:, 0])
+    encoder = networks.load_network("pocket:identity_encoder")
+    ours = {
+        kind: _runner(encoder, lambda net, x: net(x), 50)(np.asarray(to_signed(images[found])))
+        for kind, images in (("ren", _shrunk(pictures.renders)), ("stu", pictures.student))
     }
+    theirs = readings.embedding[found]
+    theirs = theirs / np.linalg.norm(theirs, axis=1, keepdims=True)
+    pairs = np.triu_indices(found.sum(), 1)
+    strangers = (ours["ren"] @ ours["ren"].T)[pairs]
+    correlation = spearmanr(strangers, (theirs @ theirs.T)[pairs]).statistic
+    yield Row("identity: Spearman correlation with dlib's cosines", f"{correlation:.3f}", ">= 0.8")
+    same = (ours["ren"] * ours["stu"]).sum(1)
+    for name, cosines in (("two people", strangers), ("render and student of one code", same)):
+        low, middle, high = np.percentile(cosines, (5, 50, 95))
+        yield Row(
+            f"identity cosine of {name}: 5%, median, 95%", f"{low:.3f}, {middle:.3f}, {high:.3f}"
+        )
 
 
-def attribute_agreement(
-    sets: Sets, readers: dict[str, tuple[tuple[str, ...], Callable]]
-) -> dict[str, dict]:
-    """How readings agree between a face and its reconstruction, and a face and its mirror image.
-
-    Returns:
-      reader -> attribute -> share of equal decisions and correlation, of both.
-    """
-    table = {}
-    for name, (attributes, read) in readers.items():
-        plain, rebuilt = read(sets.faces), read(sets.reconstructions)
-        mirrored = read(np.ascontiguousarray(sets.faces[:, :, ::-1]))
-        table[name] = {
-            attribute: {
-                "same decision": float(np.mean((plain[:, i] > 0.5) == (rebuilt[:, i] > 0.5))),
-                "correlation": float(np.corrcoef(plain[:, i], rebuilt[:, i])[0, 1]),
-                "same decision, mirrored": float(
-                    np.mean((plain[:, i] > 0.5) == (mirrored[:, i] > 0.5))
-                ),
-                "correlation, mirrored": float(np.corrcoef(plain[:, i], mirrored[:, i])[0, 1]),
-            }
-            for i, attribute in enumerate(attributes)
-        }
-    return table
+def sheet(pictures: Pictures, num_pairs: int = 64) -> NDArray[np.uint8]:
+    """Renders above the student's pictures, eight pairs to a row, unselected."""
+    renders = _shrunk(pictures.renders[:num_pairs])
+    rows = []
+    for start in range(0, len(renders), 8):
+        for images in (renders, pictures.student):
+            rows.append(np.concatenate(list(images[start : start + 8]), axis=1))
+    return np.concatenate(rows)
 
 
-def realism(sets: Sets, features: Callable[[NDArray], NDArray]) -> dict[str, dict[str, float]]:
-    """Distances of each set from the faces, in one feature space; `other faces` is the least there can be."""
-    real = features(sets.faces)
-    table = {}
-    for name in ("others", "reconstructions", "samples", "halfway"):
-        found = features(getattr(sets, name))
-        table["other faces" if name == "others" else name] = {
-            "Frechet": frechet_distance(real, found),
-            "kernel": kernel_distance(real, found),
-        }
-    return table
+def _runner(network: nnx.Module, function: Callable, batch_size: int) -> Callable:
+    graph, state = nnx.split(network)
+    run = jax.jit(lambda state, x: function(nnx.merge(graph, state), x))
+    return lambda x: map_batches(lambda part: run(state, part), batch_size, x)
 
 
-def linear_probe(
-    codes: NDArray[np.float32], readings: NDArray[np.float32], attributes: tuple[str, ...]
-) -> dict[str, dict[str, float]]:
-    """How well ridge regression on w, the mean of a face's styles, reads C's logits.
-
-    Fitted on the first half of the faces, measured on the other.
-    """
-    half = len(codes) // 2
-    mean, deviation = codes[:half].mean(0), codes[:half].std(0) + 1e-6
-    x = np.concatenate([(codes - mean) / deviation, np.ones((len(codes), 1))], axis=1)
-    clipped = np.clip(readings, 1e-3, 1.0 - 1e-3)
-    logits = np.log(clipped / (1.0 - clipped))
-    gram = x[:half].T @ x[:half] + PROBE_RIDGE * np.eye(x.shape[1])
-    found = x[half:] @ np.linalg.solve(gram, x[:half].T @ logits[:half])
-    decisions = readings[half:] > 0.5
-    return {
-        attribute: {
-            "correlation": float(np.corrcoef(found[:, i], logits[half:, i])[0, 1]),
-            "area under the curve": area_under_curve(found[:, i], decisions[:, i].astype(float)),
-        }
-        for i, attribute in enumerate(attributes)
-    }
+def _decide(network: nnx.Module, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+    return _runner(network, lambda net, x: net(x), 50)(np.asarray(to_signed(images)))
 
 
-def path_length(nets: Networks, num_paths: int) -> float:
-    """Mean squared distance of unit-length classifier features per squared step between two mapped w.
-
-    Perceptual path length (Karras et al. 2019, section 4.1) at full paths in W, with the evaluation
-    classifier's features in place of VGG's: only to compare one version with another.
-    """
-    rng = np.random.default_rng(1)
-    ends = nets.map(
-        rng.standard_normal((2 * num_paths, nets.generator.style_dim)).astype(np.float32)
-    )
-    share = rng.uniform(size=(num_paths, 1)).astype(np.float32)
-    seen = []
-    for t in (share, share + PATH_STEP):
-        w = ends[:num_paths] + t * (ends[num_paths:] - ends[:num_paths])
-        styles = np.repeat(w[:, None], nets.generator.num_styles, axis=1)
-        seen.append(nets.features(nets.decode(styles)))
-    return float(np.square(seen[1] - seen[0]).sum(1).mean() / PATH_STEP**2)
+@jax.jit
+def _pooled(images):
+    return jnp.rint(average_pool(images.astype(jnp.float32), images.shape[1] // 64))
 
 
-def annotated_areas(source: PocketFaces, nets: Networks) -> dict[str, dict[str, float]]:
-    """Areas under the curve of both classifiers on the annotated test faces, which no network was trained on."""
-    seeds, truth, is_test = labels.read_annotations(ANNOTATIONS)
-    # In the renders of a few annotated seeds the detector finds no face any more.
-    chosen = is_test & np.isin(seeds, source.seeds("train"))
-    faces = source.render(seeds[chosen])
-    return {
-        name: {
-            attribute: area_under_curve(scores[:, i], truth[chosen, i])
-            for i, attribute in enumerate(labels.ANNOTATED)
-        }
-        for name, read in nets.readers.items()
-        for scores in (read(faces),)
-    }
+def _shrunk(images: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Renders at 64 pixels."""
+    return np.asarray(_pooled(images)).astype(np.uint8)
 
 
-def contact_sheet(rows: list[NDArray[np.uint8]], file: pathlib.Path, scale: int = 2) -> None:
-    """Draw rows of images, each a strip of `SHEET_COLUMNS`, enlarged."""
-    sheet = np.concatenate([np.concatenate(list(row), axis=1) for row in rows])
-    size = (scale * sheet.shape[1], scale * sheet.shape[0])
-    Image.fromarray(sheet).resize(size, Image.Resampling.BICUBIC).save(file)
+def rows(pictures: Pictures) -> list[Row]:
+    """Every figure that can be measured here."""
+    found, readings = [], None
+    if pictures.renders is not None:
+        found += student_rows(pictures)
+        try:
+            readings = PublishedReaders()(pictures.renders)
+        except (ImportError, FileNotFoundError) as reason:
+            print(f"without published networks: {reason}")
+    found += classifier_rows(pictures, readings)
+    if readings is not None:
+        found += outside_rows(pictures, readings)
+    return found
 
 
-def measure(weights: pathlib.Path, split: str, num_faces: int) -> tuple[dict, Sets]:
-    """Every figure of the report, and the images it is about."""
-    source, nets = PocketFaces(weights=weights), Networks(weights)
-    age_gender = labels.AgeGender(sources.age_gender_models())
-    embed = labels.FaceEmbedding(sources.embedding_model())
-    sets = collect(source, split, nets, num_faces)
-
-    def outside(images):
-        return labels.in_chunks(age_gender, images, desc="age and gender")
-
-    embedded: dict[int, NDArray] = {}
-
-    def embedding(images):
-        # The slowest of all; several sections ask for the same sets.
-        if id(images) not in embedded:
-            embedded[id(images)] = labels.in_chunks(embed, images, desc="dlib embeddings")
-        return embedded[id(images)]
-
-    readers = {name: (labels.ATTRIBUTES, read) for name, read in nets.readers.items()}
-    readers["outside networks"] = (labels.ATTRIBUTES[4:], outside)
-
-    def cosine(images):
-        return float((embedding(sets.faces) * embedding(images)).sum(1).mean())
-
-    figures = {
-        "split": split,
-        "faces": num_faces,
-        "likeness": likeness(sets),
-        "identity": {
-            "reconstructions": cosine(sets.reconstructions),
-            "latent noise": cosine(sets.renders),
-            "other people": cosine(sets.others),
-        },
-        "attributes": attribute_agreement(sets, readers),
-        "realism, evaluation classifier": realism(sets, nets.features),
-        "realism, dlib embedding": realism(sets, embedding),
-        "linear probe of w": linear_probe(
-            sets.w_plus.mean(1), nets.readers["C"](sets.faces), labels.ATTRIBUTES
-        ),
-        "path length": path_length(nets, num_faces),
-        "annotated test faces": annotated_areas(source, nets),
-    }
-    return figures, sets
-
-
-def markdown(figures: dict) -> str:
-    """The figures as tables."""
-    lines = [f"{figures['faces']} {figures['split']} faces.", ""]
-
-    def add_table(title, rows):
-        columns = list(next(iter(rows.values())))
-        lines.extend([f"| {title} | {' | '.join(columns)} |", "|---" * (len(columns) + 1) + "|"])
-        for name, row in rows.items():
-            lines.append(f"| {name} | {' | '.join(f'{row[c]:.4g}' for c in columns)} |")
-        lines.append("")
-
-    add_table("against the face", figures["likeness"])
-    add_table("dlib embedding", {k: {"mean cosine": v} for k, v in figures["identity"].items()})
-    for reader, rows in figures["attributes"].items():
-        add_table(f"{reader}, face and reconstruction", rows)
-    for space in ("evaluation classifier", "dlib embedding"):
-        add_table(f"distance from faces, {space}", figures[f"realism, {space}"])
-    add_table("linear probe of w for C's readings", figures["linear probe of w"])
-    add_table("annotated test faces, area under the curve", figures["annotated test faces"])
-    lines.append(
-        f"Path length in W, evaluation classifier's features: {figures['path length']:.4g}."
-    )
-    return "\n".join(lines) + "\n"
+def as_markdown(found: list[Row]) -> str:
+    """The table of the model card."""
+    lines = ["| measured | value | goal |", "|---|---|---|"]
+    return "\n".join(lines + [f"| {row.name} | {row.value} | {row.goal} |" for row in found])
 
 
 def main() -> None:
-    """Measure and write."""
+    """Print the table, and draw the pairs."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--out", type=pathlib.Path, required=True, help="folder of the report")
-    parser.add_argument("--weights", type=pathlib.Path, default=WEIGHTS, help="the networks")
-    parser.add_argument("--split", default="validation", choices=("validation", "test"))
-    parser.add_argument("--num_faces", type=int, default=700, help="faces of each set")
-    arguments = parser.parse_args()
-    figures, sets = measure(arguments.weights, arguments.split, arguments.num_faces)
-    arguments.out.mkdir(parents=True, exist_ok=True)
-    (arguments.out / "report.json").write_text(json.dumps(figures, indent=1) + "\n")
-    (arguments.out / "report.md").write_text(markdown(figures))
-    rows = []
-    for start in range(0, min(48, arguments.num_faces), SHEET_COLUMNS):
-        strip = slice(start, start + SHEET_COLUMNS)
-        rows += [sets.faces[strip], sets.reconstructions[strip]]
-    contact_sheet(rows, arguments.out / "reconstructions.png")
-    contact_sheet(
-        [
-            sets.samples[i : i + SHEET_COLUMNS]
-            for i in range(0, min(48, arguments.num_faces), SHEET_COLUMNS)
-        ],
-        arguments.out / "samples.png",
+    parser.add_argument(
+        "--num-faces", type=int, default=500, help=f"test faces, at most {NUM_ANNOTATED}"
     )
-    print(markdown(figures))
+    parser.add_argument("--out", type=pathlib.Path, help="a folder for pictures")
+    arguments = parser.parse_args()
+    if not 2 <= arguments.num_faces <= NUM_ANNOTATED:
+        parser.error(f"--num-faces must be from 2 to {NUM_ANNOTATED}, got {arguments.num_faces}")
+    pictures = pictures_of_test_faces(arguments.num_faces)
+    print(as_markdown(rows(pictures)))
+    if arguments.out and pictures.renders is not None:
+        pairs = Image.fromarray(sheet(pictures))
+        write_atomic(arguments.out / "student.png", lambda stream: pairs.save(stream, format="PNG"))
 
 
 if __name__ == "__main__":

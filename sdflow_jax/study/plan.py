@@ -194,12 +194,12 @@ def _has(config: ml_collections.ConfigDict, key: str) -> bool:
 def _digest(config: ml_collections.ConfigDict) -> str:
     plain = to_json(config)
     del plain["data"]["directory"]  # only a place
-    files = [plain["networks"][role] for role in TRAINING_ROLES]
+    files = [plain["networks"].get(role) for role in TRAINING_ROLES]
     for role in JUDGING_ROLES:  # an evaluation notes its judges itself
         plain["networks"].pop(role, None)
     files.append(plain.get("initial_backbone"))
-    if plain["data"]["source"] == "pocket":
-        files += ["pocket:teacher", "pocket:alignments"]
+    if seeds := plain["data"]["seed_list"]:
+        files.append(networks.resolve(seeds, suffix=".npy"))
     digest = hashlib.sha256(json.dumps(plain, sort_keys=True).encode())
     for path in filter(None, files):
         digest.update(networks.digest(path).encode())

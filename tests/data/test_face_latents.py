@@ -68,12 +68,12 @@ def passes(monkeypatch):
     sizes = []
     original = face_latents._annotator
 
-    def recording(*files):
-        annotate = original(*files)
+    def recording(*given):
+        annotate = original(*given)
 
-        def record(images):
+        def record(ids, images):
             sizes.append(len(images))
-            return annotate(images)
+            return annotate(ids, images)
 
         return record
 
@@ -209,15 +209,15 @@ def test_killed_build_continues_to_the_same_data_set(world, passes, monkeypatch,
 
 
 def _killed_at(call, annotator):
-    def dying_annotator(*files):
-        annotate = annotator(*files)
+    def dying_annotator(*given):
+        annotate = annotator(*given)
         calls = []
 
-        def annotate_or_die(images):
+        def annotate_or_die(ids, images):
             calls.append(len(images))
             if len(calls) == call:
                 raise KeyboardInterrupt
-            return annotate(images)
+            return annotate(ids, images)
 
         return annotate_or_die
 
@@ -302,6 +302,16 @@ def test_source_that_breaks_its_promise_is_named(world):
             inversion_encoder=world / "encoder.safetensors",
             classifier=world / "classifier.safetensors",
         )
+
+
+def test_recipes_of_folders_keep_their_names(world):
+    """A data set that stands on a disk is found again by the name that its recipe has always had."""
+    recipe = face_latents.read_recipe(_prepare(world))
+    assert recipe.keys() == {
+        *("source", "num_faces", "image_size", "latent_shape", "attributes", "networks")
+    }
+    assert recipe["source"].keys() == {"kind", "splits", "image_size", "files", "num_files"}
+    assert recipe["networks"].keys() == {"inversion_encoder", "classifier"}
 
 
 def test_missing_split_is_named(world):

@@ -1,8 +1,5 @@
 import concurrent.futures
 
-import pytest
-
-from sdflow_jax.data.image_source import SPLITS, DataError
 from sdflow_jax.data.settings import DataSettings
 from sdflow_jax.data.sources import open_source
 from tests.tiny_world import write_pictures
@@ -12,15 +9,6 @@ def settings(**given) -> DataSettings:
     usual = {"limits": {}, "folder": "", "splits": {}, "directory": ""}
     reading = {"annotation_batch_size": 1, "num_threads": 1, "prefetch": 1}
     return DataSettings(**{**usual, **reading, **given})
-
-
-def test_pocket_source_has_the_faces_asked_for():
-    limits = {"train": 5, "validation": 0, "test": 2}
-    source, description = open_source(settings(source="pocket", limits=limits), {}, 64)
-    assert [source.num_faces(split) for split in SPLITS] == [5, 0, 2]
-    assert description["limits"] == limits
-    # The files that the faces come from are part of what a data set depends on.
-    assert set(description["files"]) == {"teacher.safetensors", "alignments.safetensors"}
 
 
 def test_folder_source_reads_the_folder(tmp_path, monkeypatch):
@@ -38,8 +26,3 @@ def test_folder_source_reads_the_folder(tmp_path, monkeypatch):
     )
     ((ids, _),) = source.split("train")
     assert ids.tolist() == [0, 1, 2] and pools == [3]
-
-
-def test_impossible_sources_are_refused():
-    with pytest.raises(DataError, match="64 pixels, the inversion encoder takes 256"):
-        open_source(settings(source="pocket", limits={"train": 1}), {}, 256)

@@ -2,14 +2,15 @@ import jax
 import numpy as np
 import pytest
 
-from sdflow_jax.evaluation import Verdict, World
+from sdflow_jax.evaluation import Verdict
 from sdflow_jax.evaluation.sampling import (
     SampledFaces,
+    combinations_of,
+    kinds_of,
     mean_distance,
     normal_codes,
     sample_and_judge,
     summarize_samples,
-    wishes_for,
 )
 from sdflow_jax.files import networks
 from sdflow_jax.methods.sdflow.editing import FlowEditing
@@ -24,9 +25,9 @@ FLOW = {
 }
 
 
-def test_wishes_are_all_combinations_while_they_are_few():
-    assert wishes_for(2).tolist() == [[0, 0], [0, 1], [1, 0], [1, 1]]
-    many = wishes_for(40)
+def test_all_combinations_are_sampled_while_they_are_few():
+    assert combinations_of(2).tolist() == [[0, 0], [0, 1], [1, 0], [1, 1]]
+    many = combinations_of(40)
     assert many.shape == (16, 40) and set(np.unique(many)) == {0, 1}
 
 
@@ -50,12 +51,14 @@ def test_distance_of_equal_faces_is_zero_and_of_opposite_ones_two():
     assert mean_distance(same * np.array([[1], [1], [-1]])) == pytest.approx(4 / 3)
 
 
-def test_accuracy_counts_faces_that_the_judge_finds_as_wished():
-    wishes = np.array([[0.0, 1.0], [1.0, 0.0]])
-    # Two codes under each wish; the judge knows (Male, Young, Eyeglasses).
+def test_accuracy_counts_faces_on_which_the_judge_finds_what_was_asked():
+    combinations = np.array([[0.0, 1.0], [1.0, 0.0]])
+    # Two codes under each combination; the judge knows (Male, Young, Eyeglasses).
     probabilities = np.array([[[0, 0.1, 0.9], [0, 0.7, 0.9]], [[0, 0.9, 0.2], [0, 0.8, 0.6]]])
     embeddings = np.tile([[1.0, 0.0], [0.0, 1.0]], (2, 1, 1))
-    faces = SampledFaces(wishes, np.zeros((2, 1, 4, 4, 3)), Verdict(probabilities, embeddings))
+    faces = SampledFaces(
+        combinations, np.zeros((2, 1, 4, 4, 3)), Verdict(probabilities, embeddings)
+    )
     found = summarize_samples(
         faces, ("Young", "Eyeglasses"), ("Male", "Young", "Eyeglasses"), np.eye(3)
     )
@@ -67,7 +70,7 @@ def test_accuracy_counts_faces_that_the_judge_finds_as_wished():
     }
 
 
-def test_every_wish_starts_from_the_same_codes():
+def flow_method(**given):
     arrays = filled_arrays("ConditionalFlow", FLOW)
     for key in arrays:
         if key.endswith(("/variance", "/sqrt_end_time")):
@@ -75,14 +78,28 @@ def test_every_wish_starts_from_the_same_codes():
     flow = networks.build("ConditionalFlow", FLOW)
     networks.load_arrays(flow, arrays, source="test")
     flow.eval()
-    method = FlowEditing(flow, PixelGenerator(), attributes=EDITED, image_size=4)
-    world = World(PixelGenerator(), plain_world().judges)
+    return FlowEditing(flow, PixelGenerator(), attributes=EDITED, image_size=4, **given)
+
+
+def test_flow_of_one_row_has_one_kind_of_codes():
+    world, method = plain_world(), flow_method(num_rows=1)
+    assert kinds_of(world, flow_method()) == ("independent", "shared")
+    assert kinds_of(world, method) == ("shared",)
+    sampled, of_all_rows = (
+        sample_and_judge(world, x, num_samples=3, num_shown=3, kind="shared", batch_size=3)
+        for x in (method, flow_method())
+    )
+    np.testing.assert_allclose(sampled.images, of_all_rows.images, atol=1e-5)
+
+
+def test_every_combination_starts_from_the_same_codes():
+    world, method = plain_world(), flow_method()
     sampled = sample_and_judge(
         world, method, num_samples=5, num_shown=2, kind="independent", batch_size=3
     )
     assert sampled.images.shape == (4, 2, 4, 4, 3)
     codes = normal_codes(jax.random.key(0), 5, 2, 4, "independent")
-    expected = method.decode(codes, np.tile(sampled.wishes[1], (5, 1)))
+    expected = method.decode(codes, np.tile(sampled.combinations[1], (5, 1)))
     pixels = sampled.images[1].reshape(2, 48)[:, :8]
     np.testing.assert_allclose(
         pixels, np.clip(np.asarray(expected)[:2].reshape(2, 8), -1, 1), atol=1e-3

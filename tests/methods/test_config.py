@@ -53,7 +53,14 @@ def test_good_config_passes(config):
             ("Smiling",),
             "config.attributes: .* does not predict Smiling; choose",
         ),
-        ("data", "source", "web", "config.data.source must be 'pocket' or 'folder', got 'web'"),
+        (
+            "data",
+            "source",
+            "web",
+            "config.data.source must be 'folder' or 'generator', got 'web'",
+        ),
+        ("data", "truncation", 0.7, "config.data.truncation must be 1.0 unless the source is 'gen"),
+        ("data", "mixed_share", 1.5, r"config.data.mixed_share must be in \[0, 1\], got 1.5"),
         ("data", "folder", "", "config.data.folder must be the directory"),
         ("losses", "mi", -1.0, "config.losses.mi must be a weight of at least 0, got -1.0"),
         ("losses", "resample", "all", "config.losses: loss setting resample must be one of"),
@@ -70,7 +77,7 @@ def test_good_config_passes(config):
             None,
             "initial_backbone",
             "pocket:generator",
-            "config.initial_backbone: expected an AttributeClassifier, .* holds a Generator",
+            "config.initial_backbone: expected an AttributeClassifier, .* holds a CompactGenerator",
         ),
         ("training", "num_steps", 0, "config.training.num_steps must be at least 1, got 0"),
         ("training", "matmul_precision", "half", "config.training.matmul_precision must be 'def"),
@@ -104,6 +111,33 @@ def test_backbone_must_fit_the_semantic_encoder(config):
     assert complaint.startswith("config.semantic_encoder.width must be 16")
     config.semantic_encoder.width = 16
     read_settings(run_config.to_json(config))
+
+
+@pytest.mark.parametrize("is_absent", [False, True])
+def test_samples_of_a_generator_need_no_inversion_encoder(config, is_absent, tmp_path):
+    config.networks.inversion_encoder = ""
+    if is_absent:
+        del config.networks.inversion_encoder
+    (complaint,) = _complaints(config)
+    assert complaint.startswith("config.networks.inversion_encoder must be a network file")
+    config.data.source = "generator"
+    settings = read_settings(run_config.to_json(config))
+    assert settings.data.brings_latents and settings.data.truncation == 1.0
+    run_config.save_config(tmp_path, config)
+    loaded = run_config.load_config(tmp_path)
+    assert set(loaded["network_digests"]) == {"generator", "classifier"}
+    run_config.check_contents(loaded)
+    config.data.splits = {"test": (0, 5)}
+    (complaint,) = _complaints(config)
+    assert complaint.startswith("config.data.splits must be a mapping that has the split train")
+
+
+def test_runs_older_than_the_generator_source_go_on(config):
+    old = run_config.to_json(config)
+    for key in ("image_size", "truncation", "mixed_share", "seed_list"):
+        del old["data"][key]
+    assert run_config.to_json(old) == run_config.to_json(config)
+    read_settings(run_config.to_json(old))
 
 
 def test_networks_of_two_worlds_are_found_out(config):

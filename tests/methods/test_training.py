@@ -3,6 +3,7 @@
 import json
 import shutil
 
+import jax
 import numpy as np
 import pytest
 
@@ -11,6 +12,7 @@ from sdflow_jax.data.prepared import prepare_data
 from sdflow_jax.editor import Editor
 from sdflow_jax.files import networks
 from sdflow_jax.files.run_config import save_config, to_json
+from sdflow_jax.images.pixels import to_bytes
 from sdflow_jax.methods.registry import find_method
 from sdflow_jax.methods.settings import read_settings
 from sdflow_jax.training.interrupts import Interrupts
@@ -87,3 +89,29 @@ def test_latent_transformer_trains_edits_and_resumes_to_the_same_bits(world, tmp
     name = "latent_transformer/editing.safetensors"
     assert (whole / name).read_bytes() == (parts / name).read_bytes()
     _check_edits(whole, dataset)
+
+
+@pytest.mark.parametrize("method", ["sdflow", "interfacegan", "latent_transformer"])
+def test_methods_train_on_samples_of_one_row_and_edit_whole_codes(world, tmp_path, method):
+    config = _config(world, method)
+    config.networks.inversion_encoder = ""
+    config.data.update({"source": "generator", "truncation": 0.8, "folder": ""})
+    config.data.limits = {"train": 40, "validation": 2, "test": 4}
+    config.data.splits = {"train": (0, 40), "validation": (40, 50), "test": (50, 60)}
+    config.training.update({"num_steps": 4, "sample_every": 2})
+    dataset = _train(world, tmp_path, config)
+    faces = face_latents.open_split(dataset, "test")
+    images, row = (np.stack([faces[i][key] for i in range(4)]) for key in ("image", "w_plus"))
+    editor = Editor.from_workdir(tmp_path, batch_size=4)
+    num_styles = editor.generator.num_styles
+    assert row.shape == (4, 1, editor.generator.style_dim)
+    pixels = to_bytes(editor.synthesize(row)).astype(int)
+    assert np.abs(pixels - images).max() <= 1  # the pictures that were stored, but for rounding
+    edited = editor.edit(row, images, {"Young": 2.0})
+    assert edited.shape == row.shape
+    whole = editor.edit(np.repeat(row, num_styles, axis=1), images, {"Young": 2.0})
+    np.testing.assert_allclose(np.repeat(edited, num_styles, axis=1), whole, atol=5e-3)
+    if method == "sdflow":
+        assert editor.method.num_rows == 1
+        assert editor.sample(np.full((4, 2), 0.5), jax.random.key(0)).shape == images.shape
+        assert list((tmp_path / "samples").iterdir())

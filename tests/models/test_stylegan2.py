@@ -169,12 +169,3 @@ def test_fresh_generator_keeps_the_scale_of_its_features():
     # Equalized learning rate: unit-variance weights give images of order one, whatever the widths.
     images = render(np.random.default_rng(0).normal(size=(4, 6)).astype(np.float32))
     assert 0.3 < float(images.std()) < 10
-
-
-def test_smaller_images_are_means_of_the_whole_one(tiny):
-    w_plus = _codes(tiny)
-    whole = tiny.synthesize(w_plus)
-    means = np.asarray(whole).reshape(2, 8, 2, 8, 2, 3).mean(axis=(2, 4))
-    np.testing.assert_allclose(tiny.synthesize(w_plus, resolution=8), means, atol=1e-5)
-    with pytest.raises(ValueError, match=r"one of \[4, 8, 16\], got 32"):
-        tiny.synthesize(w_plus, resolution=32)

@@ -10,7 +10,7 @@ class AttributeDirections(nnx.Module):
 
     Args:
       num_attributes: number of directions.
-      num_styles: n, rows of the code.
+      num_styles: n, rows of the code; 1 moves the rows of any code alike.
       style_dim: d, length of a row.
       rngs: unused; the directions begin as zero.
     """

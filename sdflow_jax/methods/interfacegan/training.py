@@ -51,9 +51,9 @@ def train(
         latents, settings.attributes, own, seed=settings.seed
     )
     directions = unit_directions(boundaries, separations, conditional=own.conditional)
-    # One step for all styles, as upstream moves a code of W+.
-    num_styles = latents.w_plus.shape[1]
-    directions = np.repeat(directions[:, None], num_styles, axis=1)
+    # One step for all rows, as upstream moves a code of W+.
+    num_rows = latents.w_plus.shape[1]
+    directions = np.repeat(directions[:, None], num_rows, axis=1)
     mover_arguments = dict(
         zip(("num_attributes", "num_styles", "style_dim"), directions.shape, strict=True)
     )

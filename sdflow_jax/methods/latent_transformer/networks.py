@@ -33,7 +33,7 @@ class LatentTransformer(nnx.Module):
     applies it: `T` is linear.
 
     Args:
-      num_styles: n, rows of the code.
+      num_styles: n, rows of the code; with 1 the same map serves every row of any code.
       style_dim: d, length of a row.
       rngs: seeds the weights.
 
@@ -56,8 +56,11 @@ class LatentTransformer(nnx.Module):
 
     def direction(self, w_plus: Float[Array, "b n d"]) -> Float[Array, "b n d"]:
         """T(w): where the attribute grows at this code."""
-        check_codes(w_plus, self.num_styles, self.style_dim)
+        is_shared = self.num_styles == 1 and w_plus.ndim == 3
+        num_rows = w_plus.shape[1] if is_shared else self.num_styles
+        check_codes(w_plus, num_rows, self.style_dim)
         kernel = self.kernel[...] * self.style_dim**-0.5
+        kernel = jnp.broadcast_to(kernel, (num_rows, *kernel.shape[1:]))
         return jnp.einsum("bni,nio->bno", w_plus, kernel) + self.bias[...][None]
 
     def __call__(

@@ -27,6 +27,7 @@ class FlowEditing(ReadingMethod):
       semantic_encoder: reads semantic variables off images of `image_size` pixels.
       attributes: names of the semantic variables.
       image_size: side of the semantic encoder's input.
+      num_rows: rows of the latents that the flow was trained on; None for the generator's styles.
       solver: solver settings for editing; None keeps the flow's own. Editing asks for no
         log-density and no gradient, so looser tolerances than in training do no harm.
     """
@@ -38,6 +39,7 @@ class FlowEditing(ReadingMethod):
         *,
         attributes: Sequence[str],
         image_size: int,
+        num_rows: int | None = None,
         solver: SolverSettings | None = None,
     ):
         if flow.num_conditions != len(attributes):
@@ -47,6 +49,7 @@ class FlowEditing(ReadingMethod):
             )
         super().__init__(semantic_encoder, tuple(attributes), image_size)
         self.flow = flow
+        self.num_rows = num_rows
         self.solver = solver
 
     @classmethod
@@ -70,12 +73,14 @@ class FlowEditing(ReadingMethod):
             image size.
         """
         trained_flow = networks.load_network(flow, expected="ConditionalFlow")
+        rows = networks.read_metadata(flow).get("num_rows")  # which older files do not tell
         encoder, attributes, image_size = load_reader(semantic_encoder)
         return cls(
             trained_flow,
             encoder,
             attributes=attributes,
             image_size=image_size,
+            num_rows=int(rows) if rows else None,
             solver=SolverSettings.create({**trained_flow.solver.to_dict(), **(solver or {})}),
         )
 
@@ -120,7 +125,7 @@ def export_editing(
 
     Args:
       workdir: the run's directory.
-      editing: flow and semantic encoder, whose attributes and image size are kept as notes.
+      editing: flow and semantic encoder, whose attributes, image size and rows are kept as notes.
       arguments: "flow" and "semantic_encoder" -> the constructor arguments of each.
       step: steps trained, kept as a note.
     """
@@ -130,6 +135,8 @@ def export_editing(
         "image_size": str(editing.image_size),
         "step": str(step),
     }
+    if editing.num_rows is not None:
+        notes["num_rows"] = str(editing.num_rows)
     for name in ("flow", "semantic_encoder"):
         file = directory / f"{name}.safetensors"
         networks.save_network(file, getattr(editing, name), arguments[name], notes=notes)

@@ -77,6 +77,7 @@ def train(
             trained.semantic_encoder if classifier is None else classifier,
             attributes=attributes,
             image_size=recipe["image_size"],
+            num_rows=recipe["latent_shape"][0],
         )
 
     state, is_done = train_resumably(

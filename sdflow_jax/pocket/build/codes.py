@@ -25,18 +25,18 @@ class Codes(NamedTuple):
     """W+ codes of two styles at most: rows from `crossover` on have the second.
 
     Attributes:
-      coarse: [b, 512].
-      fine: [b, 512].
-      crossover: [b], `NUM_STYLES` where the code is one style.
+      coarse: [b, d].
+      fine: [b, d].
+      crossover: [b], the number of rows where the code is one style.
     """
 
     coarse: NDArray[np.float32]
     fine: NDArray[np.float32]
     crossover: NDArray[np.int32]
 
-    def w_plus(self) -> Float[np.ndarray, "b 18 512"]:
+    def w_plus(self, num_styles: int = NUM_STYLES) -> Float[np.ndarray, "b n d"]:
         """The whole codes."""
-        rows = np.arange(NUM_STYLES)[None, :, None]
+        rows = np.arange(num_styles)[None, :, None]
         is_coarse = rows < np.asarray(self.crossover)[:, None, None]
         return np.where(is_coarse, self.coarse[:, None, :], self.fine[:, None, :])
 
@@ -53,6 +53,7 @@ class CodeMaker:
     def __init__(self, generator: nnx.Module):
         graph, state = nnx.split(generator)
         self._state = nnx.to_pure_dict(state)
+        self._style_dim = generator.style_dim
 
         @jax.jit
         def styles(state, z, truncation):
@@ -66,7 +67,7 @@ class CodeMaker:
         count = len(seeds)
         truncation = np.full(count, TRUNCATION, np.float32)
         crossover = np.full(count, NUM_STYLES, np.int32)
-        z = seeded_normal(seeds)
+        z = seeded_normal(seeds, self._style_dim)
         fine_z = z.copy()
         for row in np.flatnonzero(np.asarray(seeds) >= FREE_SEEDS):
             draw = np.random.default_rng((int(seeds[row]), 1))

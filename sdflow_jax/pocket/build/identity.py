@@ -1,4 +1,4 @@
-"""Distil dlib's face embedding into the pocket identity encoder, on faces and on their reconstructions."""
+"""Distil dlib's face embedding into the pocket identity encoder, on renders and the student's pictures."""
 
 import dataclasses
 import functools
@@ -22,7 +22,6 @@ class IdentitySettings:
     """The distillation."""
 
     arguments: Mapping[str, object]
-    num_faces: int  # that the slow teacher embeds, faces and reconstructions each
     num_steps: int
     batch_size: int = 64
     seed: int = 7
@@ -35,19 +34,15 @@ def train_identity(
     embeddings: NDArray[np.float32],
     settings: IdentitySettings,
     folder: pathlib.Path,
-    *,
-    initial: nnx.Module | None = None,
 ) -> nnx.Module:
     """Train to match unit `embeddings` [n, e] of the same faces in each of the `variants` [v, n, 64, 64, 3].
 
-    Starts from the weights of `initial`, if there are any. Returns the network in evaluation mode.
+    Returns the network in evaluation mode.
 
     The loss is one minus the cosine, plus the squared error of the cosines between the faces of a batch: it is the
     angles between faces that identity is read from.
     """
     network = networks.build("IdentityEncoder", settings.arguments, seed=settings.seed)
-    if initial is not None:
-        networks.load_arrays(network, networks.flatten(initial), source="identity_encoder")
     schedule = optax.warmup_cosine_decay_schedule(
         0.0, settings.learning_rate, settings.num_steps // 20, settings.num_steps
     )

@@ -18,7 +18,7 @@ from flax import nnx
 from numpy.typing import NDArray
 
 from sdflow_jax.files import networks
-from sdflow_jax.models.mobile_stylegan import average_pool
+from sdflow_jax.images.resizing import average_pool
 from sdflow_jax.pocket.build import trainer
 from sdflow_jax.pocket.build.codes import Codes
 from sdflow_jax.pocket.build.photo_augmentation import photograph

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from sdflow_jax.models.mobile_stylegan import average_pool
+from sdflow_jax.images.resizing import average_pool
 
 _FRAMING = 0.03  # largest shift in shares of the side, and of the scale's logarithm
 

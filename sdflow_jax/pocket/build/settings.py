@@ -1,65 +1,64 @@
-"""The sizes of the pocket networks, and how each training differs from the defaults of its settings."""
+"""The sizes of the pocket networks, the faces of the build, and how each network was trained."""
 
-from sdflow_jax.pocket.build.autoencoder import AutoencoderSettings
-from sdflow_jax.pocket.build.classifiers import ClassifierSettings
+import numpy as np
+
+from sdflow_jax.pocket.build.codes import FREE_SEEDS
 from sdflow_jax.pocket.build.identity import IdentitySettings
+from sdflow_jax.pocket.build.inversion import InversionSettings
+from sdflow_jax.pocket.build.judges import JudgeSettings
+from sdflow_jax.pocket.build.student import StudentSettings
 
-STYLE_DIM = 128
-NUM_STYLES = 10
+# Seeds with a face in the world: to train, to choose settings by, to measure.
+TRAINING_SEEDS = np.arange(0, 40_000)
+VALIDATION_SEEDS = np.arange(56_000, 56_500)
+TEST_SEEDS = np.arange(60_000, 61_000)
+# Codes besides, which teach the student and the inversion encoder what W+ looks like.
+FREE = np.arange(FREE_SEEDS, FREE_SEEDS + 50_000)
 
-GENERATOR = {
-    "resolution": 64,
-    "style_dim": STYLE_DIM,
-    "channels": {"4": 128, "8": 128, "16": 96, "32": 48, "64": 24},
-    "num_mapping_layers": 4,
-}
-INVERSION_ENCODER = {
-    "image_size": 64,
-    "num_styles": NUM_STYLES,
-    "style_dim": STYLE_DIM,
-    "widths": [24, 24, 48, 96, 128],
-    "units": [2, 2, 2, 2],
-    "head_width": 32,
-    "base_width": 128,
-    "offset_scale": 0.3,
-}
-CLASSIFIER = {
+STUDENT = StudentSettings(
+    {
+        "resolution": 128,
+        "channels": {"4": 512, "8": 512, "16": 512, "32": 384, "64": 192, "128": 96},
+    },
+    num_steps=18_700,
+    learning_rate=1.5e-3,
+)
+INVERSION = InversionSettings(
+    {
+        "image_size": 128,
+        "num_styles": 18,
+        "style_dim": 512,
+        "widths": [24, 32, 64, 128, 160],
+        "units": [2, 2, 2, 2],
+        "head_width": 24,
+        "base_width": 160,
+        "offset_scale": 0.3,
+    },
+    num_steps=2000,
+)
+
+_CLASSIFIER = {
     "depth": 34,
     "num_attributes": 6,
     "num_age_thresholds": 0,
     "width": 16,
     "head_sizes": [],
 }
-EVALUATION_CLASSIFIER = {**CLASSIFIER, "depth": 50}
-IDENTITY_ENCODER = {
-    "image_size": 64,
-    "embedding_dim": 128,
-    "widths": [16, 16, 32, 64, 96],
-    "units": [2, 2, 2, 2],
-}
-
-# The teacher's seeds that are rendered and searched for faces. Annotated seeds outside are added.
-SEED_RANGES = ((0, 27_000), (56_000, 58_000), (60_000, 63_000))
-
-# C and its judge, on faces and reconstructions.
-CLASSIFIERS = {
-    "classifier": ClassifierSettings(
-        CLASSIFIER, parity=0, seed=2, num_steps=500, learning_rate=5e-4
-    ),
-    "evaluation_classifier": ClassifierSettings(
-        EVALUATION_CLASSIFIER, parity=1, seed=3, num_steps=700
+JUDGES = {
+    "classifier": JudgeSettings(_CLASSIFIER, parity=0, seed=2, num_steps=800),
+    "evaluation_classifier": JudgeSettings(
+        {**_CLASSIFIER, "depth": 50, "width": 12}, parity=1, seed=3, num_steps=600
     ),
 }
-
-ENCODER_TRAINING = AutoencoderSettings(
-    "encoder",
-    num_steps=4000,
-    batch_size=32,
-    kernel_rate=5e-3,
-    frozen_stages=1,
-    final_fraction=0.02,
+IDENTITY = IdentitySettings(
+    {
+        "image_size": 64,
+        "embedding_dim": 128,
+        "widths": [24, 24, 48, 96, 128],
+        "units": [2, 2, 2, 2],
+    },
+    num_steps=600,
+    batch_size=128,
 )
-GENERATOR_TRAINING = AutoencoderSettings(
-    "generator", num_steps=400, seed=15, momentum=0.5, average_decay=0.995
-)
-IDENTITY = IdentitySettings(IDENTITY_ENCODER, num_faces=1500, num_steps=700)
+# The small networks learn from the first of the training seeds.
+NUM_JUDGED = 10_000

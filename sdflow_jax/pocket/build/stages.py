@@ -1,336 +1,173 @@
 """The stages of the pocket build, each reading what earlier ones left in the cache or among the weights."""
 
-import json
 import pathlib
-import shutil
+import subprocess
+import sys
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 from numpy.typing import NDArray
-from safetensors.numpy import save
-from tqdm import tqdm
 
-from converters.torch_reader import read_checkpoint
 from sdflow_jax.files import networks
-from sdflow_jax.pocket import faces as pocket_faces
-from sdflow_jax.pocket.build import (
-    alignment,
-    autoencoder,
-    classifiers,
-    identity,
-    labels,
-    mapping,
-    settings,
-    sources,
+from sdflow_jax.files.atomic import write_atomic
+from sdflow_jax.images.batching import map_batches
+from sdflow_jax.images.resizing import average_pool
+from sdflow_jax.pocket.build import settings
+from sdflow_jax.pocket.build.codes import Codes
+from sdflow_jax.pocket.build.identity import train_identity
+from sdflow_jax.pocket.build.inversion import train_inversion
+from sdflow_jax.pocket.build.judges import LabelledFaces, train_judge
+from sdflow_jax.pocket.build.labels import (
+    ATTRIBUTES,
+    Annotations,
+    adults,
+    guess_labels,
+    label_faces,
 )
-from sdflow_jax.pocket.build.teacher_weights import teacher_arrays
-from sdflow_jax.pocket.teacher import teacher_latents, to_uint8
+from sdflow_jax.pocket.build.renders import Renders, load_renders, render_chunks
+from sdflow_jax.pocket.build.student import initial_student, train_student
+from sdflow_jax.pocket.renderer import find_renderer
 
-PREVIOUS = (
-    "inversion_encoder",
-    "generator",
-    "classifier",
-    "evaluation_classifier",
-    "identity_encoder",
-)
-ANNOTATIONS = pathlib.Path(__file__).parent / "annotations.csv"
+# Whoever sees any derived weights sees the terms with them.
+TERMS = {
+    "terms": "for non-commercial research and evaluation: derived from StyleGAN2 (NVIDIA Source Code"
+    " License-NC) and FFHQ (CC BY-NC-SA 4.0)",
+    "credits": "MobileStyleGAN, Belousov 2021; StyleGAN2, Karras et al. 2020; FFHQ, Karras et al. 2019",
+}
 
 
-class Cache:
-    """The build's working folder, with the faces and labels of each split in memory on demand."""
+class Build:
+    """Where the build works and what it has made so far.
 
-    def __init__(self, folder: pathlib.Path):
-        self.folder = folder
-        folder.mkdir(parents=True, exist_ok=True)
+    Args:
+      cache: working folder, about 6 GB.
+      weights: where the finished networks go.
+      batch_size: codes that the renderer takes at once; an accelerator wants 50.
+    """
 
-    def load(self, name: str) -> NDArray:
-        """An array left by an earlier stage.
+    def __init__(self, cache: pathlib.Path, weights: pathlib.Path, batch_size: int):
+        self.cache, self.weights, self.batch_size = cache, weights, batch_size
+        cache.mkdir(parents=True, exist_ok=True)
+        weights.mkdir(parents=True, exist_ok=True)
+
+    def renderer(self) -> nnx.Module:
+        """The 1024-pixel network of the installed package `random-face`.
 
         Raises:
-          FileNotFoundError: if that stage has not run.
+          RendererMissing: if the package is not installed.
         """
-        file = self.folder / f"{name}.npy"
-        if not file.exists():
-            raise FileNotFoundError(f"{file} is missing; run the build's earlier stages first")
-        return np.load(file)
+        return networks.load_network(find_renderer())
 
-    def previous(self, name: str) -> nnx.Module:
-        """A network of the round before, which the stage `previous` has kept."""
-        return networks.load_network(self.folder / "previous" / f"{name}.safetensors")
+    def network(self, name: str) -> nnx.Module:
+        """A network that an earlier stage has made."""
+        return networks.load_network(self.weights / f"{name}.safetensors")
 
-    def has(self, name: str) -> bool:
-        """Whether an earlier stage, or an earlier run of this one, left the array."""
-        return (self.folder / f"{name}.npy").exists()
+    def save(self, name: str, network: nnx.Module, arguments, notes=None) -> None:
+        """Keep a finished network, in float16."""
+        file = self.weights / f"{name}.safetensors"
+        notes = {**TERMS, **(notes or {})}
+        networks.save_network(file, network, arguments, dtype=np.float16, notes=notes)
 
-    def save(self, name: str, array: NDArray) -> None:
-        """Leave an array for later stages; a killed write leaves the old file."""
-        partial = self.folder / f"{name}.partial.npy"
-        np.save(partial, array)
-        partial.rename(self.folder / f"{name}.npy")
+    def renders(self, seeds: NDArray[np.int64]) -> Renders:
+        """Faces from the first stage."""
+        return load_renders(self.cache / "renders", seeds)
 
 
-def build_previous(cache: Cache, weights: pathlib.Path) -> None:
-    """Keep the networks of the round before, which this round goes on from, out of the way of what it writes.
-
-    Raises:
-      FileNotFoundError: if `weights` lacks one of them.
-    """
-    kept = cache.folder / "previous"
-    kept.mkdir(exist_ok=True)
-    for name in PREVIOUS:
-        if not (kept / f"{name}.safetensors").exists():
-            partial = kept / f"{name}.partial"
-            shutil.copyfile(weights / f"{name}.safetensors", partial)
-            partial.rename(kept / f"{name}.safetensors")
+def build_renders(build: Build) -> None:
+    """Pictures and readings of every face of the build."""
+    for seeds in (
+        settings.TEST_SEEDS,
+        settings.VALIDATION_SEEDS,
+        settings.TRAINING_SEEDS,
+        settings.FREE,
+    ):
+        render_chunks(build.renderer(), seeds, build.cache / "renders", batch_size=build.batch_size)
 
 
-def build_alignments(cache: Cache, weights: pathlib.Path) -> None:
-    """Teacher weights, and where the detector finds a face in each of its renders."""
-    state_dict = read_checkpoint(sources.teacher_checkpoint())["netG_state_dict"]
-    networks.save_arrays(
-        weights / "teacher.safetensors",
-        "FaceTeacher",
-        {},
-        {key: value.astype(np.float16) for key, value in teacher_arrays(state_dict).items()},
-        notes={
-            "source": "gan-face-generate 1.1.1 (MIT), weights.tar, netG_state_dict; batch norms folded"
-        },
-    )
-    graph, state = nnx.split(networks.load_network(weights / "teacher.safetensors"))
-    render_batch = jax.jit(lambda state, z: to_uint8(nnx.merge(graph, state)(z)))
-
-    def render(seeds):
-        parts = np.array_split(seeds, max(1, len(seeds) // 100))
-        return np.concatenate(
-            [np.asarray(render_batch(state, teacher_latents(part))) for part in parts]
-        )
-
-    annotated, _, _ = labels.read_annotations(ANNOTATIONS)
-    seeds, alignments = alignment.build_alignments(
-        alignment.seed_chunks(settings.SEED_RANGES, annotated),
-        render,
-        sources.landmark_model(),
-        cache.folder / "alignments",
-    )
-    table = {"seeds": seeds.astype(np.int32), "alignments": alignments.astype(np.float16)}
-    (weights / "alignments.safetensors").write_bytes(save(table))
+def build_adults(build: Build) -> None:
+    """The seeds of the faces that look grown up, of which alone the world's data consist."""
+    annotations = Annotations.read()
+    ranges = (settings.TRAINING_SEEDS, settings.VALIDATION_SEEDS, settings.TEST_SEEDS)
+    faces = build.renders(np.concatenate(ranges))
+    kept = faces.seeds[adults(faces.seeds, faces.codes.coarse, faces.readings, annotations)]
+    file = build.weights / "adult_seeds.npy"
+    write_atomic(file, lambda stream: np.save(stream, kept.astype(np.int32)))
 
 
-def build_faces(cache: Cache, weights: pathlib.Path) -> None:
-    """The chips of every split."""
-    shipped = pocket_faces.PocketFaces(weights=weights)
-    for split in pocket_faces.SPLITS:
-        cache.save(f"{split}_seeds", shipped.seeds(split))
-        cache.save(f"{split}_faces", np.concatenate([images for _, images in shipped.split(split)]))
+def build_student(build: Build) -> None:
+    """The generator that ships."""
+    faces = build.renders(np.concatenate([settings.TRAINING_SEEDS, settings.FREE]))
+    chosen = settings.STUDENT
+    first = Codes(*(part[:6000] for part in faces.codes))
+    student = initial_student(build.renderer(), chosen.arguments, first, faces.pictures[:6000])
+    student = train_student(student, faces.codes, faces.pictures, chosen, build.cache)
+    build.save("generator", student, chosen.arguments)
 
 
-def build_labels(cache: Cache, weights: pathlib.Path) -> None:
-    """Labels [n, 6] of every split in the order of `labels.ATTRIBUTES`, NaN where unknown."""
-    age_gender = labels.AgeGender(sources.age_gender_models())
-    annotated_seeds, annotated, _ = labels.read_annotations(ANNOTATIONS)
-    for split in pocket_faces.SPLITS:
-        seeds = cache.load(f"{split}_seeds")
-        table = np.full((len(seeds), len(labels.ATTRIBUTES)), np.nan, np.float32)
-        table[:, 4:] = labels.in_chunks(
-            age_gender, cache.load(f"{split}_faces"), desc=f"age and gender, {split}"
-        )
-        rows = {seed: row for row, seed in enumerate(seeds)}
-        for seed, values in zip(annotated_seeds, annotated, strict=True):
-            if seed in rows:
-                table[rows[seed], :4] = values
-        cache.save(f"{split}_labels", table)
+def build_inversion_encoder(build: Build) -> None:
+    """From pictures to codes."""
+    faces = build.renders(np.concatenate([settings.TRAINING_SEEDS, settings.FREE]))
+    chosen, student = settings.INVERSION, build.network("generator")
+    encoder = train_inversion(student, faces.codes, faces.pictures, chosen, build.cache)
+    build.save("inversion_encoder", encoder, chosen.arguments)
 
 
-def annotated_test_rows(cache: Cache) -> NDArray[np.int64]:
-    """Rows of the training range that hold the 500 annotated test faces; never trained on."""
-    seeds, _, is_test = labels.read_annotations(ANNOTATIONS)
-    return np.flatnonzero(np.isin(cache.load("train_seeds"), seeds[is_test]))
+def build_classifiers(build: Build) -> None:
+    """C from faces of even seeds and the evaluation classifier from those of odd ones."""
+    faces = build.renders(settings.TRAINING_SEEDS[: settings.NUM_JUDGED])
+    labels = label_faces(faces.seeds, faces.readings, Annotations.read())
+    variants = _variants(build, faces)
+    for name, chosen in settings.JUDGES.items():
+        own = faces.seeds % 2 == chosen.parity
+        guesses = guess_labels(faces.codes.coarse, labels, own)
+        learned = LabelledFaces(variants, labels, guesses).take(own)
+        judge = train_judge(name, learned, chosen, build.cache)
+        build.save(name, judge, chosen.arguments, {"attributes": ",".join(ATTRIBUTES)})
 
 
-def classifier_faces(cache: Cache, parity: int) -> classifiers.LabelledFaces:
-    """The training faces of one parity and their reconstructions, without the annotated test faces."""
-    keep = cache.load("train_seeds") % 2 == parity
-    keep[annotated_test_rows(cache)] = False
-    variants = [cache.load(f"train_{kind}")[keep] for kind in ("faces", "reconstructions")]
-    return classifiers.LabelledFaces(np.stack(variants), cache.load("train_labels")[keep])
+def build_identity_encoder(build: Build) -> None:
+    """dlib's embedding, distilled."""
+    faces = build.renders(settings.TRAINING_SEEDS[: settings.NUM_JUDGED])
+    found = ~np.isnan(faces.readings.embedding[:, 0])
+    embedding = faces.readings.embedding[found]
+    embedding = embedding / np.linalg.norm(embedding, axis=1, keepdims=True)
+    variants = _variants(build, faces)[:, found]
+    chosen = settings.IDENTITY
+    encoder = train_identity(variants, embedding, chosen, build.cache)
+    build.save("identity_encoder", encoder, chosen.arguments)
 
 
-def build_encoder(cache: Cache, weights: pathlib.Path) -> None:
-    """The inversion encoder, for the generator of the round before."""
-    encoder = _train_autoencoder(
-        cache,
-        settings.ENCODER_TRAINING,
-        cache.previous("inversion_encoder"),
-        cache.previous("generator"),
-    )
-    networks.save_network(
-        weights / "inversion_encoder.safetensors",
-        encoder,
-        settings.INVERSION_ENCODER,
-        dtype=np.float16,
-    )
-    # The codes are for this one, whatever a later stage of an earlier attempt has made of it.
-    shutil.copyfile(
-        cache.folder / "previous" / "generator.safetensors", weights / "generator.safetensors"
-    )
-
-
-def build_generator(cache: Cache, weights: pathlib.Path) -> None:
-    """The generator, with samples of its mapping network; the encoder stays."""
-    file, mapped = weights / "generator.safetensors", cache.folder / "mapped_generator.safetensors"
-    # Kept, so that a second call does not begin from its own result.
-    if not mapped.exists():
-        partial = mapped.with_suffix(".partial")
-        shutil.copyfile(file, partial)
-        partial.rename(mapped)
-    generator = _train_autoencoder(
-        cache,
-        settings.GENERATOR_TRAINING,
-        networks.load_network(weights / "inversion_encoder.safetensors"),
-        networks.load_network(mapped),
-    )
-    networks.save_network(file, generator, settings.GENERATOR, dtype=np.float16)
-    build_reconstructions(cache, weights)
-
-
-def _train_autoencoder(cache, training, encoder, generator):
-    return autoencoder.train_autoencoder(
-        cache.load("train_faces"),
-        cache.load("validation_faces")[:36],
-        encoder,
-        generator,
-        cache.previous("classifier"),
-        cache.previous("identity_encoder"),
-        training,
-        cache.folder,
-    )
-
-
-def build_reconstructions(cache: Cache, weights: pathlib.Path) -> None:
-    """Each face through encoder and generator, and the faces' w codes."""
-    encoder = networks.load_network(weights / "inversion_encoder.safetensors")
-    generator = networks.load_network(weights / "generator.safetensors")
-    graph, state = nnx.split((encoder, generator))
+def _variants(build: Build, faces: Renders) -> NDArray[np.uint8]:
+    """[2, n, 64, 64, 3]: the renders, and the student's pictures of the same codes."""
+    graph, state = nnx.split(build.network("generator"))
 
     @jax.jit
-    def rebuild(state, images):
-        encoder, generator = nnx.merge(graph, state)
-        codes = encoder(images.astype(jnp.float32) / 127.5 - 1.0)
-        return to_uint8(generator.synthesize(codes)), codes.mean(axis=1)
+    def imitate(w_plus):
+        images = nnx.merge(graph, state).synthesize(w_plus, resolution=64)
+        return jnp.rint((jnp.clip(images, -1.0, 1.0) + 1.0) * 127.5).astype(jnp.uint8)
 
-    for split in pocket_faces.SPLITS:
-        faces = cache.load(f"{split}_faces")
-        images, codes = [], []
-        for start in tqdm(range(0, len(faces), 64), desc=f"reconstructions, {split}"):
-            batch = faces[start : start + 64]
-            spare = 64 - len(batch)
-            image, code = rebuild(state, np.pad(batch, ((0, spare), *[(0, 0)] * 3)))
-            images.append(np.asarray(image)[: len(batch)])
-            codes.append(np.asarray(code)[: len(batch)])
-        if split == "train":
-            for stale in cache.folder.glob("train_reconstructions_embeddings_*.npy"):
-                stale.unlink()
-        cache.save(f"{split}_reconstructions", np.concatenate(images))
-        cache.save(f"{split}_codes", np.concatenate(codes))
+    @jax.jit
+    def shrink(pictures):
+        return jnp.rint(average_pool(pictures.astype(jnp.float32), 2)).astype(jnp.uint8)
+
+    own = map_batches(lambda *codes: imitate(Codes(*codes).w_plus()), 50, *faces.codes)
+    return np.stack([map_batches(shrink, 500, faces.pictures), own])
 
 
-def build_identity(cache: Cache, weights: pathlib.Path) -> None:
-    """The identity encoder, distilled from dlib's embedding on faces and reconstructions."""
-    embed = labels.FaceEmbedding(sources.embedding_model())
-    count = settings.IDENTITY.num_faces
-    images, embeddings = [], []
-    for kind in ("train_faces", "train_reconstructions"):
-        images.append(cache.load(kind)[:count])
-        # Minutes of dlib's time: kept, should the training be killed.
-        kept = f"{kind}_embeddings_{count}"
-        if not cache.has(kept):
-            cache.save(kept, labels.in_chunks(embed, images[-1], desc=f"dlib embeddings, {kind}"))
-        embeddings.append(cache.load(kept))
-    network = identity.train_identity(
-        np.concatenate(images),
-        np.concatenate(embeddings),
-        settings.IDENTITY,
-        cache.folder,
-        initial=cache.previous("identity_encoder"),
-    )
-    held_out = np.concatenate(
-        [cache.load("validation_faces")[:256], cache.load("validation_reconstructions")[:256]]
-    )
-    cosine = (np.asarray(network(held_out / np.float32(127.5) - 1)) * embed(held_out)).sum(1)
-    print(
-        f"identity encoder: mean cosine to dlib's embedding on validation faces {cosine.mean():.4f}"
-    )
-    networks.save_network(
-        weights / "identity_encoder.safetensors",
-        network,
-        settings.IDENTITY.arguments,
-        dtype=np.float16,
-        notes={"validation_cosine_to_teacher": f"{cosine.mean():.4f}"},
-    )
-
-
-def build_mapping(cache: Cache, weights: pathlib.Path) -> None:
-    """The generator's mapping network, for the training faces' codes."""
-    file = weights / "generator.safetensors"
-    generator = networks.load_network(file)
-    mapping.fit_mapping(generator, cache.load("train_codes"))
-    networks.save_network(file, generator, settings.GENERATOR, dtype=np.float16)
-
-
-def build_classifier(cache: Cache, weights: pathlib.Path) -> None:
-    """C."""
-    _build_classifier(cache, weights, "classifier")
-
-
-def build_evaluation_classifier(cache: Cache, weights: pathlib.Path) -> None:
-    """The evaluation classifier."""
-    _build_classifier(cache, weights, "evaluation_classifier")
-
-
-def _build_classifier(cache, weights, name):
-    classifier_settings = settings.CLASSIFIERS[name]
-    network = classifiers.train_classifier(
-        name,
-        classifier_faces(cache, classifier_settings.parity),
-        classifier_settings,
-        cache.folder,
-        initial=cache.previous(name),
-    )
-    rows = annotated_test_rows(cache)
-    truth = cache.load("train_labels")[rows]
-    scores = classifiers.predict(network, cache.load("train_faces")[rows])
-    areas = {
-        attribute: round(classifiers.area_under_curve(scores[:, i], truth[:, i]), 4)
-        for i, attribute in enumerate(labels.ATTRIBUTES)
-    }
-    print(f"{name}: area under the curve on annotated test faces {areas}")
-    networks.save_network(
-        weights / f"{name}.safetensors",
-        network,
-        classifier_settings.arguments,
-        dtype=np.float16,
-        notes={"attributes": ",".join(labels.ATTRIBUTES), "area_under_curve": json.dumps(areas)},
-    )
-
-
-def build_sdflow(cache: Cache, weights: pathlib.Path) -> None:
-    """The trained SDFlow of the run in `CACHE/run`, in half precision.
+def build_sdflow(build: Build) -> None:
+    """Flow and semantic encoder, by the command that users run; their files are copied as they are.
 
     Raises:
-      NetworkFileError: if there is no finished run; it is made by
-        `python train.py --config=configs/pocket.py --workdir=CACHE/run`.
+      subprocess.CalledProcessError: if the training fails.
     """
+    root = pathlib.Path(__file__).parents[3]
+    workdir = build.cache / "sdflow"
+    command = ["train.py", f"--config={root / 'configs' / 'pocket.py'}", f"--workdir={workdir}"]
+    subprocess.run([sys.executable, str(root / command[0]), *command[1:]], check=True, cwd=root)
     for name in ("flow", "semantic_encoder"):
-        trained = cache.folder / "run" / "sdflow" / f"{name}.safetensors"
-        metadata = networks.read_metadata(trained)
-        arguments = metadata.pop("arguments")
-        notes = {k: v for k, v in metadata.items() if k not in ("format", "network")}
-        networks.save_network(
-            weights / f"{name}.safetensors",
-            networks.load_network(trained),
-            arguments,
-            dtype=np.float16,
-            notes=notes,
-        )
+        file = workdir / "sdflow" / f"{name}.safetensors"
+        metadata = networks.read_metadata(file)
+        notes = {key: metadata[key] for key in ("attributes", "image_size", "step")}
+        build.save(name, networks.load_network(file), metadata["arguments"], notes)

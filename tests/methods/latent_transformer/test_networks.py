@@ -19,6 +19,16 @@ def test_edit_is_linear_in_the_strength_and_affine_in_each_style():
         np.testing.assert_allclose(edited[1, row], codes[1, row] - 2 * direction, rtol=1e-5)
 
 
+def test_transformer_of_one_row_maps_every_row_alike():
+    editor = LatentTransformer(num_styles=1, style_dim=3, rngs=nnx.Rngs(0))
+    codes = np.random.default_rng(0).random((2, 4, 3), np.float32)
+    strength = np.array([0.5, -2.0], np.float32)
+    edited = editor(codes, strength)
+    for row in range(4):
+        alone = editor(codes[:, row : row + 1], strength)
+        np.testing.assert_allclose(edited[:, row : row + 1], alone, rtol=1e-5)
+
+
 def test_classifier_gives_probabilities():
     classifier = LatentClassifier(2, 3, hidden_sizes=(4,), num_attributes=5, rngs=nnx.Rngs(0))
     codes = 100 * np.ones((2, 2, 3), np.float32)

@@ -30,6 +30,8 @@ class ToyEncoder(nnx.Module):
 class ToyGenerator(nnx.Module):
     """A linear layer from the styles to the pixels."""
 
+    num_styles = STYLES
+
     def __init__(self, *, rngs: nnx.Rngs):
         self.linear = nnx.Linear(STYLES * DIM, SIZE * SIZE * 3, rngs=rngs)
 
