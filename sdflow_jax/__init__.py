@@ -20,6 +20,7 @@ _PLACES = {
     "SemanticEncoder": "models.semantic_encoder",
     "AttributeClassifier": "models.attribute_classifier",
     "InversionEncoder": "models.inversion_encoder",
+    "Conventions": "losses",
     "LossSettings": "losses",
     "sdflow_losses": "losses",
     "negative_log_likelihood": "losses",

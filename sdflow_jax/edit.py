@@ -45,7 +45,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         try:
             return _edit_all(arguments)
         except (OSError, ValueError) as error:
-            print(f"error: {error}", file=sys.stderr)
+            print(f"error: {_in_words(error)}", file=sys.stderr)
             return 1
         except KeyboardInterrupt:
             print("interrupted; the photos written so far are whole", file=sys.stderr)
@@ -72,8 +72,9 @@ def _edit_all(arguments: argparse.Namespace) -> int:
         try:
             written = _edit_one(editor, photo, output, targets, arguments)
         except _PHOTO_ERRORS as error:
-            message = str(error) if str(photo) in str(error) else f"{photo}: {error}"
-            print(f"error: {message}", file=sys.stderr)
+            message = _in_words(error)
+            about = "" if str(photo) in message else f"{photo}: "
+            print(f"error: {about}{message}", file=sys.stderr)
             num_failed += 1
         else:
             print(f"{progress} -> {', '.join(map(str, written))}")
@@ -171,6 +172,12 @@ def _edit_one(
 
 def _write(path: pathlib.Path, pixels: UInt8[np.ndarray, "h w 3"]) -> None:
     write_atomic(path, lambda stream: Image.fromarray(pixels).save(stream, "PNG"))
+
+
+def _in_words(error: Exception) -> str:
+    if isinstance(error, OSError) and error.filename and error.strerror:
+        return f"{error.filename}: {error.strerror}"
+    return str(error)
 
 
 @contextlib.contextmanager

@@ -72,9 +72,9 @@ class Editor:
 
     Images are given as a Pillow image, a path, an array [R, R, 3], a list of these, or an array
     [b, R, R, 3]; arrays are 8-bit or floats in [-1, 1]. All show aligned faces, and are square; they
-    are resized to what each network takes. Latents are [n, d] or [b, n, d]. Results are numpy
-    arrays: of one face given by itself, without the axis b, which several have. NaN, and codes that
-    the generator would not take, are refused.
+    are resized to what each network takes. Latents are [n, d] or [b, n, d], with n = 1 where one row
+    stands for all styles. Results are numpy arrays: of one face given by itself, without the axis
+    b, which several have. NaN, and codes that the generator would not take, are refused.
 
     Faces pass through the networks `batch_size` at a time, a shorter batch being filled up, so that
     every method is compiled once. The faces of a batch share the solver's steps: a face's result
@@ -375,9 +375,10 @@ class Editor:
         w_plus = np.asarray(w_plus, np.float32)
         is_single = w_plus.ndim == 2
         w_plus = w_plus[None] if is_single else w_plus
-        if w_plus.ndim == 3 and w_plus.shape[1] == 1:  # one row for all styles
-            w_plus = np.repeat(w_plus, self.generator.num_styles, axis=1)
-        self.generator.check_codes(w_plus)
+        # One row may stand for all styles, and is edited alone, for less.
+        is_row = w_plus.ndim == 3 and w_plus.shape[1] == 1
+        rows = np.repeat(w_plus, self.generator.num_styles, axis=1) if is_row else w_plus
+        self.generator.check_codes(rows)
         is_finite = np.isfinite(w_plus).all(axis=(1, 2))
         if not is_finite.all():
             raise ValueError(f"the latents of face {np.argmin(is_finite)} are NaN or infinite")

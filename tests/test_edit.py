@@ -127,3 +127,11 @@ def test_a_run_that_is_none_is_one_line(photos, tmp_path, capsys):
     assert main(list(map(str, words))) == 1
     told = capsys.readouterr().err
     assert told.startswith("error: ") and "config.json" in told and told.count("\n") == 1
+
+
+def test_a_folder_that_cannot_be_made_is_one_line(run, photos, tmp_path, capsys):
+    (tmp_path / "file").write_text("in the way")
+    assert run(photos, "--set", "Young=1", "--out", tmp_path / "file") == 1
+    assert capsys.readouterr().err.endswith("this is a file; name a folder\n")
+    assert run(photos, "--set", "Young=1", "--out", tmp_path / "file" / "out") == 1
+    assert capsys.readouterr().err == f"error: {tmp_path / 'file' / 'out'}: Not a directory\n"

@@ -227,6 +227,13 @@ def test_a_renderer_shows_what_the_generator_is_read_from(editor, w_plus):
         Editor(*networks_of, renderer=other)
 
 
+def test_a_packaged_world_is_seen_through_its_renderer(monkeypatch):
+    # In place of the large network the generator itself, which takes the same codes.
+    monkeypatch.setattr("sdflow_jax.pocket.renderer.load_renderer", lambda generator: generator)
+    found = Editor.from_pretrained("pocket")
+    assert found.renderer is found.generator
+
+
 def test_network_files_make_an_editor(workdir, editor, images):
     files = {name: workdir / "networks" / f"{name}.safetensors" for name in list(NETWORKS)[:2]}
     files |= {name: workdir / "sdflow" / f"{name}.safetensors" for name in list(NETWORKS)[2:]}

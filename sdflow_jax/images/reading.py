@@ -1,5 +1,6 @@
 """Pictures as viewers show them: upright, 8-bit RGB, on white where they are transparent."""
 
+import io
 import os
 import pathlib
 
@@ -13,6 +14,9 @@ SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 _DEEP_GREY = ("I;16", "I;16L", "I;16B", "I;16N")
 _FORMATS_OF_DEEP_GREY = ("PNG", "PPM")
 _WHITE_16 = 65535
+
+_PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+_PNG_NOTES = (b"iCCP", b"iTXt", b"tEXt", b"zTXt")  # chunks that hold no pixels and turn none
 
 
 class ImageFileError(ValueError):
@@ -28,7 +32,7 @@ def read_image(path: str | os.PathLike[str]) -> UInt8[np.ndarray, "h w 3"]:
     """
     path = pathlib.Path(path)
     try:
-        with Image.open(path) as image:
+        with _opened(path) as image:
             return rgb_pixels(image)
     except FileNotFoundError as error:
         raise ImageFileError(f"{path}: no such file") from error
@@ -39,6 +43,27 @@ def read_image(path: str | os.PathLike[str]) -> UInt8[np.ndarray, "h w 3"]:
     except Exception as error:  # Pillow's decoders raise whatever damaged bytes lead them to
         reason = getattr(error, "strerror", None) or error
         raise ImageFileError(f"{path}: not a readable image ({reason})") from error
+
+
+def _opened(path: pathlib.Path) -> Image.Image:
+    """Pillow's image; a PNG whose color profile or text is beyond its limits is read without."""
+    try:
+        return Image.open(path)
+    except ValueError:
+        content = path.read_bytes()
+        if not content.startswith(_PNG_SIGNATURE):
+            raise
+        return Image.open(io.BytesIO(_without_notes(content)))
+
+
+def _without_notes(png: bytes) -> bytes:
+    kept, start = [_PNG_SIGNATURE], len(_PNG_SIGNATURE)
+    while start < len(png):
+        end = start + int.from_bytes(png[start : start + 4]) + 12  # length, name, checksum
+        if png[start + 4 : start + 8] not in _PNG_NOTES:
+            kept.append(png[start:end])
+        start = end
+    return b"".join(kept)
 
 
 def rgb_pixels(image: Image.Image) -> UInt8[np.ndarray, "h w 3"]:

@@ -128,6 +128,14 @@ def test_a_picture_too_large_to_be_safe_is_named(tmp_path, monkeypatch):
         read_image(path)
 
 
+@pytest.mark.parametrize("suffix", [".png", ".jpg"])
+@pytest.mark.parametrize("profile", [b"no profile", b"x" * (3 << 20)])
+def test_a_bad_profile_is_no_reason_to_refuse_pixels(tmp_path, suffix, profile):
+    image = Image.new("RGB", (8, 8), (200, 100, 50))
+    pixels = read_image(saved(tmp_path / f"p{suffix}", image, icc_profile=profile))
+    assert np.abs(pixels.astype(int) - (200, 100, 50)).max() <= 2
+
+
 def test_center_crop():
     assert center_crop(COLORS).shape == (6, 6, 3)
     np.testing.assert_array_equal(center_crop(COLORS), COLORS[:, 1:7])
