@@ -30,6 +30,7 @@ from sdflow_jax.data.image_folder import image_files
 from sdflow_jax.data.image_source import DataError
 from sdflow_jax.data.prepared import prepare_data
 from sdflow_jax.data.settings import DataSettings
+from sdflow_jax.editor import find_larger
 from sdflow_jax.evaluation import (
     STRENGTHS,
     EvaluationError,
@@ -138,13 +139,14 @@ def run(
                 f" edited here ({', '.join(method.attributes)})"
             )
     return evaluate(
-        World(generator, judges),
+        World(generator, judges, find_larger(files["generator"], generator)),
         method,
         face_latents.open_split(dataset, split),
         _results(workdir, judge, faces),
         prediction_columns=attribute_columns(recipe["attributes"], method.attributes),
         requests=requests_for(requested),
         compared_judges=compared,
+        has_originals=not data.brings_latents,
         notes={"split": split, "faces": faces or "", "judge": judge, "judge_files": judge_files},
         settings=settings,
     )

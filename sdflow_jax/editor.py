@@ -64,6 +64,19 @@ def _decode(method, code, semantic_variables):
     return method.decode(code, semantic_variables)
 
 
+def find_larger(path: str, generator: nnx.Module) -> nnx.Module | None:
+    """A larger generator for the same codes, if the generator's packaged world has one here.
+
+    Args:
+      path: of the generator's file, as in a config.
+      generator: what it holds.
+    """
+    world, separator, _ = path.partition(":")
+    if not separator or world not in _RENDERERS:
+        return None
+    return imported(_RENDERERS[world])(generator)
+
+
 class Editor:
     """Inverts, reads, edits, synthesizes and samples faces, any number at a time.
 
@@ -170,13 +183,11 @@ class Editor:
     @classmethod
     def _of(cls, method: EditingMethod, files: Mapping[str, str], batch_size: int) -> "Editor":
         generator = load_role(files, "generator")
-        world, separator, _ = files["generator"].partition(":")
-        has_renderer = separator and world in _RENDERERS
         return cls(
             method,
             generator,
             load_role(files, "inversion_encoder") if files.get("inversion_encoder") else None,
-            renderer=imported(_RENDERERS[world])(generator) if has_renderer else None,
+            renderer=find_larger(files["generator"], generator),
             batch_size=batch_size,
         )
 

@@ -25,16 +25,23 @@ def requests_figure(
     requests: Sequence[Request],
     *,
     batch_size: int,
+    has_originals: bool = True,
 ) -> Figure:
     """The first faces, unselected: original, reconstruction, and every request at strength 1.
 
     Below an edit stand its direction, whether the judge found it done, and the identity cosine.
+    Faces that the generator has made up itself have no originals.
     """
     count = len(shown.originals)
     faces = jax.tree.map(lambda x: x[:count], faces)
-    columns, images = ["original", "reconstruction"], [shown.originals, shown.reconstructions]
-    identity = np.sum(faces.original.embeddings * faces.reconstruction.embeddings, axis=1)
-    notes = [[""] * count, [f"identity {x:.2f}" for x in identity]]
+    if has_originals:
+        columns, images = ["original", "reconstruction"], [shown.originals, shown.reconstructions]
+        identity = np.sum(faces.original.embeddings * faces.reconstruction.embeddings, axis=1)
+        notes = [[""] * count, [f"identity {x:.2f}" for x in identity]]
+        compared = "reconstructions to the original, edits to the reconstruction"
+    else:
+        columns, images, notes = ["face"], [shown.reconstructions], [[""] * count]
+        compared = "edits to the face"
     before = faces.reconstruction.probabilities > 0.5
     for request in requests:
         indices = [method.attributes.index(name) for name in request.attributes]
@@ -65,8 +72,7 @@ def requests_figure(
         [[column[i] for column in notes] for i in range(count)],
         caption=(
             f"The first {count} faces of the split, not selected; edits at strength 1."
-            "\n✓ the judge sees the edit. Number: identity cosine, reconstructions to the original,"
-            " edits to the reconstruction."
+            f"\n✓ the judge sees the edit. Number: identity cosine, {compared}."
         ),
     )
 

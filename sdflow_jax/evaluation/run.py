@@ -81,6 +81,7 @@ def evaluate(
     prediction_columns: Sequence[int],
     requests: Sequence[Request] | None = None,
     compared_judges: Jury | None = None,
+    has_originals: bool = True,
     notes: Mapping[str, str] | None = None,
     settings: EvaluationSettings,
 ) -> dict[str, Any]:
@@ -102,6 +103,7 @@ def evaluate(
       requests: the edits to measure; None for each attribute alone and all together.
       compared_judges: others to whom the world's judges are compared, in the summary's
         `agreement`.
+      has_originals: whether the faces' images are more than the generator's own of their latents.
       notes: further entries of the summary.
       settings: how much is evaluated.
 
@@ -143,7 +145,15 @@ def evaluate(
             method.attributes,
             reader=method.reader,
         ),
-        "edits": requests_figure(world, method, observed, shown, requests, batch_size=batch_size),
+        "edits": requests_figure(
+            world,
+            method,
+            observed,
+            shown,
+            requests,
+            batch_size=batch_size,
+            has_originals=has_originals,
+        ),
         "sliders": sliders_figure(world, method, observed, shown, batch_size=batch_size),
     }
     summary = report.summarize(

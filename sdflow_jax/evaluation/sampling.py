@@ -86,13 +86,15 @@ def sample_and_judge(
     for combination in combinations:
         targets = np.broadcast_to(combination, (num_samples, len(combination)))
 
-        faces = edited_images(world, method, codes, targets, batch_size=batch_size)
+        faces = edited_images(
+            world, method, codes, targets, batch_size=batch_size, num_shown=num_shown
+        )
         if not faces.is_finite.all():
             raise FloatingPointError(
                 "some samples could not be computed; give the solver more steps or looser"
                 " tolerances"
             )
-        images.append(faces.images[:num_shown])
+        images.append(faces.images)
         verdicts.append(faces.verdict)
     stacked = jax.tree.map(lambda *parts: np.stack(parts), *verdicts)
     return SampledFaces(combinations, np.stack(images), stacked)

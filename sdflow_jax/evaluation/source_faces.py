@@ -106,9 +106,10 @@ def observe_faces(
         predictions = batch["predictions"][:, list(prediction_columns)]
         pieces.append(SourceFaces(code, variables, predictions, original, reconstruction))
         if num_kept < num_shown:
-            whole = to_signed(padded[1]), world.whole_faces(padded[0])
-            shown.append(ShownFaces(*_first(whole, min(count, num_shown - num_kept))))
-            num_kept += len(shown[-1].originals)
+            few = slice(min(count, num_shown - num_kept))
+            originals = np.asarray(to_signed(batch["image"][few]))
+            shown.append(ShownFaces(originals, world.whole_faces(batch["w_plus"][few])))
+            num_kept += len(originals)
     observed = jax.tree.map(lambda *parts: np.concatenate(parts), *pieces)
     if not all(np.isfinite(x).all() for x in jax.tree.leaves(observed.code)):
         raise FloatingPointError(

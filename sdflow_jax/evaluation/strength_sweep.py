@@ -201,12 +201,15 @@ def edited_images(
     targets: Float[np.ndarray, "f a"],
     *,
     batch_size: int,
+    num_shown: int | None = None,
 ) -> EditedFaces:
-    """The faces edited to `targets`, with their images: few enough to keep, as for figures."""
+    """The faces edited to `targets`, with images of the first `num_shown`, or of all: few enough to
+    keep, as for figures.
+    """
 
     def edit(code, targets):
         edited, is_finite = _edit(method, code, targets)
-        verdict = world.judges.judge(world.judged_faces(edited))
-        return EditedFaces(world.whole_faces(edited), verdict, is_finite)
+        return edited, world.judges.judge(world.judged_faces(edited)), is_finite
 
-    return map_batches(edit, batch_size, code, targets)
+    edited, verdict, is_finite = map_batches(edit, batch_size, code, targets)
+    return EditedFaces(world.whole_faces(edited[:num_shown]), verdict, is_finite)

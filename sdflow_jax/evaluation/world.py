@@ -3,6 +3,7 @@
 from typing import NamedTuple
 
 import jax
+import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float
 
@@ -12,18 +13,42 @@ from sdflow_jax.models.synthesis import picture_size, render
 _render = jax.jit(render, static_argnames="resolution")
 
 
+SHOWN_SIZE = 256  # pixels, of a renderer's faces
+
+
 class World(NamedTuple):
-    """The generator, and the judges of its faces."""
+    """What makes faces of latents, and who looks at them.
+
+    Attributes:
+      generator: the one that training knows.
+      judges: of its faces.
+      renderer: a larger generator for the same latents, for people and for judges that look at more
+        pixels than `generator` has; None where there is none.
+    """
 
     generator: nnx.Module
     judges: Jury
+    renderer: nnx.Module | None = None
 
     def judged_faces(self, w_plus: Float[Array, "b n d"]) -> Float[Array, "b r r 3"]:
         """Faces for the judges, at no higher resolution than they look at; outside `jax.jit`."""
         size = self.judges.image_size
+        if self.renderer is not None and (size is None or size > self.generator.resolution):
+            return _rendered(self.renderer, w_plus, size or SHOWN_SIZE)
         resolution = None if size is None else picture_size(self.generator, size)
         return _render(self.generator, w_plus, resolution=resolution)
 
-    def whole_faces(self, w_plus: Float[Array, "b n d"]) -> Float[Array, "b r r 3"]:
+    def whole_faces(self, w_plus: Float[Array, "b n d"]) -> Float[np.ndarray, "b r r 3"]:
         """Faces for people to look at; outside `jax.jit`."""
-        return _render(self.generator, w_plus)
+        if self.renderer is not None:
+            return _rendered(self.renderer, w_plus, SHOWN_SIZE)
+        return np.asarray(_render(self.generator, w_plus))
+
+
+def _rendered(renderer, w_plus, size) -> Float[np.ndarray, "b r r 3"]:
+    """One by one: large pictures gain nothing from a batch."""
+    resolution = picture_size(renderer, size)
+    faces = [
+        _render(renderer, w_plus[i : i + 1], resolution=resolution) for i in range(len(w_plus))
+    ]
+    return np.concatenate([np.asarray(face) for face in faces])
