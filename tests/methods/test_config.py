@@ -225,6 +225,8 @@ def test_shipped_configs_have_only_the_mistakes_that_a_user_must_mend(name, worl
         config.networks.classifier = str(world / "networks" / "classifier.safetensors")
     for role in ("generator", "inversion_encoder", "evaluation_classifier", "identity_encoder"):
         config.networks[role] = str(world / "networks" / f"{role}.safetensors")
+    if "losses" in config:
+        config.losses.image_resolution = 0  # the tiny generator is smaller than any that is shipped
     read_settings(run_config.to_json(config))
 
 
@@ -243,6 +245,8 @@ def test_configs_of_the_baselines_are_right_and_keep_the_pocket_data(name, world
     assert config.data == pocket.data and config.attributes == pocket.attributes
     for role in config.networks:
         config.networks[role] = str(world / "networks" / f"{role}.safetensors")
+    if "losses" in config:
+        config.losses.image_resolution = 0  # the tiny generator is smaller than any that is shipped
     read_settings(run_config.to_json(config))
 
 
