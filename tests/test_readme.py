@@ -11,9 +11,10 @@ def test_python_of_the_readme_runs_as_it_stands_and_edits():
     names = {}
     exec(compile(code, README.name, "exec"), names)
     editor, pixels = names["editor"], names["pixels"]
-    assert names["images"].shape == pixels.shape == (8, 64, 64, 3)
-    assert names["w_plus"].shape == names["edited"].shape == (8, 10, 128)
-    before, after = editor.read(names["images"]), editor.read(pixels)
+    size = 128 if editor.renderer is None else 256
+    assert names["faces"].shape == pixels.shape == (4, size, size, 3)
+    assert names["w_plus"].shape == names["edited"].shape == (4, 18, 512)
+    before, after = editor.read(names["faces"]), editor.read(pixels)
     glasses, young = (editor.attributes.index(name) for name in ("Eyeglasses", "Young"))
     assert np.mean(after[:, glasses]) > np.mean(before[:, glasses]) + 0.3
     assert np.mean(after[:, young]) < np.mean(before[:, young])

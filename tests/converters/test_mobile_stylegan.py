@@ -6,7 +6,6 @@ import json
 import os
 import pathlib
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -47,7 +46,6 @@ def folder(flat, tmp_path_factory):
     return write_files(folder, mobile_stylegan.restore(TINY, flat))
 
 
-@jax.numpy_rank_promotion("allow")  # depthwise_convolve multiplies images by a vector
 def test_converted_network_computes_what_the_graphs_do(folder, tmp_path):
     path = convert_network(folder, tmp_path, report=lambda _: None)
     network = networks.load_network(path, expected="MobileStyleGAN")
@@ -192,7 +190,6 @@ def published(tmp_path_factory):
     return path
 
 
-@jax.numpy_rank_promotion("allow")
 def test_published_network_gives_the_recorded_styles_and_images(published):
     description = json.loads((GOLDEN / "random_face.json").read_text())
     metadata = networks.read_metadata(published)
