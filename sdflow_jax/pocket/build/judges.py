@@ -30,8 +30,8 @@ class JudgeSettings:
     parity: int  # which seeds it may see: 0 even, 1 odd
     seed: int
     num_steps: int
-    num_annotated: int = 64  # of a batch
-    num_others: int = 192
+    num_annotated: int  # of a batch
+    num_others: int
     learning_rate: float = 1e-3
     weight_decay: float = 0.05
     average_decay: float = 0.99

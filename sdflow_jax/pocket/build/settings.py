@@ -45,9 +45,17 @@ _CLASSIFIER = {
     "head_sizes": [],
 }
 JUDGES = {
-    "classifier": JudgeSettings(_CLASSIFIER, parity=0, seed=2, num_steps=800),
+    "classifier": JudgeSettings(
+        _CLASSIFIER, parity=0, seed=2, num_steps=800, num_annotated=40, num_others=120
+    ),
     "evaluation_classifier": JudgeSettings(
-        {**_CLASSIFIER, "depth": 50, "width": 12}, parity=1, seed=3, num_steps=600
+        {**_CLASSIFIER, "depth": 18, "width": 24},
+        parity=1,
+        seed=3,
+        num_steps=1200,
+        num_annotated=24,
+        num_others=40,
+        learning_rate=2e-3,
     ),
 }
 IDENTITY = IdentitySettings(
@@ -57,8 +65,8 @@ IDENTITY = IdentitySettings(
         "widths": [24, 24, 48, 96, 128],
         "units": [2, 2, 2, 2],
     },
-    num_steps=600,
-    batch_size=128,
+    num_steps=500,
+    batch_size=64,
 )
 # The small networks learn from the first of the training seeds.
-NUM_JUDGED = 10_000
+NUM_JUDGED = 10_500
