@@ -132,6 +132,8 @@ def build_identity_encoder(build: Build) -> None:
     faces = build.renders(settings.TRAINING_SEEDS[: settings.NUM_JUDGED])
     found = ~np.isnan(faces.readings.embedding[:, 0])
     embedding = faces.readings.embedding[found]
+    # All faces share most of dlib's embedding; what tells them apart is the rest.
+    embedding = embedding - embedding.mean(axis=0)
     embedding = embedding / np.linalg.norm(embedding, axis=1, keepdims=True)
     variants = _variants(build, faces)[:, found]
     chosen = settings.IDENTITY
