@@ -28,7 +28,7 @@ test-full: $(VENV)/installed-dev
 lint: $(VENV)/installed-dev
 	$(BIN)/ruff format . && $(BIN)/ruff check --fix .
 
-# Every file in sdflow_jax/pocket/weights again: days without an accelerator; continues where it was stopped.
+# Every file in sdflow_jax/pocket/weights again: meant for an accelerator; continues where it was stopped.
 pocket-build: $(VENV)/installed-pocket-build
 	$(BIN)/python -m sdflow_jax.pocket.build --cache=runs/pocket-build
 

@@ -21,6 +21,7 @@ from sdflow_jax.methods.method import EditingMethod, SamplingMethod
 from sdflow_jax.methods.registry import load_method
 from sdflow_jax.methods.sdflow.editing import FlowEditing
 from sdflow_jax.models.refinement import Whitening, refine_codes
+from sdflow_jax.models.style_space import seeded_normal
 from sdflow_jax.models.synthesis import faces_of
 
 # A path's world -> "module:function" that finds a larger generator for its codes, or returns None.
@@ -362,11 +363,7 @@ class Editor:
           seeds: one, or several.
           truncation: how far w may be from the average; 1 leaves it.
         """
-        draws = [
-            np.random.default_rng(int(seed)).standard_normal((1, self.generator.style_dim))
-            for seed in np.atleast_1d(seeds)
-        ]
-        z = np.concatenate(draws).astype(np.float32)
+        z = seeded_normal(np.atleast_1d(seeds), self.generator.style_dim)
         w = self._run(lambda x: _map(self.generator, x, truncation), z)
         w_plus = np.repeat(w[:, None], self.generator.num_styles, axis=1)
         return w_plus[0] if np.ndim(seeds) == 0 else w_plus

@@ -20,6 +20,7 @@ from sdflow_jax.files import networks as network_files
 from sdflow_jax.files.roles import load_role
 from sdflow_jax.images.batching import map_batches
 from sdflow_jax.images.pixels import to_bytes
+from sdflow_jax.models.style_space import seeded_normal
 from sdflow_jax.models.synthesis import faces_of
 
 
@@ -71,7 +72,7 @@ class GeneratorSamples:
 
     def latents(self, ids: Int64[np.ndarray, "b"]) -> Float32[np.ndarray, "b n d"]:
         num_rows, dim = self.latent_shape
-        z = np.stack([np.random.default_rng(int(seed)).standard_normal(dim) for seed in ids])
+        z = seeded_normal(ids, dim)
         w = self._styles(z)[:, None]  # [b, 1, d]
         if not self._mixed_share:
             return w

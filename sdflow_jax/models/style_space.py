@@ -4,8 +4,11 @@ Karras et al. 2019, "A Style-Based Generator Architecture for Generative Adversa
 section 2 (mapping network, truncation, style mixing).
 """
 
+from collections.abc import Iterable
+
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float
 
@@ -16,6 +19,12 @@ _NORMALIZATION_EPSILON = 1e-8
 
 class StyleAverage(nnx.Variable):
     """The mean of w over random z, toward which truncation moves; a statistic, not a parameter."""
+
+
+def seeded_normal(seeds: Iterable[int], dim: int) -> Float[np.ndarray, "b d"]:
+    """z ~ N(0, I) as float32, one for each seed: `default_rng(seed).standard_normal((1, dim))`."""
+    draws = [np.random.default_rng(int(seed)).standard_normal((1, dim)) for seed in seeds]
+    return np.concatenate(draws).astype(np.float32)
 
 
 class StyleSpace(nnx.Module):

@@ -5,7 +5,8 @@ import pytest
 
 from sdflow_jax.evaluation.published_readers import FaceReadings
 from sdflow_jax.files import networks
-from sdflow_jax.pocket.build.codes import FREE_SEEDS, CodeMaker, seeded_normal
+from sdflow_jax.models.style_space import seeded_normal
+from sdflow_jax.pocket.build.codes import FREE_SEEDS, CodeMaker
 from sdflow_jax.pocket.build.labels import ATTRIBUTES, Annotations, adults, label_faces
 from sdflow_jax.pocket.build.probes import fit_probe
 

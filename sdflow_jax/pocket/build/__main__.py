@@ -1,8 +1,8 @@
 """Build the pocket world: `python -m sdflow_jax.pocket.build --cache DIR [--stages renders,student,...]`.
 
 Needs the packages of `make pocket-build-environment`. Every stage goes on where it was killed. The
-first two want an accelerator: on two CPU cores the renders take nine hours and the student days; on
-one H100 they took a minute and a half, and four minutes.
+renders and the student want an accelerator: one H100 took a minute and a half, and four minutes; two
+CPU cores, by estimate and not tried, nine hours, and days.
 """
 
 import argparse

@@ -13,6 +13,8 @@ from flax import nnx
 from jaxtyping import Float
 from numpy.typing import NDArray
 
+from sdflow_jax.models.style_space import seeded_normal
+
 TRUNCATION = 0.9
 FREE_SEEDS = 100_000
 NUM_STYLES = 18
@@ -39,12 +41,6 @@ class Codes(NamedTuple):
         rows = np.arange(num_styles)[None, :, None]
         is_coarse = rows < np.asarray(self.crossover)[:, None, None]
         return np.where(is_coarse, self.coarse[:, None, :], self.fine[:, None, :])
-
-
-def seeded_normal(seeds: NDArray[np.int64], style_dim: int = 512) -> Float[np.ndarray, "b d"]:
-    """z ~ N(0, I), one for each seed."""
-    draws = [np.random.default_rng(int(s)).standard_normal((1, style_dim)) for s in seeds]
-    return np.concatenate(draws).astype(np.float32)
 
 
 class CodeMaker:

@@ -13,6 +13,7 @@ from flax import nnx
 from numpy.typing import NDArray
 
 from sdflow_jax.files import networks
+from sdflow_jax.images.pixels import to_signed
 from sdflow_jax.pocket.build import trainer
 from sdflow_jax.pocket.build.augmentation import mirror
 
@@ -54,7 +55,7 @@ def train_identity(
 
     @functools.partial(jax.jit, donate_argnums=0)
     def update(state, batch, wanted, key):
-        faces = mirror(key, batch.astype(jnp.float32) / 127.5 - 1.0)
+        faces = mirror(key, to_signed(batch))
         learner = nnx.merge(graph, state, copy=True)
 
         def loss_fn(network):

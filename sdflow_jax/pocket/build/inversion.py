@@ -18,6 +18,7 @@ from flax import nnx
 from numpy.typing import NDArray
 
 from sdflow_jax.files import networks
+from sdflow_jax.images.pixels import to_signed
 from sdflow_jax.images.resizing import average_pool
 from sdflow_jax.pocket.build import trainer
 from sdflow_jax.pocket.build.codes import Codes
@@ -111,7 +112,7 @@ def train_inversion(
         rows = jnp.arange(encoder.num_styles)[None, :, None]
         w_plus = jnp.where(rows < crossover[:, None, None], coarse[:, None], fine[:, None])
         wanted = (w_plus - frozen["mean"]) @ frozen["inverse"]
-        faces = pictures.astype(jnp.float32) / 127.5 - 1.0
+        faces = to_signed(pictures)
         # Half of the pictures are the student's, which the pocket world's own faces are.
         own = jax.lax.stop_gradient(generator.synthesize(w_plus, dtype=dtype))
         own = jnp.clip(own, -1.0, 1.0)

@@ -18,6 +18,7 @@ from flax import nnx
 from numpy.typing import NDArray
 
 from sdflow_jax.files import networks
+from sdflow_jax.images.pixels import to_signed
 from sdflow_jax.pocket.build import trainer
 from sdflow_jax.pocket.build.augmentation import augment
 
@@ -77,7 +78,7 @@ def train_judge(
 
     @functools.partial(jax.jit, donate_argnums=0)
     def update(state, images, labels, guesses, key, has_opinion):
-        images = images.astype(jnp.float32) / 127.5 - 1.0
+        images = to_signed(images)
         learner = nnx.merge(graph, state["learner"], copy=True)
         average = nnx.merge(average_graph, state["average"], copy=True)
         known = ~jnp.isnan(labels)

@@ -171,5 +171,5 @@ def build_sdflow(build: Build) -> None:
     for name in ("flow", "semantic_encoder"):
         file = workdir / "sdflow" / f"{name}.safetensors"
         metadata = networks.read_metadata(file)
-        notes = {key: metadata[key] for key in ("attributes", "image_size", "step")}
+        notes = {key: metadata[key] for key in ("attributes", "image_size", "num_rows", "step")}
         build.save(name, networks.load_network(file), metadata["arguments"], notes)

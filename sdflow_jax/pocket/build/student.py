@@ -18,6 +18,7 @@ from jaxtyping import Array, Float
 from numpy.typing import NDArray
 
 from sdflow_jax.files import networks
+from sdflow_jax.images.pixels import to_signed
 from sdflow_jax.images.resizing import average_pool
 from sdflow_jax.models.compact_generator import BASE_SIZE, CompactGenerator
 from sdflow_jax.pocket.build import trainer
@@ -211,7 +212,7 @@ def train_student(
     def update(state, frozen, coarse, fine, crossover, pictures):
         rows = jnp.arange(student.num_styles)[None, :, None]
         w_plus = jnp.where(rows < crossover[:, None, None], coarse[:, None, :], fine[:, None, :])
-        wanted = pictures.astype(jnp.float32) / 127.5 - 1.0
+        wanted = to_signed(pictures)
 
         def loss_fn(params):
             module = nnx.merge(graph, {**params, **frozen["mapping"]}, frozen["rest"])
