@@ -9,7 +9,7 @@ from sdflow_jax.pocket.build.inversion import InversionSettings, Whitening, trai
 from sdflow_jax.pocket.build.photo_augmentation import photograph
 
 ENCODER = {
-    "image_size": 32,
+    "image_size": 64,
     "num_styles": 18,
     "style_dim": 8,
     "widths": [4, 4, 8, 8, 8],
@@ -47,7 +47,7 @@ def test_photographs_stay_in_range_and_look_like_the_picture():
 def test_trained_encoder_gives_codes_near_w(tmp_path):
     student = networks.build("CompactGenerator", STUDENT)
     codes = CodeMaker(student)(np.arange(64))
-    pictures = np.asarray(student.synthesize(codes.w_plus(), resolution=32))
+    pictures = np.asarray(student.synthesize(codes.w_plus()))
     scaled = pictures / np.abs(pictures).max()
     stored = np.rint((scaled + 1) * 127.5).astype(np.uint8)
     encoder = train_inversion(

@@ -99,7 +99,7 @@ def train_inversion(
     student_graph, student_state = nnx.split(student)
     frozen = {
         "student": nnx.to_pure_dict(student_state),
-        "mean": jnp.asarray(whitening.mean),
+        "mean": jnp.asarray(whitening.mean)[None, None, :],
         "scale": jnp.asarray(whitening.scale),
         "inverse": jnp.asarray(whitening.inverse),
     }
