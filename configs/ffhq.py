@@ -43,7 +43,7 @@ def get_config() -> ml_collections.ConfigDict:
             "source": "folder",
             "folder": config_dict.placeholder(str),
             # The paper trains on 69,000 faces and edits the last 1,000; some of the former are held
-            # out here to draw the pictures during training.
+            # out here for the pictures during training.
             "splits": {
                 "train": (0, 68_500),
                 "validation": (68_500, 69_000),

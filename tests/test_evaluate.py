@@ -14,7 +14,7 @@ import evaluate
 from sdflow_jax.data import face_latents
 from sdflow_jax.data.image_source import DataError
 from sdflow_jax.data.prepared import prepare_data
-from sdflow_jax.evaluation import EvaluationError, EvaluationSettings, ExternalJudges, Verdict
+from sdflow_jax.evaluation import EvaluationError, EvaluationSettings, ExternalJudges, JudgeOutputs
 from sdflow_jax.files import networks
 from sdflow_jax.files.run_config import ConfigError, load_config, save_config, to_json
 from sdflow_jax.methods.sdflow.networks import network_arguments
@@ -36,7 +36,7 @@ SETTINGS = EvaluationSettings(
 def workdir(tmp_path_factory):
     directory = build_tiny_world(tmp_path_factory.mktemp("world"))
     files = directory / "networks"
-    # The same network as teacher and judge: two random ones would agree on hardly any face.
+    # The same network as training and evaluation classifier: two random ones would agree on hardly any face.
     shutil.copy(files / "classifier.safetensors", files / "evaluation_classifier.safetensors")
     config = tiny_config(directory)
     save_config(directory, config)
@@ -71,7 +71,9 @@ def test_a_run_is_evaluated_on_its_test_faces(workdir):
 
     # The same networks sample new faces, under each of the four combinations.
     sampled = summary["sampling"]["shared"]
-    assert sampled["samples_per_wish"] == 3 and set(sampled["accuracy"]) == set(EDITED_ATTRIBUTES)
+    assert sampled["samples_per_combination"] == 3 and set(sampled["accuracy"]) == set(
+        EDITED_ATTRIBUTES
+    )
     assert 0 < sampled["diversity"] < 2
     for kind in ("shared", "independent"):
         assert (results / f"samples_{kind}.png").stat().st_size > 10_000
@@ -88,7 +90,7 @@ class HostJudges:
         assert not isinstance(images, jax.core.Tracer) and pixels.shape[1] == IMAGE_SIZE
         mean = (pixels.mean((1, 2)) + 1) / 2
         mean /= np.linalg.norm(mean, axis=1, keepdims=True)
-        return Verdict(mean[:, :2], mean)
+        return JudgeOutputs(mean[:, :2], mean)
 
 
 def test_external_judges_judge_what_they_can_and_are_compared(workdir, monkeypatch):
@@ -148,9 +150,9 @@ def test_networks_given_by_role_replace_those_of_the_config(workdir):
     replaced = evaluate._with_networks(config, ["identity_encoder=other=one.safetensors"])
     assert replaced["networks"]["identity_encoder"] == "other=one.safetensors"
     assert replaced["networks"]["generator"] == config["networks"]["generator"]
-    for mistake in ("identity_encoder", "judge=file", "generator="):
-        with pytest.raises(ConfigError, match=f"--network={mistake}: expected ROLE=FILE"):
-            evaluate._with_networks(config, [mistake])
+    for entry in ("identity_encoder", "judge=file", "generator="):
+        with pytest.raises(ConfigError, match=f"--network={entry}: expected ROLE=FILE"):
+            evaluate._with_networks(config, [entry])
     # Another generator than that of the training is no choice.
     begun = {**config["network_digests"], "generator": "0123456789abcdef"}
     with pytest.raises(ConfigError, match="does not hold the network that the run was begun with"):

@@ -7,8 +7,8 @@ import jax
 import numpy as np
 
 from sdflow_jax.evaluation.errors import EvaluationError
-from sdflow_jax.evaluation.judges import Verdict
-from sdflow_jax.evaluation.world import World
+from sdflow_jax.evaluation.judges import JudgeOutputs
+from sdflow_jax.evaluation.setup import EvaluationSetup
 from sdflow_jax.images.batching import pad_batch
 from sdflow_jax.images.pixels import to_signed
 from sdflow_jax.methods.method import EditingMethod
@@ -21,15 +21,15 @@ class SourceFaces(NamedTuple):
       code: the method's codes, a pytree.
       semantic_variables: as the method reads them, in [0, 1], [f, a].
       predictions: the training classifier's probabilities of the same attributes, [f, a].
-      original: the judges' verdict on the original images.
-      reconstruction: their verdict on the reconstructions G(w).
+      original: the judges' outputs on the original images.
+      reconstruction: their outputs on the reconstructions G(w).
     """
 
     code: Any
     semantic_variables: np.ndarray
     predictions: np.ndarray
-    original: Verdict
-    reconstruction: Verdict
+    original: JudgeOutputs
+    reconstruction: JudgeOutputs
 
     @property
     def is_on(self) -> np.ndarray:
@@ -50,9 +50,9 @@ def _encode(method, w_plus, images):
     return method.encode(w_plus, images), images
 
 
-def _observe(world, method, w_plus, images):
+def _observe(setup, method, w_plus, images):
     encoded, images = _encode(method, w_plus, images)
-    return *encoded, *(world.judges.judge(x) for x in (images, world.judged_faces(w_plus)))
+    return *encoded, *(setup.judges.judge(x) for x in (images, setup.judged_faces(w_plus)))
 
 
 def face_batches(
@@ -68,7 +68,7 @@ def face_batches(
 
 
 def observe_faces(
-    world: World,
+    setup: EvaluationSetup,
     method: EditingMethod,
     faces: Sequence[Mapping[str, Any]],
     *,
@@ -80,7 +80,7 @@ def observe_faces(
     """Encode the source faces and ask the judges about originals and reconstructions.
 
     Args:
-      world: generator and judges.
+      setup: generator and judges.
       method: the editing method.
       faces: items with `image` (uint8), `w_plus` and `predictions`, e.g. a split from `open_split`.
       num_faces: how many to take, from the first.
@@ -101,14 +101,14 @@ def observe_faces(
     for batch in face_batches(faces, num_faces, batch_size):
         count = len(batch["image"])
         padded = pad_batch((batch["w_plus"], batch["image"]), batch_size)
-        seen = _observe(world, method, *padded)
+        seen = _observe(setup, method, *padded)
         code, variables, original, reconstruction = _first(seen, count)
         predictions = batch["predictions"][:, list(prediction_columns)]
         pieces.append(SourceFaces(code, variables, predictions, original, reconstruction))
         if num_kept < num_shown:
             few = slice(min(count, num_shown - num_kept))
             originals = np.asarray(to_signed(batch["image"][few]))
-            shown.append(ShownFaces(originals, world.whole_faces(batch["w_plus"][few])))
+            shown.append(ShownFaces(originals, setup.whole_faces(batch["w_plus"][few])))
             num_kept += len(originals)
     observed = jax.tree.map(lambda *parts: np.concatenate(parts), *pieces)
     if not all(np.isfinite(x).all() for x in jax.tree.leaves(observed.code)):

@@ -44,7 +44,7 @@ class Row(NamedTuple):
 
 
 class Pictures(NamedTuple):
-    """Test faces: as the student draws them at 64 pixels, and as the renderer does at 256."""
+    """Test faces: as the student makes them at 64 pixels, and as the renderer does at 256."""
 
     seeds: NDArray[np.int64]
     student: NDArray[np.uint8]
@@ -154,11 +154,14 @@ def outside_rows(pictures: Pictures, readings: FaceReadings) -> Iterator[Row]:
     theirs = readings.embedding[found]
     theirs = theirs / np.linalg.norm(theirs, axis=1, keepdims=True)
     pairs = np.triu_indices(found.sum(), 1)
-    strangers = (ours["ren"] @ ours["ren"].T)[pairs]
-    correlation = spearmanr(strangers, (theirs @ theirs.T)[pairs]).statistic
+    different_people = (ours["ren"] @ ours["ren"].T)[pairs]
+    correlation = spearmanr(different_people, (theirs @ theirs.T)[pairs]).statistic
     yield Row("identity: Spearman correlation with dlib's cosines", f"{correlation:.3f}", ">= 0.8")
     same = (ours["ren"] * ours["stu"]).sum(1)
-    for name, cosines in (("two people", strangers), ("render and student of one code", same)):
+    for name, cosines in (
+        ("two people", different_people),
+        ("render and student of one code", same),
+    ):
         low, middle, high = np.percentile(cosines, (5, 50, 95))
         yield Row(
             f"identity cosine of {name}: 5%, median, 95%", f"{low:.3f}, {middle:.3f}, {high:.3f}"
@@ -217,7 +220,7 @@ def as_markdown(found: list[Row]) -> str:
 
 
 def main() -> None:
-    """Print the table, and draw the pairs."""
+    """Print the table, and save the pairs."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
