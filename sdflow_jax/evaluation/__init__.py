@@ -7,6 +7,7 @@ from sdflow_jax.evaluation.curves import (
     preservation_band,
 )
 from sdflow_jax.evaluation.errors import EvaluationError
+from sdflow_jax.evaluation.evaluation_setup import EvaluationSetup
 from sdflow_jax.evaluation.external_judges import ExternalJudges
 from sdflow_jax.evaluation.judges import (
     FFHQ_FACE_CROP,
@@ -22,7 +23,6 @@ from sdflow_jax.evaluation.run import (
     evaluate,
     results_directory,
 )
-from sdflow_jax.evaluation.setup import EvaluationSetup
 from sdflow_jax.evaluation.source_faces import ShownFaces, SourceFaces, observe_faces
 from sdflow_jax.evaluation.strength_sweep import sweep
 

@@ -8,9 +8,9 @@ import numpy as np
 from absl import logging
 from jaxtyping import Bool, Float
 
+from sdflow_jax.evaluation.evaluation_setup import EvaluationSetup
 from sdflow_jax.evaluation.judges import JudgeOutputs, Judges
 from sdflow_jax.evaluation.requests import Request, target_variables
-from sdflow_jax.evaluation.setup import EvaluationSetup
 from sdflow_jax.evaluation.source_faces import SourceFaces
 from sdflow_jax.evaluation.strength_sweep import edit_faces
 from sdflow_jax.images.batching import map_batches
@@ -32,11 +32,15 @@ def agreement(
     without one.
 
     Returns:
-      "unedited" and, for each request at strength 1, its name -> `num_faces` that were compared;
-      for each attribute that both judge `same_decision`, the share of faces on which they decide
-      the same, and `correlation` of their probabilities; and `identity_correlation`: of the two
-      cosines, of every two unedited faces, or of each edited face with its unedited self. None
-      where a side never varies or no face is left.
+      An entry for the "unedited" faces, and one by name for each request, edited at strength 1:
+
+        num_faces: how many faces were compared.
+        ATTRIBUTE, of each that both judge: `same_decision`, the share of faces on which both decide
+          alike, and `correlation`, of their probabilities.
+        identity_correlation: how the identity cosines of one set follow those of the other; of
+          every pair of unedited faces, or of each edited face and its unedited self.
+
+      A number is None where one of the sets never varies, or no face is left.
     """
     shared = [name for name in setup.judges.attributes if name in other.attributes]
 

@@ -12,11 +12,11 @@ from matplotlib.figure import Figure
 
 from sdflow_jax.evaluation import report, sampling
 from sdflow_jax.evaluation.agreement import agreement
+from sdflow_jax.evaluation.evaluation_setup import EvaluationSetup
 from sdflow_jax.evaluation.figures_of_edits import requests_figure, sliders_figure
 from sdflow_jax.evaluation.judges import Judges
 from sdflow_jax.evaluation.plots import preservation_figure, semantic_variables_figure
 from sdflow_jax.evaluation.requests import Request, requests_for
-from sdflow_jax.evaluation.setup import EvaluationSetup
 from sdflow_jax.evaluation.source_faces import observe_faces
 from sdflow_jax.evaluation.strength_sweep import judge_columns, sweep
 from sdflow_jax.files.atomic import write_atomic, write_json, write_text

@@ -12,9 +12,9 @@ import numpy as np
 from jaxtyping import Array, Float
 from matplotlib.figure import Figure
 
+from sdflow_jax.evaluation.evaluation_setup import EvaluationSetup
 from sdflow_jax.evaluation.judges import JudgeOutputs
 from sdflow_jax.evaluation.plots import edit_grid_figure, readable
-from sdflow_jax.evaluation.setup import EvaluationSetup
 from sdflow_jax.evaluation.strength_sweep import edited_images
 from sdflow_jax.methods.method import SamplingMethod
 

@@ -1,5 +1,6 @@
 """The faces of an evaluation before anything is edited."""
 
+import functools
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -7,9 +8,9 @@ import jax
 import numpy as np
 
 from sdflow_jax.evaluation.errors import EvaluationError
+from sdflow_jax.evaluation.evaluation_setup import EvaluationSetup
 from sdflow_jax.evaluation.judges import JudgeOutputs
-from sdflow_jax.evaluation.setup import EvaluationSetup
-from sdflow_jax.images.batching import pad_batch
+from sdflow_jax.images.batching import map_batches
 from sdflow_jax.images.pixels import to_signed
 from sdflow_jax.methods.method import EditingMethod
 
@@ -98,15 +99,15 @@ def observe_faces(
             "there is no face to evaluate; is the test split empty, or num_faces zero?"
         )
     pieces, shown, num_kept = [], [], 0
+    # Not all at once: there may be more pictures than fit in memory.
     for batch in face_batches(faces, num_faces, batch_size):
-        count = len(batch["image"])
-        padded = pad_batch((batch["w_plus"], batch["image"]), batch_size)
-        seen = _observe(setup, method, *padded)
-        code, variables, original, reconstruction = _first(seen, count)
+        code, variables, original, reconstruction = map_batches(
+            functools.partial(_observe, setup, method), batch_size, batch["w_plus"], batch["image"]
+        )
         predictions = batch["predictions"][:, list(prediction_columns)]
         pieces.append(SourceFaces(code, variables, predictions, original, reconstruction))
         if num_kept < num_shown:
-            few = slice(min(count, num_shown - num_kept))
+            few = slice(num_shown - num_kept)
             originals = np.asarray(to_signed(batch["image"][few]))
             shown.append(ShownFaces(originals, setup.whole_faces(batch["w_plus"][few])))
             num_kept += len(originals)
@@ -116,7 +117,3 @@ def observe_faces(
             "some faces could not be encoded; give the solver more steps or looser tolerances"
         )
     return observed, ShownFaces(*(np.concatenate(parts) for parts in zip(*shown, strict=True)))
-
-
-def _first(tree: Any, count: int) -> Any:
-    return jax.device_get(jax.tree.map(lambda x: x[:count], tree))

@@ -11,9 +11,9 @@ from jaxtyping import Array, Bool, Float
 
 from sdflow_jax.evaluation.curves import EditOutcomes
 from sdflow_jax.evaluation.errors import EvaluationError
+from sdflow_jax.evaluation.evaluation_setup import EvaluationSetup
 from sdflow_jax.evaluation.judges import JudgeOutputs, Judges
 from sdflow_jax.evaluation.requests import Request, target_variables
-from sdflow_jax.evaluation.setup import EvaluationSetup
 from sdflow_jax.evaluation.source_faces import SourceFaces
 from sdflow_jax.images.batching import map_batches
 from sdflow_jax.methods.method import EditingMethod

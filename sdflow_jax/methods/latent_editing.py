@@ -98,8 +98,7 @@ def export_editing(
       reader_arguments: constructor arguments of the reader.
     """
     directory = pathlib.Path(workdir) / method
-    notes = {"attributes": ",".join(editing.attributes), "image_size": str(editing.image_size)}
-    save_reader(directory, editing.semantic_encoder, reader_arguments, notes)
+    save_reader(directory, editing.semantic_encoder, reader_arguments, editing.notes)
     # Last: a directory that holds it is complete.
     networks.save_network(directory / MOVER_FILE, editing.mover, mover_arguments)
     return directory

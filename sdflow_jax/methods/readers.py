@@ -126,6 +126,11 @@ class ReadingMethod(nnx.Module):
         name = type(self.semantic_encoder).__name__
         return READERS.get(name, name)
 
+    @property
+    def notes(self) -> dict[str, str]:
+        """What the network files say of it, as `load_reader` reads it."""
+        return {"attributes": ",".join(self.attributes), "image_size": str(self.image_size)}
+
     def read(self, images: Float[Array, "b h w 3"]) -> Float[Array, "b a"]:
         """Semantic variables of images in [-1, 1], each in [0, 1]."""
         return self.semantic_encoder(crop_and_resize(images, self.image_size))

@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 from numpy.typing import NDArray
@@ -24,7 +23,7 @@ from sdflow_jax.files import networks
 from sdflow_jax.files.atomic import write_atomic
 from sdflow_jax.images.batching import map_batches
 from sdflow_jax.images.pixels import to_bytes, to_signed
-from sdflow_jax.images.resizing import average_pool
+from sdflow_jax.images.resizing import pool_bytes
 from sdflow_jax.pocket.build.codes import CodeMaker
 from sdflow_jax.pocket.build.labels import ANNOTATED, ATTRIBUTES, YOUNG_BELOW, Annotations
 from sdflow_jax.pocket.renderer import RendererMissing, find_renderer
@@ -188,14 +187,9 @@ def _decide(network: nnx.Module, images: NDArray[np.uint8]) -> NDArray[np.float3
     return _runner(network, lambda net, x: net(x), 50)(np.asarray(to_signed(images)))
 
 
-@jax.jit
-def _pooled(images):
-    return jnp.rint(average_pool(images.astype(jnp.float32), images.shape[1] // 64))
-
-
 def _shrunk(images: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Renders at 64 pixels."""
-    return np.asarray(_pooled(images)).astype(np.uint8)
+    return np.asarray(pool_bytes(images, images.shape[1] // 64))
 
 
 def rows(pictures: Pictures) -> list[Row]:

@@ -7,9 +7,9 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from sdflow_jax.evaluation.curves import EditOutcomes, preservation_at
+from sdflow_jax.evaluation.evaluation_setup import EvaluationSetup
 from sdflow_jax.evaluation.plots import edit_grid_figure
 from sdflow_jax.evaluation.requests import Request, target_variables
-from sdflow_jax.evaluation.setup import EvaluationSetup
 from sdflow_jax.evaluation.source_faces import observe_faces
 from sdflow_jax.evaluation.strength_sweep import edited_images, judge_columns
 from sdflow_jax.methods.method import EditingMethod

@@ -131,11 +131,7 @@ def export_editing(
       step: steps trained, kept as a note.
     """
     directory = pathlib.Path(workdir) / "sdflow"
-    notes = {
-        "attributes": ",".join(editing.attributes),
-        "image_size": str(editing.image_size),
-        "step": str(step),
-    }
+    notes = {**editing.notes, "step": str(step)}
     if editing.num_rows is not None:
         notes["num_rows"] = str(editing.num_rows)
     save_reader(directory, editing.semantic_encoder, arguments["semantic_encoder"], notes)
