@@ -35,8 +35,8 @@ from sdflow_jax.evaluation import (
     STRENGTHS,
     EvaluationError,
     EvaluationSettings,
+    EvaluationSetup,
     ExternalJudges,
-    World,
     evaluate,
     load_judges,
     requests_for,
@@ -139,7 +139,7 @@ def run(
                 f" edited here ({', '.join(method.attributes)})"
             )
     return evaluate(
-        World(generator, judges, find_larger(files["generator"], generator)),
+        EvaluationSetup(generator, judges, find_larger(files["generator"], generator)),
         method,
         face_latents.open_split(dataset, split),
         _results(workdir, judge, faces),

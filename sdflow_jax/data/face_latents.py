@@ -288,10 +288,10 @@ def _annotator(
 
         @jax.jit
         def run(weights, images):
-            encoder, teacher = nnx.merge(graphdef, weights)
+            encoder, classifier = nnx.merge(graphdef, weights)
             signed = to_signed(images)
             w_plus = None if encoder is None else encoder(signed)
-            return w_plus, teacher.attribute_probabilities(signed)
+            return w_plus, classifier.attribute_probabilities(signed)
 
         return functools.partial(run, nnx.as_pure(weights))
 

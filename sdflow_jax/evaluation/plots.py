@@ -115,11 +115,11 @@ def semantic_variables_figure(
                 axes.set_visible(False)
                 continue
             color = COLORS[index % len(COLORS)]
-            values, teacher = semantic_variables[:, index], predictions[:, index]
+            values, predicted = semantic_variables[:, index], predictions[:, index]
             share = np.full(len(values), 1.0 / len(values))
             axes.hist(values, bins, weights=share, color=color, alpha=0.55)
             axes.hist(
-                teacher,
+                predicted,
                 bins,
                 weights=share,
                 histtype="step",

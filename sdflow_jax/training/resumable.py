@@ -50,7 +50,7 @@ def train_resumably(
       data: description of the batches (`describe_batches`).
       devices: over which a batch is split.
       interrupts: entered; deferred while training.
-      pictures: what is drawn meanwhile, if anything.
+      pictures: what pictures are made meanwhile, if any.
       requirements: measurement that must be true at every step -> what to say where it is not.
       shown: measurements that stand beside the progress bar.
       title: of the progress bar.
@@ -64,16 +64,16 @@ def train_resumably(
     """
     num_steps = schedule.num_steps
     checkpoints = Checkpoints(directory / "checkpoints", keep=schedule.keep_checkpoints)
-    first_step, unfinished = 0, None
+    steps_done, unfinished = 0, None
     if checkpoints.latest_step is not None:
-        first_step, state, batches, unfinished = checkpoints.restore(
+        steps_done, state, batches, unfinished = checkpoints.restore(
             state, batches, data, devices.replicated
         )
-        if first_step < num_steps:
-            print(f"{title}: continuing after step {first_step}")
+        if steps_done < num_steps:
+            print(f"{title}: continuing after step {steps_done}")
     log = MetricsLog(
         directory,
-        first_step=first_step,
+        steps_done=steps_done,
         num_steps=num_steps,
         batch_size=devices.batch_size,
         log_every=schedule.log_every,
@@ -88,7 +88,7 @@ def train_resumably(
             state, step = train(
                 state,
                 batches,
-                first_step=first_step,
+                steps_done=steps_done,
                 schedule=schedule,
                 train_step=train_step,
                 devices=devices,
