@@ -8,10 +8,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from absl import logging
-from matplotlib.figure import Figure
 
 from sdflow_jax.evaluation import report, sampling
 from sdflow_jax.evaluation.agreement import agreement
+from sdflow_jax.evaluation.drawing import Figure
 from sdflow_jax.evaluation.figures_of_edits import requests_figure, sliders_figure
 from sdflow_jax.evaluation.judges import Jury
 from sdflow_jax.evaluation.plots import preservation_figure, semantic_variables_figure

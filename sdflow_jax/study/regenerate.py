@@ -8,13 +8,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from matplotlib.figure import Figure
 from PIL import Image
 
 from sdflow_jax.data import face_latents
 from sdflow_jax.data.prepared import prepare_data
 from sdflow_jax.evaluation import World, load_judges, requests_for, results_directory
 from sdflow_jax.evaluation.curves import EditOutcomes
+from sdflow_jax.evaluation.drawing import Figure
 from sdflow_jax.evaluation.plots import semantic_variables_figure
 from sdflow_jax.evaluation.report import load_outcomes
 from sdflow_jax.files.atomic import write_atomic, write_text
