@@ -48,6 +48,7 @@ from sdflow_jax.files.attribute_names import attribute_columns
 from sdflow_jax.files.networks import NetworkFileError
 from sdflow_jax.files.roles import JUDGING_ROLES, ROLES, load_role
 from sdflow_jax.files.run_config import ConfigError, check_contents, load_config
+from sdflow_jax.images.precision import in_float32
 from sdflow_jax.methods.registry import load_method
 from sdflow_jax.methods.settings import read_shared_settings
 
@@ -81,6 +82,7 @@ STRENGTH_LIST = flags.DEFINE_list(
 )
 
 
+@in_float32
 def run(
     config: Mapping[str, Any],
     workdir: pathlib.Path,

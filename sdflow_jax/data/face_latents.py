@@ -40,6 +40,7 @@ from sdflow_jax.files import networks
 from sdflow_jax.files.attribute_names import attribute_names
 from sdflow_jax.images.batching import pad_batch
 from sdflow_jax.images.pixels import to_signed
+from sdflow_jax.images.precision import in_float32
 
 VERSION = "1.0.0"
 
@@ -170,6 +171,7 @@ class FaceLatents(tfds.core.GeneratorBasedBuilder):
             raise DataError(f"the image source announced {total} {split} faces and gave {place}")
 
 
+@in_float32
 def prepare(
     directory: str | os.PathLike[str],
     source: ImageSource | LatentSource,
