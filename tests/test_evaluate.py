@@ -22,6 +22,7 @@ from sdflow_jax.evaluation import (
     load_judges,
 )
 from sdflow_jax.files import networks
+from sdflow_jax.files.lock import InUseError, locked
 from sdflow_jax.files.run_config import ConfigError, load_config, save_config, to_json
 from sdflow_jax.methods.sdflow.networks import network_arguments
 from sdflow_jax.methods.settings import read_settings, read_shared_settings
@@ -175,3 +176,11 @@ def test_networks_given_by_role_replace_those_of_the_config(workdir):
     begun = {**config["network_digests"], "generator": "0123456789abcdef"}
     with pytest.raises(ConfigError, match="does not hold the network that the run was begun with"):
         evaluate.run({**config, "network_digests": begun}, workdir, SETTINGS)
+
+
+def test_a_run_in_use_is_not_evaluated(workdir, tmp_path):
+    (tmp_path / "config.json").write_text((workdir / "config.json").read_text())
+    for directory, work in ((tmp_path, "training"), (tmp_path / "evaluation", "evaluating")):
+        with locked(directory, work), pytest.raises(InUseError, match=f"is in use: {work}"):
+            evaluate.run(load_config(tmp_path), tmp_path, SETTINGS)
+    assert [file.name for file in (tmp_path / "evaluation").iterdir()] == [".lock"]

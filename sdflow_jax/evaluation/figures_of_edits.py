@@ -5,8 +5,8 @@ from typing import Any
 
 import jax
 import numpy as np
-from matplotlib.figure import Figure
 
+from sdflow_jax.evaluation.drawing import Figure
 from sdflow_jax.evaluation.evaluation_setup import EvaluationSetup
 from sdflow_jax.evaluation.plots import edit_grid_figure, readable
 from sdflow_jax.evaluation.requests import Request, target_variables

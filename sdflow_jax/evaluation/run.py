@@ -8,10 +8,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from absl import logging
-from matplotlib.figure import Figure
 
 from sdflow_jax.evaluation import report, sampling
 from sdflow_jax.evaluation.agreement import agreement
+from sdflow_jax.evaluation.drawing import Figure
 from sdflow_jax.evaluation.evaluation_setup import EvaluationSetup
 from sdflow_jax.evaluation.figures_of_edits import requests_figure, sliders_figure
 from sdflow_jax.evaluation.judges import Judges
@@ -20,6 +20,7 @@ from sdflow_jax.evaluation.requests import Request, requests_for
 from sdflow_jax.evaluation.source_faces import observe_faces
 from sdflow_jax.evaluation.strength_sweep import judge_columns, sweep
 from sdflow_jax.files.atomic import write_atomic, write_json, write_text
+from sdflow_jax.images.precision import in_float32
 from sdflow_jax.methods.method import EditingMethod, SamplingMethod
 
 STRENGTHS = (0.0, 0.2, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.2, 1.5)
@@ -72,6 +73,7 @@ def results_directory(workdir: str | os.PathLike[str], judge: str, faces: str = 
     return pathlib.Path(workdir) / "_".join(part for part in parts if part)
 
 
+@in_float32
 def evaluate(
     setup: EvaluationSetup,
     method: EditingMethod,

@@ -10,8 +10,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
-from matplotlib.figure import Figure
 
+from sdflow_jax.evaluation.drawing import Figure
 from sdflow_jax.evaluation.evaluation_setup import EvaluationSetup
 from sdflow_jax.evaluation.judges import JudgeOutputs
 from sdflow_jax.evaluation.plots import edit_grid_figure, readable

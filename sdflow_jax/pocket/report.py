@@ -25,6 +25,7 @@ from sdflow_jax.files import networks
 from sdflow_jax.files.atomic import write_atomic
 from sdflow_jax.images.batching import map_batches
 from sdflow_jax.images.pixels import to_bytes, to_signed
+from sdflow_jax.images.precision import in_float32
 from sdflow_jax.images.resizing import pool_bytes
 from sdflow_jax.pocket.build.codes import CodeMaker
 from sdflow_jax.pocket.build.labels import ANNOTATED, ATTRIBUTES, YOUNG_BELOW, Annotations
@@ -295,6 +296,7 @@ def as_markdown(found: list[Row]) -> str:
     return "\n".join(lines + [f"| {row.name} | {row.value} | {row.goal} |" for row in found])
 
 
+@in_float32
 def main() -> None:
     """Print the table, and save the pictures."""
     parser = argparse.ArgumentParser(

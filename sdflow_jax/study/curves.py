@@ -2,11 +2,9 @@
 
 from collections.abc import Mapping, Sequence
 
-import matplotlib
 import numpy as np
-from matplotlib.figure import Figure
-from matplotlib.ticker import PercentFormatter
 
+from sdflow_jax.evaluation.drawing import Figure, PercentFormatter, styled
 from sdflow_jax.evaluation.plots import CAPTION_COLOR, COLORS, COMBINED_COLOR, STYLE, readable
 from sdflow_jax.study.areas import LEVELS, MEASURES, Resampled
 
@@ -38,7 +36,7 @@ def curves_figure(
       requests: their names.
       caption: written below.
     """
-    with matplotlib.rc_context(STYLE):
+    with styled(STYLE):
         size = (2.9 * len(requests) + 0.6, 6.2)
         figure = Figure(figsize=size, layout="constrained")
         panels = figure.subplots(2, len(requests), sharex=True, sharey="row", squeeze=False)

@@ -4,9 +4,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from matplotlib.figure import Figure
 
 from sdflow_jax.evaluation.curves import EditOutcomes, preservation_at
+from sdflow_jax.evaluation.drawing import Figure
 from sdflow_jax.evaluation.evaluation_setup import EvaluationSetup
 from sdflow_jax.evaluation.plots import edit_grid_figure
 from sdflow_jax.evaluation.requests import Request, target_variables

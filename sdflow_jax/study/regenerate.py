@@ -8,19 +8,20 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from matplotlib.figure import Figure
 from PIL import Image
 
 from sdflow_jax.data import face_latents
 from sdflow_jax.data.prepared import prepare_data
 from sdflow_jax.evaluation import EvaluationSetup, load_judges, requests_for, results_directory
 from sdflow_jax.evaluation.curves import EditOutcomes
+from sdflow_jax.evaluation.drawing import Figure
 from sdflow_jax.evaluation.plots import semantic_variables_figure
 from sdflow_jax.evaluation.report import load_outcomes
 from sdflow_jax.files.atomic import write_atomic, write_text
 from sdflow_jax.files.attribute_names import attribute_columns
 from sdflow_jax.files.roles import load_role
 from sdflow_jax.files.run_config import load_config
+from sdflow_jax.images.precision import in_float32
 from sdflow_jax.methods.registry import load_method
 from sdflow_jax.methods.settings import read_shared_settings
 from sdflow_jax.study.areas import Resampled, estimate, resample_all
@@ -34,6 +35,7 @@ DOTS_PER_INCH = 110
 JPEG_QUALITY = 90
 
 
+@in_float32
 def regenerate(
     study: Study,
     settings: Settings,
