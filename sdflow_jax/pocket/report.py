@@ -20,6 +20,7 @@ from PIL import Image
 from scipy.stats import rankdata, spearmanr
 
 from sdflow_jax.editor import Editor
+from sdflow_jax.evaluation.judges import load_judges
 from sdflow_jax.evaluation.published_readers import FaceReadings, PublishedReaders
 from sdflow_jax.files import networks
 from sdflow_jax.files.atomic import write_atomic
@@ -173,18 +174,18 @@ def outside_rows(pictures: Pictures, readings: FaceReadings) -> Iterator[Row]:
     yield Row("age network agrees with the judge, adults", f"{agreed:.1%}", ">= 90%")
 
     found = ~np.isnan(readings.embedding[:, 0])
-    encoder = networks.load_network("pocket:identity_encoder")
+    judges = load_judges("pocket:evaluation_classifier", "pocket:identity_encoder", image_size=64)
     ours = {
-        kind: _runner(encoder, lambda net, x: net(x), 50)(np.asarray(to_signed(images[found])))
-        for kind, images in (("ren", _shrunk(pictures.renders)), ("stu", pictures.student))
+        kind: map_batches(lambda x: judges.judge(to_signed(x)).embeddings, 50, images[found])
+        for kind, images in (("renders", _shrunk(pictures.renders)), ("student", pictures.student))
     }
     theirs = readings.embedding[found]
     theirs = theirs / np.linalg.norm(theirs, axis=1, keepdims=True)
     pairs = np.triu_indices(found.sum(), 1)
-    different_people = (ours["ren"] @ ours["ren"].T)[pairs]
+    different_people = (ours["renders"] @ ours["renders"].T)[pairs]
     correlation = spearmanr(different_people, (theirs @ theirs.T)[pairs]).statistic
     yield Row("identity: Spearman correlation with dlib's cosines", f"{correlation:.3f}", ">= 0.8")
-    same = (ours["ren"] * ours["stu"]).sum(1)
+    same = (ours["renders"] * ours["student"]).sum(1)
     for name, cosines in (
         ("two people", different_people),
         ("render and student of one code", same),

@@ -60,13 +60,17 @@ CLASSIFIERS = {
 }
 IDENTITY = IdentitySettings(
     {
-        "image_size": 64,
+        "image_size": 48,
         "embedding_dim": 128,
         "widths": [24, 24, 48, 96, 128],
         "units": [2, 2, 2, 2],
     },
     num_steps=500,
-    batch_size=64,
+    crop=(9, 8),
 )
+# All faces share most of dlib's embedding, which leaves the cosine of two people at 0.87 and a network little to
+# learn from. Without a share of the mean it is 0.20, and still ranks pairs as dlib's does (Spearman 0.94; without
+# all of the mean 0.82).
+MEAN_SHARE = 0.8
 # The small networks learn from the first of the training seeds.
 NUM_LABELLED = 10_500

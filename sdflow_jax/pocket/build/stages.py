@@ -132,13 +132,14 @@ def build_identity_encoder(build: Build) -> None:
     faces = build.renders(settings.TRAINING_SEEDS[: settings.NUM_LABELLED])
     found = ~np.isnan(faces.readings.embedding[:, 0])
     embedding = faces.readings.embedding[found]
-    # All faces share most of dlib's embedding; what tells them apart is the rest.
-    embedding = embedding - embedding.mean(axis=0)
+    embedding = embedding - settings.MEAN_SHARE * embedding.mean(axis=0)
     embedding = embedding / np.linalg.norm(embedding, axis=1, keepdims=True)
     variants = _variants(build, faces)[:, found]
     chosen = settings.IDENTITY
     encoder = train_identity(variants, embedding, chosen, build.cache)
-    build.save("identity_encoder", encoder, chosen.arguments)
+    top, left = chosen.crop
+    crop = ",".join(str(pixels / 64) for pixels in (top, left, encoder.image_size))
+    build.save("identity_encoder", encoder, chosen.arguments, {"crop": crop})
 
 
 def _variants(build: Build, faces: Renders) -> NDArray[np.uint8]:
