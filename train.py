@@ -114,7 +114,8 @@ def main(argv: list[str]) -> None:
     """Set jax up and run; a mistake of the user's ends the program with one sentence."""
     if len(argv) > 1:
         raise app.UsageError(f"unexpected arguments: {' '.join(argv[1:])}")
-    logging.set_verbosity(logging.ERROR)  # orbax and tfds tell twenty things about every file
+    # orbax and tfds tell twenty things about every file, and of a full disk a thousand lines.
+    logging.set_verbosity(logging.FATAL)
     if DISTRIBUTED.value:
         jax.distributed.initialize(COORDINATOR.value, NUM_PROCESSES.value, PROCESS_ID.value)
     with Interrupts() as interrupts:

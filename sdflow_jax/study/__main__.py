@@ -17,6 +17,7 @@ import sys
 from absl import logging
 
 from sdflow_jax.evaluation import EvaluationError, ExternalJudges
+from sdflow_jax.files.lock import locked
 from sdflow_jax.study.execution import Stopped
 from sdflow_jax.study.plan import PAPER, ROOT, TINY, Settings
 from sdflow_jax.study.regenerate import regenerate
@@ -58,8 +59,10 @@ def main() -> None:
     try:
         if "external" in settings.judges:
             ExternalJudges()  # missing packages are found out now and not after hours
-        regenerate(PAPER, settings, arguments.runs.absolute(), out, jobs=arguments.jobs)
-    except (EvaluationError, Stopped) as error:
+        with locked(arguments.runs.absolute(), "regenerating the figures"):
+            regenerate(PAPER, settings, arguments.runs.absolute(), out, jobs=arguments.jobs)
+    # OSError: a disk that is full, or may not be written; runs that another process is making.
+    except (EvaluationError, Stopped, OSError) as error:
         raise SystemExit(f"{type(error).__name__}: {error}") from error
     except KeyboardInterrupt:
         print("interrupted; the same command continues", file=sys.stderr)
