@@ -8,7 +8,8 @@ The working directory gets `config.json`, `data/` (faces with their latents, bui
 `checkpoints/`, `metrics.csv`, `tensorboard/`, `samples/` and, when training ends, the trained
 networks in a directory with the method's name. The same command continues a run that was stopped in
 any way, to the same bits. SIGINT (Ctrl-C) and SIGTERM save a checkpoint and exit with status 0; a
-second one exits at once.
+second one exits at once. A directory that another process trains in, evaluates, or builds faces in
+is left alone.
 """
 
 import contextlib
