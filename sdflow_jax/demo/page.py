@@ -147,7 +147,7 @@ def _lay_out(studio: Studio, thumbnails) -> dict[str, Any]:
                     parts["photo"] = _upload()
                     with gr.Row(equal_height=True):
                         parts["steps"] = gr.Slider(
-                            10, _MOST_STEPS, 50, step=10, label="Refinement steps"
+                            10, _MOST_STEPS, 50, step=10, label="Refinement steps", buttons=[]
                         )
                         parts["refine"] = gr.Button("Refine the inversion", elem_id="sd-refine")
             with gr.Group(elem_id="sd-attributes"):
@@ -277,9 +277,7 @@ class _Actions:
     def open(self, request: gr.Request):
         """The page as its address asks for it."""
         settings, problems = settings_of(dict(request.query_params), self.studio.attributes)
-        for problem in problems:
-            gr.Warning(f"The link was followed in part: {problem}.")
-        return self._show_seed(settings)
+        return self._show_seed(settings, problems)
 
     @_in_words
     def pick(self, event: gr.SelectData):
@@ -360,12 +358,12 @@ class _Actions:
         name = f"sdflow-{'photo' if face.seed is None else face.seed}.png"
         return {"name": name, "content": markup.data_uri(content, "image/png")}
 
-    def _show_seed(self, settings: Settings):
+    def _show_seed(self, settings: Settings, problems=()):
         seed = self.first_seed if settings.seed is None else settings.seed
-        return self._show(self.studio.sample(seed), settings.targets)
+        return self._show(self.studio.sample(seed), settings.targets, problems)
 
-    def _show(self, face: Face, targets):
-        """Everything of the page, for another face."""
+    def _show(self, face: Face, targets, problems=()):
+        """Everything of the page, for another face; problems are those of the link to it."""
         if face.photo is None:
             about = f"Sampled by seed {face.seed}."
         else:
@@ -374,6 +372,8 @@ class _Actions:
                 if face.num_steps
                 else ". Refining the inversion brings it closer to the photo."
             )
+        # Here and not in a message that passes: it is why the page shows something else.
+        about += "".join(f" The link was followed in part: {problem}." for problem in problems)
         values = [
             targets.get(name, start)
             for name, start in zip(self.studio.attributes, self.studio.sliders(face), strict=True)

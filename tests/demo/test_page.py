@@ -1,5 +1,7 @@
 """The page's parts without a browser; what a visitor sees of them is in `test_browser.py`."""
 
+import types
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -60,6 +62,13 @@ def test_a_picture_of_the_page_brings_its_settings_back(actions, tmp_path):
     path.write_bytes(png_with(PIXELS, {"seed": 5, "targets": {"Young": 0.75, "Hat": 1}}))
     _, face, *shown = actions.upload(str(path))
     assert face.seed == 5 and shown[5] == "seed=5&Young=0.75" and shown[6] == 0.75
+
+
+def test_what_a_link_asks_for_in_vain_is_told_where_it_stays(actions):
+    request = types.SimpleNamespace(query_params={"seed": "5", "Young": "old", "Eyeglasses": "1"})
+    face, _, note, _, _, _, query, *values = actions.open(request)
+    assert face.seed == 5 and query == "seed=5&Eyeglasses=1" and values[1] == 1.0
+    assert "Young must be a number" in note
 
 
 def test_what_is_asked_for_of_no_face_is_told(actions):
