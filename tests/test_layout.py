@@ -24,6 +24,7 @@ FLOORS = (
     "methods",
     "editor",
     "edit",
+    "demo",
     "evaluation",
     "study",
     "pocket",
