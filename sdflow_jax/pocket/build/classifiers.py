@@ -21,6 +21,7 @@ from sdflow_jax.files import networks
 from sdflow_jax.images.pixels import to_signed
 from sdflow_jax.pocket.build import trainer
 from sdflow_jax.pocket.build.augmentation import augment
+from sdflow_jax.training.optimizer import in_floats
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,7 +69,7 @@ def train_classifier(
     )
     transform = optax.chain(
         optax.clip_by_global_norm(1.0),
-        optax.adamw(schedule, b2=0.99, weight_decay=settings.weight_decay),
+        optax.adamw(in_floats(schedule), b2=0.99, weight_decay=settings.weight_decay),
     )
     optimizer = nnx.Optimizer(network, transform, wrt=nnx.Param)
     graph, state = nnx.split({"network": network, "optimizer": optimizer})

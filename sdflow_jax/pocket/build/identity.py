@@ -16,6 +16,7 @@ from sdflow_jax.files import networks
 from sdflow_jax.images.pixels import to_signed
 from sdflow_jax.pocket.build import trainer
 from sdflow_jax.pocket.build.augmentation import mirror
+from sdflow_jax.training.optimizer import in_floats
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,7 +48,7 @@ def train_identity(
     schedule = optax.warmup_cosine_decay_schedule(
         0.0, settings.learning_rate, settings.num_steps // 20, settings.num_steps
     )
-    transform = optax.adamw(schedule, b2=0.99, weight_decay=settings.weight_decay)
+    transform = optax.adamw(in_floats(schedule), b2=0.99, weight_decay=settings.weight_decay)
     graph, state = nnx.split(
         {"network": network, "optimizer": nnx.Optimizer(network, transform, wrt=nnx.Param)}
     )
