@@ -32,25 +32,40 @@ def read_image(path: str | os.PathLike[str]) -> UInt8[np.ndarray, "h w 3"]:
     """
     path = pathlib.Path(path)
     try:
-        with _opened(path) as image:
-            return rgb_pixels(image)
+        content = path.read_bytes()
     except FileNotFoundError as error:
         raise ImageFileError(f"{path}: no such file") from error
-    except Image.UnidentifiedImageError as error:
-        raise ImageFileError(f"{path}: not a readable image (of no known format)") from error
+    except OSError as error:
+        reason = error.strerror or error
+        raise ImageFileError(f"{path}: not a readable image ({reason})") from error
+    try:
+        return decode_image(content)
     except ImageFileError as error:
         raise ImageFileError(f"{path}: {error}") from error
+
+
+def decode_image(content: bytes) -> UInt8[np.ndarray, "h w 3"]:
+    """The pixels of a picture file's bytes, as `read_image` gives those of the file.
+
+    Raises:
+      ImageFileError: as `read_image`, without a name.
+    """
+    try:
+        with _opened(content) as image:
+            return rgb_pixels(image)
+    except Image.UnidentifiedImageError as error:
+        raise ImageFileError("not a readable image (of no known format)") from error
+    except ImageFileError:
+        raise
     except Exception as error:  # Pillow's decoders raise whatever damaged bytes lead them to
-        reason = getattr(error, "strerror", None) or error
-        raise ImageFileError(f"{path}: not a readable image ({reason})") from error
+        raise ImageFileError(f"not a readable image ({error})") from error
 
 
-def _opened(path: pathlib.Path) -> Image.Image:
+def _opened(content: bytes) -> Image.Image:
     """Pillow's image; a PNG whose color profile or text is beyond its limits is read without."""
     try:
-        return Image.open(path)
+        return Image.open(io.BytesIO(content))
     except ValueError:
-        content = path.read_bytes()
         if not content.startswith(_PNG_SIGNATURE):
             raise
         return Image.open(io.BytesIO(_without_notes(content)))
