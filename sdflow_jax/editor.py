@@ -203,6 +203,12 @@ class Editor:
         largest = (self.renderer or self.generator).resolution
         return tuple(size for size in _halvings(largest) if size >= _SMALLEST_SIZE)[::-1]
 
+    @property
+    def picture_size(self) -> int:
+        """To which side in pixels pictures of any size are brought: no network here takes more."""
+        readers = (self.inversion_encoder, self.method)
+        return max(self.generator.resolution, *(getattr(x, "image_size", 0) for x in readers))
+
     def __call__(
         self,
         images: Images,
@@ -248,7 +254,7 @@ class Editor:
             )
         if num_steps < 0:
             raise ValueError(f"num_steps must be at least 0, got {num_steps}")
-        faces, is_single = as_faces(images, self._picture_size)
+        faces, is_single = as_faces(images, self.picture_size)
         w_plus = self._run(lambda x: _invert(self.inversion_encoder, x), faces)
         if num_steps:
             w_plus = map_batches(
@@ -265,7 +271,7 @@ class Editor:
         Raises:
           ValueError, ImageFileError: as `invert`.
         """
-        faces, is_single = as_faces(images, self._picture_size)
+        faces, is_single = as_faces(images, self.picture_size)
         read = self._run(lambda x: _read(self.method, x), faces)
         return read[0] if is_single else read
 
@@ -323,7 +329,7 @@ class Editor:
             size = self.generator.resolution
             faces = self._run(lambda w: _synthesize(self.generator, w, size), w_plus)
         else:
-            faces, _ = as_faces(images, self._picture_size)
+            faces, _ = as_faces(images, self.picture_size)
         if len(faces) != len(w_plus):
             raise ValueError(f"got {len(w_plus)} latents of faces and {len(faces)} images")
         edited = self._run(
@@ -371,12 +377,6 @@ class Editor:
     @functools.cached_property
     def _whitening(self) -> Whitening:
         return Whitening.of_generator(self.generator)
-
-    @property
-    def _picture_size(self) -> int:
-        """To which side pictures of any size are brought: no network here takes more."""
-        readers = (self.inversion_encoder, self.method)
-        return max(self.generator.resolution, *(getattr(x, "image_size", 0) for x in readers))
 
     def _codes(self, w_plus) -> tuple[Float[np.ndarray, "b n d"], bool]:
         """Checked latents as a batch, and whether they are one face's given by itself."""

@@ -22,6 +22,8 @@ _INSTALL = "pip install 'sdflow_jax[align]'"
 # does not depend on the camera; where it finds nothing it looks again at twice of it.
 _LONGER_SIDE = 1600
 _LARGEST_ENLARGEMENT = 2.0
+# Badges and folds of clothes score up to 0.1, faces that look into the camera 1 and more.
+_LEAST_SCORE = 0.2
 
 
 class DlibFinder:
@@ -32,7 +34,7 @@ class DlibFinder:
       AlignError: if a package is not installed; says how to install it.
     """
 
-    version = f"dlib frontal detector at {_LONGER_SIDE}, 68 landmarks"
+    version = f"frontal detector at {_LONGER_SIDE} above {_LEAST_SCORE}, 68 landmarks"
 
     def __init__(self):
         try:
@@ -57,7 +59,7 @@ class DlibFinder:
         if scale != 1.0:
             size = (max(1, round(width * scale)), max(1, round(height * scale)))
             shown = np.array(Image.fromarray(photo).resize(size, Image.Resampling.BILINEAR))
-        boxes, scores, _ = self._of_thread.detect.run(np.ascontiguousarray(shown), 0, 0.0)
+        boxes, scores, _ = self._of_thread.detect.run(np.ascontiguousarray(shown), 0, _LEAST_SCORE)
         return [
             self._face(photo, box, score, width / shown.shape[1])
             for box, score in zip(boxes, scores, strict=True)

@@ -1,6 +1,7 @@
 """The faces of a photo, found, numbered and measured."""
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,8 @@ from jaxtyping import UInt8
 from sdflow_jax.align.finders import FaceFinder
 from sdflow_jax.align.geometry import AlignError, FaceSquare
 
-SMALLEST_SIDE = 64  # pixels: a face's square below it holds no face that a network could read
+# The least side of a square whose face a network could read.
+SMALLEST_SIDE = 64
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,3 +76,30 @@ def find_faces(photo: UInt8[np.ndarray, "h w 3"], finder: FaceFinder) -> list[Ph
         PhotoFace(number, square, (width, height), tuple(map(float, face.box)), float(face.score))
         for number, (square, face) in enumerate(squares, 1)
     ]
+
+
+def choose_faces(
+    faces: Sequence[PhotoFace], number: int | None = None
+) -> tuple[list[PhotoFace], list[PhotoFace]]:
+    """Which of a photo's faces to edit, and which are too small for that.
+
+    Args:
+      faces: as by `find_faces`.
+      number: of the only face that is wanted; None for all.
+
+    Raises:
+      AlignError: if there is none, none of this number, or none that is large enough.
+    """
+    if not faces:
+        raise AlignError("no face was found; it has to look into the camera, not too small")
+    if number is not None:
+        wanted = [face for face in faces if face.number == number]
+        if not wanted:
+            raise AlignError(f"there is no face {number}; {len(faces)} found, from left to right")
+        faces = wanted
+    large = [face for face in faces if face.square.side >= SMALLEST_SIDE]
+    small = [face for face in faces if face.square.side < SMALLEST_SIDE]
+    if not large:
+        sides = ", ".join(f"{face.square.side:.0f}" for face in small)
+        raise AlignError(f"faces of {sides} pixels are too small; {SMALLEST_SIDE} are needed")
+    return large, small

@@ -28,11 +28,13 @@ class FaceRecord:
     Attributes:
       number: its place in the photo from left to right, from 1.
       side: of its square in pixels of the photo.
+      score: how sure the finder was.
       file: its picture, relative to the folder; empty for a face that is too small.
     """
 
     number: int
     side: float
+    score: float
     file: str
 
 
@@ -143,7 +145,7 @@ def write_report(
             table.writerow((record.photo, "", NO_FACE, "", ""))
         for face in record.faces:
             result = ALIGNED if face.file else TOO_SMALL
-            detail = f"{face.side:.0f} pixels"
+            detail = f"{face.side:.0f} pixels, score {face.score:.2f}"
             table.writerow((record.photo, face.number, result, face.file, detail))
     # File names may be no valid text.
     write_text(path, stream.getvalue().encode("utf-8", "backslashreplace").decode())

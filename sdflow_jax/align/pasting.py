@@ -1,5 +1,7 @@
 """Putting a face back into the photo that it was cut from."""
 
+from collections.abc import Sequence
+
 import numpy as np
 from jaxtyping import Float, UInt8
 from PIL import Image
@@ -15,6 +17,7 @@ def paste(
     face: UInt8[np.ndarray, "s s 3"],
     square: FaceSquare,
     *,
+    others: Sequence[FaceSquare] = (),
     feather: float = FEATHER,
 ) -> UInt8[np.ndarray, "h w 3"]:
     """A copy of a photo with a face in the square that it was cut from, of whatever size.
@@ -23,10 +26,14 @@ def paste(
     it does beside an edge of the photo, where `cut_face` blurs. Outside the square the photo's
     pixels are the same.
 
+    Neighbors' squares overlap. What is nearer to another face than to this one, by the measure of
+    their sides, stays as it is, so faces can be pasted into one photo one after the other.
+
     Args:
       photo: as given to `cut_face`.
       face: the face, e.g. edited.
       square: as given to `cut_face`.
+      others: the squares of the photo's other faces.
       feather: width of the seam as a share of the square's side, above 0 and at most 0.5.
 
     Raises:
@@ -42,7 +49,8 @@ def paste(
         return pasted
     region = pasted[top:bottom, left:right]
     within = square.moved(-left, -top)
-    weight = _weight(within, right - left, bottom - top, feather)
+    around = [other.moved(-left, -top) for other in others]
+    weight = _weight(within, around, right - left, bottom - top, feather)
     weight *= 1.0 - blur_inside(width, height, square, left, top, right, bottom)
     drawn = _drawn(face, within, right - left, bottom - top)
     mixed = region + (drawn.astype(np.float32) - region) * weight[:, :, None]
@@ -51,13 +59,20 @@ def paste(
 
 
 def _weight(
-    square: FaceSquare, width: int, height: int, feather: float
+    square: FaceSquare, others: Sequence[FaceSquare], width: int, height: int, feather: float
 ) -> Float[np.ndarray, "h w"]:
-    """How much of a pixel is the face: 1 inside, falling smoothly to 0 at the square's edge."""
+    """How much of a pixel is the face: 1 inside, falling smoothly to 0 at the square's edge and
+    midway to other faces.
+    """
     x, y = np.meshgrid(np.arange(width, dtype=np.float64), np.arange(height, dtype=np.float64))
-    face = square.to_face(np.stack([x, y], axis=-1))
-    to_edge = np.minimum(face, 1.0 - face).min(-1)
-    share = np.clip(to_edge / feather, 0.0, 1.0).astype(np.float32)
+    pixels = np.stack([x, y], axis=-1)
+    face = square.to_face(pixels)
+    share = np.minimum(face, 1.0 - face).min(-1) / feather
+    distance = np.hypot(*np.moveaxis(face - 0.5, -1, 0))
+    for other in others:
+        to_other = np.hypot(*np.moveaxis(other.to_face(pixels) - 0.5, -1, 0))
+        share = np.minimum(share, (to_other - distance) / (2 * feather))
+    share = np.clip(share, 0.0, 1.0).astype(np.float32)
     return share * share * (3.0 - 2.0 * share)
 
 

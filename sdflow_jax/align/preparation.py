@@ -204,7 +204,7 @@ def _align_photo(
             _write_face(
                 folder / name, cut_face(pixels, face.square, settings.size), photo.name, face
             )
-        records.append(FaceRecord(face.number, face.square.side, name))
+        records.append(FaceRecord(face.number, face.square.side, face.score, name))
     return PhotoRecord(photo.name, photo.stamp, tuple(records))
 
 
