@@ -1,4 +1,5 @@
-"""Measure the shipped pocket networks: `python -m sdflow_jax.pocket.report [--num-faces N] [--out DIR]`.
+"""Measure the shipped pocket networks: `python -m sdflow_jax.pocket.report [--num-faces N]
+[--num-inverted N] [--out DIR]`.
 
 Prints a table, of which the model card keeps a copy. What compares with large renders needs the
 package `random-face`, and what published networks read needs `make pocket-build-environment`; without
@@ -12,26 +13,44 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 from numpy.typing import NDArray
 from PIL import Image
 from scipy.stats import rankdata, spearmanr
 
+from sdflow_jax.editor import Editor
+from sdflow_jax.evaluation.judges import load_judges
 from sdflow_jax.evaluation.published_readers import FaceReadings, PublishedReaders
 from sdflow_jax.files import networks
 from sdflow_jax.files.atomic import write_atomic
 from sdflow_jax.images.batching import map_batches
 from sdflow_jax.images.pixels import to_bytes, to_signed
-from sdflow_jax.images.resizing import average_pool
+from sdflow_jax.images.precision import in_float32
+from sdflow_jax.images.resizing import pool_bytes
 from sdflow_jax.pocket.build.codes import CodeMaker
 from sdflow_jax.pocket.build.labels import ANNOTATED, ATTRIBUTES, YOUNG_BELOW, Annotations
 from sdflow_jax.pocket.renderer import RendererMissing, find_renderer
 
 FIRST_TEST_SEED = 60_000
+REFINEMENT_STEPS = (0, 100)
 NUM_ANNOTATED = 800
-MEASURED = ("generator", "classifier", "evaluation_classifier", "identity_encoder")
+MEASURED = (
+    "generator",
+    "inversion_encoder",
+    "classifier",
+    "evaluation_classifier",
+    "identity_encoder",
+)
+# Goals of the areas: what a linear probe of w reaches, and for Young the age network.
+_AREAS = {
+    "Eyeglasses": 0.984,
+    "Smiling": 0.964,
+    "Facial_Hair": 0.969,
+    "Wearing_Hat": 0.921,
+    "Male": 0.987,
+    "Young": 0.97,
+}
 _MARGIN = 5.0  # years around the threshold that neither count as young nor as old
 
 
@@ -44,7 +63,7 @@ class Row(NamedTuple):
 
 
 class Pictures(NamedTuple):
-    """Test faces: as the student draws them at 64 pixels, and as the renderer does at 256."""
+    """Test faces: as the student makes them at 64 pixels, and as the renderer does at 256."""
 
     seeds: NDArray[np.int64]
     student: NDArray[np.uint8]
@@ -64,6 +83,17 @@ def area_under_curve(scores: NDArray, is_positive: NDArray[np.bool_]) -> float:
     ranks, count = rankdata(scores), is_positive.sum()
     above = ranks[is_positive].sum() - count * (count + 1) / 2
     return float(above / (count * (~is_positive).sum()))
+
+
+def calibration_error(
+    probabilities: NDArray, truth: NDArray[np.bool_], num_bins: int = 10
+) -> float:
+    """Expected calibration error (Naeini et al. 2015): over bins of equal width, the mean distance
+    between what was said and how often it was so, weighted by the faces in each.
+    """
+    bins = np.minimum((probabilities * num_bins).astype(int), num_bins - 1)
+    excess = np.bincount(bins, probabilities - truth, minlength=num_bins)
+    return float(np.abs(excess).sum() / len(bins))
 
 
 def pictures_of_test_faces(num_faces: int) -> Pictures:
@@ -100,35 +130,33 @@ def student_rows(pictures: Pictures) -> Iterator[Row]:
 
 
 def classifier_rows(pictures: Pictures, readings: FaceReadings | None) -> Iterator[Row]:
-    """Areas under the curve on annotated faces, and accuracy at the threshold."""
+    """Areas under the curve, accuracy at the threshold and calibration: on annotated faces, and for
+    Young against the age network where it is clear.
+    """
     annotations = Annotations.read()
-    goals = (0.984, 0.964, 0.969, 0.921, 0.987)
-    shown = {"student's": pictures.student}
+    shown = {"student's pictures": pictures.student}
     if pictures.renders is not None:
         shown["renders"] = _shrunk(pictures.renders)
+    truths = {name: annotations.of(pictures.seeds, name) for name in ANNOTATED}
+    if readings is not None:
+        years = readings.age - YOUNG_BELOW
+        truths["Young"] = np.where(np.abs(years) > _MARGIN, years < 0, np.nan)
     for role in ("classifier", "evaluation_classifier"):
         network = networks.load_network(f"pocket:{role}")
         for kind, images in shown.items():
             scores = _decide(network, images)
-            for column, (name, goal) in enumerate(zip(ANNOTATED, goals, strict=True)):
-                truth = annotations.of(pictures.seeds, name)
+            for name, truth in truths.items():
                 known = ~np.isnan(truth)
-                area = area_under_curve(scores[known, column], truth[known] == 1)
-                right = ((scores[known, column] > 0.5) == (truth[known] == 1)).mean()
-                yield Row(
-                    f"{role} on {kind} pictures, {name}: area; accuracy",
-                    f"{area:.3f}; {right:.1%}",
-                    f">= {goal}",
+                said, is_so = scores[known, ATTRIBUTES.index(name)], truth[known] == 1
+                figures = (
+                    f"{area_under_curve(said, is_so):.3f}",
+                    f"{((said > 0.5) == is_so).mean():.1%}",
+                    f"{calibration_error(said, is_so):.3f}",
                 )
-            if readings is not None:
-                counts = np.abs(readings.age - YOUNG_BELOW) > _MARGIN
-                young = readings.age[counts] < YOUNG_BELOW
-                area = area_under_curve(scores[counts, 5], young)
-                right = ((scores[counts, 5] > 0.5) == young).mean()
                 yield Row(
-                    f"{role} on {kind} pictures, Young: area; accuracy",
-                    f"{area:.3f}; {right:.1%}",
-                    ">= 0.97",
+                    f"{role} on {kind}, {name}: area; accuracy; calibration error",
+                    "; ".join(figures),
+                    f">= {_AREAS[name]}",
                 )
 
 
@@ -146,23 +174,67 @@ def outside_rows(pictures: Pictures, readings: FaceReadings) -> Iterator[Row]:
     yield Row("age network agrees with the judge, adults", f"{agreed:.1%}", ">= 90%")
 
     found = ~np.isnan(readings.embedding[:, 0])
-    encoder = networks.load_network("pocket:identity_encoder")
+    judges = load_judges("pocket:evaluation_classifier", "pocket:identity_encoder", image_size=64)
     ours = {
-        kind: _runner(encoder, lambda net, x: net(x), 50)(np.asarray(to_signed(images[found])))
-        for kind, images in (("ren", _shrunk(pictures.renders)), ("stu", pictures.student))
+        kind: map_batches(lambda x: judges.judge(to_signed(x)).embeddings, 50, images[found])
+        for kind, images in (("renders", _shrunk(pictures.renders)), ("student", pictures.student))
     }
     theirs = readings.embedding[found]
     theirs = theirs / np.linalg.norm(theirs, axis=1, keepdims=True)
     pairs = np.triu_indices(found.sum(), 1)
-    strangers = (ours["ren"] @ ours["ren"].T)[pairs]
-    correlation = spearmanr(strangers, (theirs @ theirs.T)[pairs]).statistic
+    different_people = (ours["renders"] @ ours["renders"].T)[pairs]
+    correlation = spearmanr(different_people, (theirs @ theirs.T)[pairs]).statistic
     yield Row("identity: Spearman correlation with dlib's cosines", f"{correlation:.3f}", ">= 0.8")
-    same = (ours["ren"] * ours["stu"]).sum(1)
-    for name, cosines in (("two people", strangers), ("render and student of one code", same)):
+    same = (ours["renders"] * ours["student"]).sum(1)
+    for name, cosines in (
+        ("two people", different_people),
+        ("render and student of one code", same),
+    ):
         low, middle, high = np.percentile(cosines, (5, 50, 95))
         yield Row(
             f"identity cosine of {name}: 5%, median, 95%", f"{low:.3f}, {middle:.3f}, {high:.3f}"
         )
+
+
+class Inversion(NamedTuple):
+    """Renders, and what their inversions look like after each number of refinement steps.
+
+    Attributes:
+      renders: [n, 256, 256, 3].
+      found: steps -> [n, 256, 256, 3].
+    """
+
+    renders: NDArray[np.uint8]
+    found: dict[int, NDArray[np.uint8]]
+
+
+def invert_renders(renders: NDArray[np.uint8]) -> Inversion:
+    """Invert pictures by the encoder alone, and refined."""
+    editor = Editor.from_pretrained("pocket")
+    found = {}
+    for num_steps in REFINEMENT_STEPS:
+        w_plus = editor.invert(renders, num_steps=num_steps)
+        found[num_steps] = to_bytes(editor.synthesize(w_plus, size=renders.shape[1]))
+    return Inversion(renders, found)
+
+
+def inversion_rows(inversion: Inversion, readers: PublishedReaders) -> Iterator[Row]:
+    """Whether dlib takes an inverted face for the person in the picture."""
+    wanted = readers(inversion.renders).embedding
+    for num_steps, pictures in inversion.found.items():
+        distances = np.linalg.norm(readers(pictures).embedding - wanted, axis=1)
+        low, middle, high = np.nanpercentile(distances, (10, 50, 90))
+        yield Row(
+            f"inversion, {num_steps} steps: dlib's distance to the picture, 10%, median, 90%",
+            f"{low:.2f}, {middle:.2f}, {high:.2f}",
+            "median <= 0.4" if num_steps else "",
+        )
+
+
+def inversion_sheet(inversion: Inversion, num_faces: int = 8) -> NDArray[np.uint8]:
+    """Pictures above their inversions, unselected."""
+    rows = (inversion.renders, *inversion.found.values())
+    return np.concatenate([np.concatenate(list(row[:num_faces]), axis=1) for row in rows])
 
 
 def sheet(pictures: Pictures, num_pairs: int = 64) -> NDArray[np.uint8]:
@@ -185,29 +257,38 @@ def _decide(network: nnx.Module, images: NDArray[np.uint8]) -> NDArray[np.float3
     return _runner(network, lambda net, x: net(x), 50)(np.asarray(to_signed(images)))
 
 
-@jax.jit
-def _pooled(images):
-    return jnp.rint(average_pool(images.astype(jnp.float32), images.shape[1] // 64))
-
-
 def _shrunk(images: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Renders at 64 pixels."""
-    return np.asarray(_pooled(images)).astype(np.uint8)
+    return np.asarray(pool_bytes(images, images.shape[1] // 64))
 
 
-def rows(pictures: Pictures) -> list[Row]:
-    """Every figure that can be measured here."""
-    found, readings = [], None
+class Report(NamedTuple):
+    """Every figure that can be measured here, and pictures by file name."""
+
+    rows: list[Row]
+    pictures: dict[str, NDArray[np.uint8]]
+
+
+def measure(pictures: Pictures, num_inverted: int) -> Report:
+    """Measure the shipped networks on test faces; the first `num_inverted` adults are inverted."""
+    found, shown, readers, readings = [], {}, None, None
     if pictures.renders is not None:
         found += student_rows(pictures)
+        shown["student.png"] = sheet(pictures)
         try:
-            readings = PublishedReaders()(pictures.renders)
+            readers = PublishedReaders()
+            readings = readers(pictures.renders)
         except (ImportError, FileNotFoundError) as reason:
             print(f"without published networks: {reason}")
     found += classifier_rows(pictures, readings)
     if readings is not None:
         found += outside_rows(pictures, readings)
-    return found
+    if readings is not None and num_inverted:
+        grown = Annotations.read().of(pictures.seeds, "Child") == 0
+        inversion = invert_renders(pictures.renders[grown][:num_inverted])
+        found += inversion_rows(inversion, readers)
+        shown["inversion.png"] = inversion_sheet(inversion)
+    return Report(found, shown)
 
 
 def as_markdown(found: list[Row]) -> str:
@@ -216,23 +297,33 @@ def as_markdown(found: list[Row]) -> str:
     return "\n".join(lines + [f"| {row.name} | {row.value} | {row.goal} |" for row in found])
 
 
+@in_float32
 def main() -> None:
-    """Print the table, and draw the pairs."""
+    """Print the table, and save the pictures."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument(
         "--num-faces", type=int, default=500, help=f"test faces, at most {NUM_ANNOTATED}"
     )
+    parser.add_argument(
+        "--num-inverted", type=int, default=24, help="of them to invert; minutes, 0 for none"
+    )
     parser.add_argument("--out", type=pathlib.Path, help="a folder for pictures")
     arguments = parser.parse_args()
     if not 2 <= arguments.num_faces <= NUM_ANNOTATED:
         parser.error(f"--num-faces must be from 2 to {NUM_ANNOTATED}, got {arguments.num_faces}")
-    pictures = pictures_of_test_faces(arguments.num_faces)
-    print(f"weights {weights_digest()}\n\n{as_markdown(rows(pictures))}")
-    if arguments.out and pictures.renders is not None:
-        pairs = Image.fromarray(sheet(pictures))
-        write_atomic(arguments.out / "student.png", lambda stream: pairs.save(stream, format="PNG"))
+    if arguments.num_inverted < 0:
+        parser.error(f"--num-inverted must not be negative, got {arguments.num_inverted}")
+    report = measure(pictures_of_test_faces(arguments.num_faces), arguments.num_inverted)
+    print(f"weights {weights_digest()}\n\n{as_markdown(report.rows)}")
+    if arguments.out:
+        for name, pixels in report.pictures.items():
+            picture = Image.fromarray(pixels)
+            write_atomic(
+                arguments.out / name,
+                lambda stream, picture=picture: picture.save(stream, format="PNG"),
+            )
 
 
 if __name__ == "__main__":

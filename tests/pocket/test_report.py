@@ -21,6 +21,14 @@ def test_area_counts_how_often_a_positive_outscores_a_negative():
     assert report.area_under_curve(np.zeros(4), truth) == pytest.approx(0.5)
 
 
+def test_calibration_error_is_the_distance_between_what_was_said_and_how_often_it_was_so():
+    said = np.array([0.2, 0.2, 0.2, 0.2, 0.9, 0.9])
+    is_so = np.array([True, False, False, False, True, False])
+    expected = (4 * abs(0.2 - 0.25) + 2 * abs(0.9 - 0.5)) / 6
+    assert report.calibration_error(said, is_so) == pytest.approx(expected)
+    assert report.calibration_error(np.array([0.0, 1.0]), np.array([False, True])) == 0.0
+
+
 def test_table_of_the_model_card_was_measured_on_the_shipped_networks():
     text = CARD.read_text()
     assert f"weights {report.weights_digest()}" in text
@@ -55,3 +63,13 @@ def test_pairs_are_shown_above_each_other():
     sheet = report.sheet(report.Pictures(np.arange(8), student, renders))
     assert sheet.shape == (128, 512, 3)
     assert (sheet[:64] == 0).all() and (sheet[64:] == 200).all()
+
+
+def test_inversions_are_shown_below_their_pictures():
+    inversion = report.Inversion(
+        np.zeros((3, 4, 4, 3), np.uint8),
+        {0: np.full((3, 4, 4, 3), 100, np.uint8), 100: np.full((3, 4, 4, 3), 200, np.uint8)},
+    )
+    sheet = report.inversion_sheet(inversion, num_faces=2)
+    assert sheet.shape == (12, 8, 3)
+    assert (sheet[4:8] == 100).all() and (sheet[8:] == 200).all()
