@@ -32,40 +32,25 @@ def read_image(path: str | os.PathLike[str]) -> UInt8[np.ndarray, "h w 3"]:
     """
     path = pathlib.Path(path)
     try:
-        content = path.read_bytes()
+        with _opened(path) as image:
+            return rgb_pixels(image)
     except FileNotFoundError as error:
         raise ImageFileError(f"{path}: no such file") from error
-    except OSError as error:
-        reason = error.strerror or error
-        raise ImageFileError(f"{path}: not a readable image ({reason})") from error
-    try:
-        return decode_image(content)
+    except Image.UnidentifiedImageError as error:
+        raise ImageFileError(f"{path}: not a readable image (of no known format)") from error
     except ImageFileError as error:
         raise ImageFileError(f"{path}: {error}") from error
-
-
-def decode_image(content: bytes) -> UInt8[np.ndarray, "h w 3"]:
-    """The pixels of a picture file's bytes, as `read_image` gives those of the file.
-
-    Raises:
-      ImageFileError: as `read_image`, without a name.
-    """
-    try:
-        with _opened(content) as image:
-            return rgb_pixels(image)
-    except Image.UnidentifiedImageError as error:
-        raise ImageFileError("not a readable image (of no known format)") from error
-    except ImageFileError:
-        raise
     except Exception as error:  # Pillow's decoders raise whatever damaged bytes lead them to
-        raise ImageFileError(f"not a readable image ({error})") from error
+        reason = getattr(error, "strerror", None) or error
+        raise ImageFileError(f"{path}: not a readable image ({reason})") from error
 
 
-def _opened(content: bytes) -> Image.Image:
+def _opened(path: pathlib.Path) -> Image.Image:
     """Pillow's image; a PNG whose color profile or text is beyond its limits is read without."""
     try:
-        return Image.open(io.BytesIO(content))
+        return Image.open(path)
     except ValueError:
+        content = path.read_bytes()
         if not content.startswith(_PNG_SIGNATURE):
             raise
         return Image.open(io.BytesIO(_without_notes(content)))
