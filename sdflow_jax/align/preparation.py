@@ -8,7 +8,6 @@ import collections
 import concurrent.futures
 import contextlib
 import dataclasses
-import fcntl
 import os
 import pathlib
 from collections.abc import Callable, Iterator, Sequence
@@ -24,6 +23,7 @@ from sdflow_jax.align.geometry import AlignError
 from sdflow_jax.align.journal import FaceRecord, Journal, PhotoRecord, write_report
 from sdflow_jax.align.photos import Photo, PhotoError, PhotoSource, open_photos
 from sdflow_jax.files.atomic import write_atomic, write_json
+from sdflow_jax.files.lock import locked
 from sdflow_jax.images.reading import ImageFileError, decode_image
 
 _SUFFIX = ".png"
@@ -90,7 +90,8 @@ def align_photos(
 
     Raises:
       AlignError: if there are no photos, the face finder is not installed, the folder holds faces
-        of another source or of other settings, or another process works in it.
+        of another source or of other settings.
+      InUseError: if another process works in it.
       OSError: if the faces cannot be written.
     """
     folder = pathlib.Path(folder)
@@ -101,8 +102,7 @@ def align_photos(
         raise AlignError(f"--out {folder} lies in the folder of the photos; choose another")
     with open_photos(source) as photos:
         finder = load_finder(settings.finder)
-        folder.mkdir(parents=True, exist_ok=True)
-        with _alone(folder):
+        with locked(folder, "aligning faces"):
             journal = Journal(
                 folder,
                 {
@@ -218,21 +218,6 @@ def _write_face(
 
 def _place_file(face: pathlib.Path) -> pathlib.Path:
     return face.with_name(face.name.removesuffix(_SUFFIX) + ".json")
-
-
-@contextlib.contextmanager
-def _alone(folder: pathlib.Path) -> Iterator[None]:
-    """Hold the folder's lock, which ends with the process however it ends.
-
-    Raises:
-      AlignError: if another process holds it.
-    """
-    with (folder / ".lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise AlignError(f"{folder}: another process aligns faces into this folder") from error
-        yield
 
 
 def _of_source(journal: Journal, photos: PhotoSource) -> list[PhotoRecord]:

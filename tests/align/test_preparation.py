@@ -131,9 +131,9 @@ def test_a_killed_preparation_is_alone_and_goes_on(photos, tmp_path, capsys):
             time.sleep(0.01)
         capsys.readouterr()
         assert main(words(photos, out, SLOW)) == 1
-        assert capsys.readouterr().err == (
-            f"error: {out}: another process aligns faces into this folder\n"
-        )
+        told = capsys.readouterr().err
+        assert told.startswith(f"error: {out} is in use: aligning faces, process {child.pid}")
+        assert told.count("\n") == 1
     finally:
         child.kill()
         child.wait()
