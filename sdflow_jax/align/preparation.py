@@ -8,6 +8,7 @@ import collections
 import concurrent.futures
 import contextlib
 import dataclasses
+import errno
 import os
 import pathlib
 from collections.abc import Callable, Iterator, Sequence
@@ -27,6 +28,11 @@ from sdflow_jax.files.lock import locked
 from sdflow_jax.images.reading import ImageFileError, decode_image
 
 _SUFFIX = ".png"
+
+# What the disk says of a name that cannot be: one photo's trouble, unlike a full disk.
+_NAME_ERRORS = (
+    *(errno.ENAMETOOLONG, errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.EINVAL, errno.EILSEQ),
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -196,6 +202,25 @@ def _align_photo(
     except (ImageFileError, RuntimeError, MemoryError) as error:
         problem = str(error) or "too large for this machine's memory"
         return PhotoRecord(photo.name, photo.stamp, problem=problem)
+    try:
+        return PhotoRecord(
+            photo.name, photo.stamp, _write_faces(photo, pixels, faces, folder, settings)
+        )
+    except OSError as error:
+        if error.errno not in _NAME_ERRORS:
+            raise
+        problem = f"its faces cannot be written under its name ({error.strerror})"
+        return PhotoRecord(photo.name, photo.stamp, problem=problem)
+
+
+def _write_faces(
+    photo: Photo,
+    pixels: UInt8[np.ndarray, "h w 3"],
+    faces: Sequence[PhotoFace],
+    folder: pathlib.Path,
+    settings: AlignSettings,
+) -> tuple[FaceRecord, ...]:
+    """Write those that are not too small; returns what became of all."""
     records = []
     for face in faces:
         name = ""
@@ -205,7 +230,7 @@ def _align_photo(
                 folder / name, cut_face(pixels, face.square, settings.size), photo.name, face
             )
         records.append(FaceRecord(face.number, face.square.side, face.score, name))
-    return PhotoRecord(photo.name, photo.stamp, tuple(records))
+    return tuple(records)
 
 
 def _write_face(

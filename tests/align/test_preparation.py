@@ -6,6 +6,7 @@ import pathlib
 import subprocess
 import sys
 import time
+import zipfile
 
 import numpy as np
 import pytest
@@ -145,6 +146,29 @@ def test_a_killed_preparation_is_alone_and_goes_on(photos, tmp_path, capsys):
     for name in ("photos.jsonl",):  # broken photos are tried again, and stand there twice
         del left[name], right[name]
     assert left == right
+
+
+def test_a_name_that_the_disk_does_not_take_is_one_photos_trouble(photos, tmp_path):
+    content = (photos / "one.png").read_bytes()
+    with zipfile.ZipFile(tmp_path / "photos.zip", "w") as archive:
+        for name in ("one.png-1.png/inside.png", "one.png", "two.png", f"{'n' * 250}.png"):
+            archive.writestr(name, content)
+    out = tmp_path / "faces"
+    assert main(words(tmp_path / "photos.zip", out)) == 0
+    results = {row["photo"]: (row["result"], row["detail"]) for row in report(out)}
+    assert results.pop("two.png")[0] == "aligned"
+    # Which of the two that are in each other's way comes first is no matter.
+    assert sorted(result for result, _ in results.values()) == ["aligned"] + ["unreadable"] * 2
+    assert "cannot be written under its name" in results[f"{'n' * 250}.png"][1]
+
+
+def test_the_command_loads_neither_jax_nor_dlib_before_it_needs_them():
+    code = "import sys, sdflow_jax.align.__main__; print(*{'jax', 'dlib'} & {*sys.modules})"
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    result = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, env=environment, capture_output=True, text=True
+    )
+    assert result.stdout == "\n" and not result.stderr
 
 
 def test_another_source_or_other_settings_are_refused(photos, tmp_path, capsys):
