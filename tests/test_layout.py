@@ -16,6 +16,7 @@ PACKAGE = "sdflow_jax"
 FLOORS = (
     "images",
     "files",
+    "align",
     "models",
     "flow",
     "losses",
