@@ -207,7 +207,7 @@ class Editor:
 
     @property
     def picture_size(self) -> int:
-        """To which side in pixels pictures of any size are brought: no network here takes more."""
+        """To which side pictures of any size are brought: no network here takes more."""
         readers = (self.inversion_encoder, self.method)
         return max(self.generator.resolution, *(getattr(x, "image_size", 0) for x in readers))
 
