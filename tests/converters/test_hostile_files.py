@@ -15,7 +15,7 @@ from converters.errors import CheckpointError
 from converters.pickle_machine import PickleMachine
 from converters.tensor_builders import CONSTRUCTORS, Storage, check_storage_identity
 from converters.torch_reader import read_checkpoint
-from tests.converters.checkpoint_writer import integer, name, pack, tensor, text
+from reliability.checkpoint_writer import integer, name, pack, tensor, text
 
 GOLDEN = pathlib.Path(__file__).parents[1] / "golden"
 MALICIOUS = GOLDEN / "torch_files/malicious"

@@ -5,12 +5,12 @@ import numpy as np
 import pytest
 from flax import nnx
 
+from reliability.tiny_world import write_pictures
 from sdflow_jax.data import face_latents
 from sdflow_jax.data.annotation_cache import AnnotationCache
 from sdflow_jax.data.image_folder import ImageFolder
 from sdflow_jax.data.image_source import DataError
 from sdflow_jax.files import networks
-from tests.tiny_world import write_pictures
 
 SPLITS = {"train": (0, 5), "test": (5, 8)}
 

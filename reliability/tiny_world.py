@@ -1,7 +1,7 @@
-"""A face world small enough for tests: 32-pixel pictures and random networks that build in seconds.
+"""A face world small enough for tests and faults: 32-pixel pictures, random networks that build in seconds.
 
 world = build_tiny_world(tmp_path)            # network files and a folder of pictures
-config = tiny_config(world)                   # or --config=tests/tiny_world.py:DIRECTORY
+config = tiny_config(world)                   # or --config=reliability/tiny_world.py:DIRECTORY
 """
 
 import pathlib
@@ -136,5 +136,5 @@ def tiny_config(directory: pathlib.Path | str) -> ml_collections.ConfigDict:
 
 
 def get_config(directory: str) -> ml_collections.ConfigDict:
-    """What `--config=tests/tiny_world.py:DIRECTORY` reads."""
+    """What `--config=reliability/tiny_world.py:DIRECTORY` reads."""
     return tiny_config(directory)
