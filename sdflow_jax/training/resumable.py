@@ -59,16 +59,14 @@ def train_resumably(
       The state, and whether all steps are done.
 
     Raises:
-      CheckpointError: if the checkpoint does not fit.
-      TrainingDiverged: if a number is not finite, or a requirement is not met.
+      CheckpointError: if the checkpoint is of other data or other networks.
+      TrainingDiverged: as by `MetricsLog.add`.
     """
     num_steps = schedule.num_steps
     checkpoints = Checkpoints(directory / "checkpoints", keep=schedule.keep_checkpoints)
     first_step, unfinished = 0, None
-    if checkpoints.latest_step is not None:
-        first_step, state, batches, unfinished = checkpoints.restore(
-            state, batches, data, devices.replicated
-        )
+    if restored := checkpoints.restore(state, batches, data, devices.replicated):
+        first_step, state, batches, unfinished = restored
         if first_step < num_steps:
             print(f"{title}: continuing after step {first_step}")
     log = MetricsLog(
