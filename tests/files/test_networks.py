@@ -67,3 +67,26 @@ def test_other_file_is_refused(tmp_path):
 def test_packaged_networks_fit_their_descriptions():
     for file in networks.resolve("pocket:generator").parent.glob("*.safetensors"):
         assert networks.load_network(file) is not None
+
+
+HOSTILE = {
+    "no JSON": ("{", "damaged description"),
+    "JSON without end": ("[" * 100_000, "damaged description"),
+    "no mapping": ("[1]", "damaged description"),
+    "an unknown argument": ('{"widht": 4}', "do not make a ConditionalFlow .*widht"),
+    "a size that is none": ('{"dim": "x", "num_conditions": 2}', "do not make a ConditionalFlow"),
+    "layers without end": (
+        '{"dim": 4, "num_conditions": 2, "num_blocks": 1000000000}',
+        "more than 5000 weights",
+    ),
+}
+
+
+@pytest.mark.parametrize("what", HOSTILE)
+def test_hostile_description_is_refused_by_the_files_name(tmp_path, what):
+    arguments, message = HOSTILE[what]
+    path = tmp_path / "n.safetensors"
+    metadata = {"format": networks.FORMAT, "network": "ConditionalFlow", "arguments": arguments}
+    networks.write_atomic(path, lambda file: networks._write_safetensors(file, {}, metadata))
+    with pytest.raises(networks.NetworkFileError, match=f"n.safetensors.*{message}"):
+        networks.load_network(path)
