@@ -1,5 +1,6 @@
 """Pictures as viewers show them: upright, 8-bit RGB, on white where they are transparent."""
 
+import functools
 import io
 import os
 import pathlib
@@ -9,6 +10,13 @@ from jaxtyping import UInt8
 from PIL import Image, ImageOps
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
+
+# Whatever the name says. Not all that Pillow opens: it gives PostScript to Ghostscript to run, and the
+# readers of rare formats are the least tried.
+_FORMATS = (
+    *("PNG", "JPEG", "WEBP", "AVIF", "JPEG2000", "GIF"),
+    *("TIFF", "BMP", "DIB", "ICO", "TGA", "PPM"),
+)
 
 # Pillow opens 16-bit grey as "I;16" or, from some formats, as 32-bit integers of the same values.
 _DEEP_GREY = ("I;16", "I;16L", "I;16B", "I;16N")
@@ -48,12 +56,19 @@ def read_image(path: str | os.PathLike[str]) -> UInt8[np.ndarray, "h w 3"]:
 def _opened(path: pathlib.Path) -> Image.Image:
     """Pillow's image; a PNG whose color profile or text is beyond its limits is read without."""
     try:
-        return Image.open(path)
+        return Image.open(path, formats=_formats())
     except ValueError:
         content = path.read_bytes()
         if not content.startswith(_PNG_SIGNATURE):
             raise
-        return Image.open(io.BytesIO(_without_notes(content)))
+        return Image.open(io.BytesIO(_without_notes(content)), formats=_formats())
+
+
+@functools.cache
+def _formats() -> tuple[str, ...]:
+    """Those of `_FORMATS` that this Pillow was built with."""
+    Image.init()
+    return tuple(name for name in _FORMATS if name in Image.OPEN)
 
 
 def _without_notes(png: bytes) -> bytes:
