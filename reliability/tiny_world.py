@@ -10,6 +10,8 @@ import ml_collections
 import numpy as np
 from PIL import Image
 
+from converters import stylegan2
+from reliability.checkpoint_writer import write_checkpoint
 from sdflow_jax.files import networks
 from sdflow_jax.files.config_files import read_config
 
@@ -71,13 +73,19 @@ def build_tiny_world(directory: pathlib.Path) -> pathlib.Path:
     return directory
 
 
+def restored_generator(path: pathlib.Path) -> pathlib.Path:
+    """The checkpoint from which the world's generator could have been converted."""
+    name, arguments = _NETWORKS["generator"]
+    return write_checkpoint(path, stylegan2.restore(arguments, random_arrays(name, arguments, 0)))
+
+
 def random_arrays(name: str, arguments: dict, seed: int) -> dict[str, np.ndarray]:
     """Weights for a network, drawn by numpy: jax would compile an initialiser for each of its shapes."""
     random = np.random.default_rng(seed)
 
     def draw(key: str, shape: tuple[int, ...]) -> np.ndarray:
         kind = key.rpartition("/")[2]
-        if kind in ("scale", "var"):
+        if kind in ("scale", "var", "variance", "sqrt_end_time"):
             return np.ones(shape, np.float32)
         if kind in ("mean", "noise_strength", "slope"):
             return np.full(shape, 0.1, np.float32)
