@@ -53,9 +53,9 @@ _FURTHER_REGISTRY = "sdflow_jax.methods.registry:networks_of_methods"
 _PACKAGED_WORLDS = {"pocket": pathlib.Path(__file__).parents[1] / "pocket" / "weights"}
 
 
-# Random draws that building a network may take, several times those of the largest: what a file
+# Random draws that building a network may take, twice those of the largest: what a file
 # says of its network is not to be trusted, and no other bound fits all networks.
-_MAX_DRAWS = 5000
+_MAX_DRAWS = 1500
 
 
 class NetworkFileError(ValueError):
