@@ -6,7 +6,7 @@ JOBS ?= 1
 BIN = $(VENV)/bin
 PIP_INSTALL = $(BIN)/python -m pip install --disable-pip-version-check --quiet --constraint constraints.txt
 
-.PHONY: pocket demo demo-environment figures test test-full lint benchmarks pocket-build pocket-build-environment clean
+.PHONY: pocket demo demo-environment figures test test-full lint benchmarks reliability pocket-build pocket-build-environment clean
 
 # Train SDFlow on the pocket world, then draw its metric curves and edits.
 pocket: $(VENV)/installed-renderer
@@ -40,6 +40,10 @@ pocket-build: $(VENV)/installed-pocket-build
 
 benchmarks: $(VENV)/installed
 	$(BIN)/python -m benchmarks
+
+# Faults on purpose, and what survives them: docs/reliability.md. Continues where it was stopped.
+reliability: $(VENV)/installed-dev
+	$(BIN)/python -m reliability
 
 $(VENV)/installed: setup.cfg constraints.txt
 	$(PYTHON) -m venv $(VENV)

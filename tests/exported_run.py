@@ -4,10 +4,10 @@ import pathlib
 
 import numpy as np
 
+from reliability.tiny_world import tiny_config
 from sdflow_jax.files import networks
 from sdflow_jax.files import run_config as config_file
 from tests.filled_networks import filled_arrays
-from tests.tiny_world import tiny_config
 
 ATTRIBUTES = ("Young", "Eyeglasses")
 STYLES, DIM, SIZE = 8, 6, 32

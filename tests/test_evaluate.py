@@ -11,6 +11,13 @@ import numpy as np
 import pytest
 
 import evaluate
+from reliability.tiny_world import (
+    EDITED_ATTRIBUTES,
+    IMAGE_SIZE,
+    STYLE_DIM,
+    build_tiny_world,
+    tiny_config,
+)
 from sdflow_jax.data import face_latents
 from sdflow_jax.data.image_source import DataError
 from sdflow_jax.data.prepared import prepare_data
@@ -27,7 +34,6 @@ from sdflow_jax.files.run_config import ConfigError, load_config, save_config, t
 from sdflow_jax.methods.sdflow.networks import network_arguments
 from sdflow_jax.methods.settings import read_settings, read_shared_settings
 from tests.filled_networks import filled_arrays
-from tests.tiny_world import EDITED_ATTRIBUTES, IMAGE_SIZE, STYLE_DIM, build_tiny_world, tiny_config
 
 SETTINGS = EvaluationSettings(
     num_faces=9,

@@ -21,7 +21,7 @@ def test_ruff_has_no_complaints(command):
 def test_torch_is_never_imported():
     sources = [
         path
-        for folder in ("sdflow_jax", "converters", "tests", "configs", "benchmarks")
+        for folder in ("sdflow_jax", "converters", "tests", "configs", "benchmarks", "reliability")
         for path in (ROOT / folder).rglob("*.py")
     ]
     assert sources

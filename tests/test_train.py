@@ -12,10 +12,10 @@ import time
 
 import pytest
 
+from reliability.tiny_world import EDITED_ATTRIBUTES, build_tiny_world, tiny_config
 from sdflow_jax.files.lock import locked
 from sdflow_jax.files.networks import load_network, read_metadata
 from sdflow_jax.files.run_config import load_config, save_config
-from tests.tiny_world import EDITED_ATTRIBUTES, build_tiny_world, tiny_config
 
 ROOT = pathlib.Path(__file__).parents[1]
 NUM_STEPS = 240
@@ -44,7 +44,7 @@ def _start(world, workdir, *flags, **options):
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
         "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
     }
-    config = f"--config={ROOT / 'tests' / 'tiny_world.py'}:{world}"
+    config = f"--config={ROOT / 'reliability' / 'tiny_world.py'}:{world}"
     return subprocess.Popen(
         [
             sys.executable,

@@ -54,6 +54,11 @@ _FURTHER_REGISTRY = "sdflow_jax.methods.registry:networks_of_methods"
 _PACKAGED_WORLDS = {"pocket": pathlib.Path(__file__).parents[1] / "pocket" / "weights"}
 
 
+# Random draws that building a network may take, twice those of the largest: what a file
+# says of its network is not to be trusted, and no other bound fits all networks.
+_MAX_DRAWS = 1500
+
+
 class NetworkFileError(ValueError):
     """A network file is missing, damaged, or does not fit the network that it names."""
 
@@ -125,12 +130,7 @@ def build(name: str, arguments: Mapping[str, Any], *, seed: int = 0) -> nnx.Modu
     Raises:
       NetworkFileError: for an unknown name.
     """
-    places = REGISTRY if name in REGISTRY else {**REGISTRY, **imported(_FURTHER_REGISTRY)()}
-    if name not in places:
-        raise NetworkFileError(
-            f"unknown network {name!r}; known networks: {', '.join(sorted(places))}"
-        )
-    return imported(places[name])(**arguments, rngs=nnx.Rngs(seed))
+    return _class_of(name)(**arguments, rngs=nnx.Rngs(seed))
 
 
 @in_float32
@@ -138,9 +138,45 @@ def build_abstract(name: str, arguments: Mapping[str, Any]) -> nnx.Module:
     """Construct the network `name` with shapes in place of its arrays, without allocating it.
 
     Raises:
-      NetworkFileError: for an unknown name.
+      NetworkFileError: for an unknown name, or arguments that it does not take.
     """
-    return nnx.eval_shape(lambda: build(name, arguments))
+    network = _class_of(name)
+
+    def begin() -> nnx.Module:
+        rngs = nnx.Rngs(0)
+        rngs.default = _FewDraws(0, tag="default")
+        return network(**arguments, rngs=rngs)
+
+    try:
+        return nnx.eval_shape(begin)
+    except Exception as error:  # a file can hold any arguments, and they lead to anything
+        words = " ".join(str(error).split())[:200]
+        raise NetworkFileError(
+            f"the arguments of its description do not make a {name} ({type(error).__name__}: {words})"
+        ) from error
+
+
+class _FewDraws(nnx.RngStream):
+    """A source of weights that gives out."""
+
+    def __init__(self, key: int, *, tag: str):
+        super().__init__(key, tag=tag)
+        self.left = _MAX_DRAWS
+
+    def __call__(self) -> jax.Array:
+        self.left -= 1
+        if self.left < 0:
+            raise NetworkFileError(f"more than {_MAX_DRAWS} weights to draw")
+        return super().__call__()
+
+
+def _class_of(name: str) -> type[nnx.Module]:
+    places = REGISTRY if name in REGISTRY else {**REGISTRY, **imported(_FURTHER_REGISTRY)()}
+    if name not in places:
+        raise NetworkFileError(
+            f"unknown network {name!r}; known networks: {', '.join(sorted(places))}"
+        )
+    return imported(places[name])
 
 
 def load_arrays(module: nnx.Module, arrays: Mapping[str, np.ndarray], *, source: str) -> None:
@@ -268,7 +304,12 @@ def read_metadata(path: str | os.PathLike[str]) -> dict[str, Any]:
             f"{file}: expected a file of format {FORMAT!r}, got {metadata.get('format')!r};"
             " convert a PyTorch checkpoint with `python -m converters`"
         )
-    metadata["arguments"] = json.loads(metadata["arguments"])
+    try:
+        metadata["arguments"] = json.loads(metadata["arguments"])
+        if not isinstance(metadata["arguments"], dict) or "network" not in metadata:
+            raise ValueError("expected a network's name and a mapping of arguments")
+    except (KeyError, RecursionError, ValueError) as error:
+        raise NetworkFileError(f"{file}: a damaged description of its network ({error})") from error
     return metadata
 
 
@@ -291,10 +332,16 @@ def load_network(
     kinds = [expected] if isinstance(expected, str) else expected or [name]
     if name not in kinds:
         raise NetworkFileError(f"{file}: expected a {' or '.join(kinds)}, the file holds a {name}")
-    module = build_abstract(name, metadata["arguments"])
+    try:
+        module = build_abstract(name, metadata["arguments"])
+    except NetworkFileError as error:
+        raise NetworkFileError(f"{file}: {error}") from error
     # Abstract leaves are replaced one for one below, so no random initialisation is computed only to be dropped.
-    with safe_open(file, framework="numpy") as handle:
-        arrays = {key: handle.get_tensor(key) for key in handle.keys()}  # noqa: SIM118 (not a mapping)
+    try:
+        with safe_open(file, framework="numpy") as handle:
+            arrays = {key: handle.get_tensor(key) for key in handle.keys()}  # noqa: SIM118 (not a mapping)
+    except (SafetensorError, TypeError, ValueError) as error:  # types that numpy does not have
+        raise NetworkFileError(f"{file}: its arrays cannot be read ({error})") from error
     load_arrays(module, arrays, source=str(file))
     module.eval()
     return module

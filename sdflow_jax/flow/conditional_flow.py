@@ -79,7 +79,6 @@ class ConditionalFlow(nnx.Module):
         self.dim = dim
         self.num_conditions = num_conditions
         self.solver = SolverSettings.create(solver)
-        self.norms = nnx.List([MovingBatchNorm(dim) for _ in range(num_blocks + 1)])
         self.blocks = nnx.List(
             [
                 CNF(
@@ -93,6 +92,8 @@ class ConditionalFlow(nnx.Module):
                 for _ in range(num_blocks)
             ]
         )
+        # After the blocks, which draw weights: a file that asks for too many has then been refused.
+        self.norms = nnx.List([MovingBatchNorm(dim) for _ in range(num_blocks + 1)])
 
     @property
     def statistics(self) -> tuple[Statistics, ...]:

@@ -1,5 +1,6 @@
 """Pictures as viewers show them: upright, 8-bit RGB, on white where they are transparent."""
 
+import functools
 import io
 import os
 import pathlib
@@ -11,6 +12,13 @@ from jaxtyping import UInt8
 from PIL import Image, ImageOps
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
+
+# Whatever the name says. Not all that Pillow opens: it gives PostScript to Ghostscript to run, and the
+# readers of rare formats are the least tried.
+_FORMATS = (
+    *("PNG", "JPEG", "WEBP", "AVIF", "JPEG2000", "GIF"),
+    *("TIFF", "BMP", "DIB", "ICO", "TGA", "PPM"),
+)
 
 # Pillow opens 16-bit grey as "I;16" or, from some formats, as 32-bit integers of the same values.
 _DEEP_GREY = ("I;16", "I;16L", "I;16B", "I;16N")
@@ -68,7 +76,7 @@ def decode_image(content: bytes) -> UInt8[np.ndarray, "h w 3"]:
 
 def _decoded(content: bytes) -> UInt8[np.ndarray, "h w 3"]:
     try:
-        with Image.open(io.BytesIO(content)) as image:
+        with Image.open(io.BytesIO(content), formats=_formats()) as image:
             return rgb_pixels(image)
     except Image.DecompressionBombError:
         raise
@@ -77,11 +85,20 @@ def _decoded(content: bytes) -> UInt8[np.ndarray, "h w 3"]:
             raise
         for chunks in ((*_PNG_PIXELS, _PNG_ORIENTATION), _PNG_PIXELS):
             try:
-                with Image.open(io.BytesIO(_with_only(chunks, content))) as image:
+                with Image.open(
+                    io.BytesIO(_with_only(chunks, content)), formats=_formats()
+                ) as image:
                     return rgb_pixels(image)
             except Exception:
                 continue  # what was wrong with the whole file is what is told
         raise error
+
+
+@functools.cache
+def _formats() -> tuple[str, ...]:
+    """Those of `_FORMATS` that this Pillow was built with."""
+    Image.init()
+    return tuple(name for name in _FORMATS if name in Image.OPEN)
 
 
 def _with_only(chunks: Collection[bytes], png: bytes) -> bytes:

@@ -130,7 +130,8 @@ class Method(Protocol):
 
         Raises:
           CheckpointError: if a checkpoint does not fit.
-          TrainingDiverged: if a number is not finite, or an equation was not solved.
+          TrainingDiverged: if several steps in a row gave numbers that are not finite, or equations
+            that were not solved.
         """
         ...
 

@@ -88,14 +88,14 @@ def train(
       The state and the number of steps it has seen.
 
     Raises:
-      TrainingDiverged: if a number is not finite or a requirement of the log is not met. No
-        checkpoint holds such a step.
+      TrainingDiverged: as by `MetricsLog.add`. No checkpoint holds a number that is not finite.
     """
     step = steps_done
     while step < schedule.num_steps:
-        state, measured = train_step(state, devices.put_batch(next(batches)))
+        batch = next(batches)
+        state, measured = train_step(state, devices.put_batch(batch))
         step += 1
-        log.add(step, measured)
+        log.add(step, measured, batch)
         is_interrupted = interrupts.stops_at(step)
         if pictures and (step % pictures.every == 0 or step == schedule.num_steps):
             log.flush()

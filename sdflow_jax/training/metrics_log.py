@@ -21,20 +21,26 @@ from sdflow_jax.training.event_file import EventFile
 
 CSV_FILE = "metrics.csv"
 
+Batch = Mapping[str, np.ndarray]
+
 # Steps whose measurements are not fetched yet: enough to keep the device busy while the host
 # prepares the next.
 _LAG = 2
 
+# So many skipped steps, one after the other, are no accident any more.
+MAX_SKIPPED_IN_A_ROW = 5
+
 
 class TrainingDiverged(RuntimeError):
-    """A step gave a number that is not finite, or something was not true that must be."""
+    """Steps gave numbers that are not finite, or something was not true that must be."""
 
 
 class MetricsLog:
     """Collects the scalars of each step a few steps late, so that no step waits for them.
 
-    A row is the mean over the `log_every` steps before it. Rows beyond `steps_done`, from a run
-    that was killed after its last checkpoint, are removed.
+    A row is the mean over the `log_every` steps before it, without those that were skipped
+    (`is_skipped`), which it counts. Rows beyond `steps_done`, from a run that was killed after its
+    last checkpoint, are removed.
 
     Args:
       workdir: gets `metrics.csv` and the directory `tensorboard`.
@@ -68,9 +74,12 @@ class MetricsLog:
         self._shown = tuple(shown)
         self._batch_size = batch_size
         self._log_every = log_every
-        self._waiting: collections.deque[tuple[int, dict[str, Array]]] = collections.deque()
+        self._waiting: collections.deque[tuple[int, dict[str, Array], Batch]] = collections.deque()
         self._sums: dict[str, float] = dict(unfinished["sums"]) if unfinished else {}
         self._count: int = unfinished["count"] if unfinished else 0
+        # Which older checkpoints do not tell.
+        self._skipped: int = unfinished.get("skipped", 0) if unfinished else 0
+        self._in_a_row: int = unfinished.get("in_a_row", 0) if unfinished else 0
         self._since: float | None = None
         self._timed_steps = 0
         self._is_silent = is_silent
@@ -87,14 +96,16 @@ class MetricsLog:
             mininterval=0.5 if sys.stderr.isatty() else 10.0,  # a log file wants few lines
         )
 
-    def add(self, step: int, measured: Mapping[str, Array]) -> None:
-        """Take the scalars of a step, which may still be computing.
+    def add(self, step: int, measured: Mapping[str, Array], batch: Batch | None = None) -> None:
+        """Take the scalars of a step, which may still be computing, and the batch, to describe it
+        if the step was skipped.
 
         Raises:
-          TrainingDiverged: if an earlier step's numbers, fetched now, are not finite, or a
-            requirement was not met.
+          TrainingDiverged: if an earlier step's numbers, fetched now, are not finite or do not meet
+            a requirement: at once if that step was not skipped, or if it is the last of
+            `MAX_SKIPPED_IN_A_ROW`.
         """
-        self._waiting.append((step, dict(measured)))
+        self._waiting.append((step, dict(measured), batch or {}))
         if len(self._waiting) > _LAG:
             self._fetch()
 
@@ -109,7 +120,12 @@ class MetricsLog:
 
     def unfinished(self) -> dict[str, Any]:
         """The part of the next row that is already measured; JSON-able."""
-        return {"sums": dict(self._sums), "count": self._count}
+        return {
+            "sums": dict(self._sums),
+            "count": self._count,
+            "skipped": self._skipped,
+            "in_a_row": self._in_a_row,
+        }
 
     def restart_clock(self) -> None:
         """Leave out of the speed what has happened since the last row (pictures, saving)."""
@@ -129,12 +145,17 @@ class MetricsLog:
             self._csv.close()
 
     def _fetch(self) -> None:
-        step, measured = self._waiting.popleft()
+        step, measured, batch = self._waiting.popleft()
         values = {name: value.item() for name, value in jax.device_get(measured).items()}
-        self._check(step, values)
+        is_skipped = values.pop("is_skipped", False)
+        if complaint := self._complaint(values):
+            self._report(f"step {step}: {complaint}", values, batch, is_skipped=is_skipped)
+        self._in_a_row = self._in_a_row + 1 if is_skipped else 0
+        self._skipped += is_skipped
         for name, value in values.items():
-            self._sums[name] = self._sums.get(name, 0.0) + value
-        self._count += 1
+            if name not in self._requirements:
+                self._sums[name] = self._sums.get(name, 0.0) + (0.0 if is_skipped else value)
+        self._count += not is_skipped
         if (
             self._since is None
         ):  # the clock starts after a step, so that compilation is not measured
@@ -147,8 +168,12 @@ class MetricsLog:
             self._write(step)
 
     def _write(self, step: int) -> None:
-        row = {name: value / self._count for name, value in self._sums.items()}
-        self._sums, self._count = {}, 0
+        row = {
+            name: value / self._count if self._count else math.nan
+            for name, value in self._sums.items()
+        }
+        row["skipped"] = self._skipped
+        self._sums, self._count, self._skipped = {}, 0, 0
         if self._since is not None and self._timed_steps:
             now = time.perf_counter()
             row["images_per_second"] = self._timed_steps * self._batch_size / (now - self._since)
@@ -163,24 +188,57 @@ class MetricsLog:
                 self._board.add_scalar(f"training/{name}", value, step)
         self._bar.set_postfix_str(self._summary(row), refresh=False)
 
-    def _check(self, step: int, values: dict[str, float]) -> None:
-        """Check the numbers of a step, and take those out that are there to be checked only."""
+    def _complaint(self, values: Mapping[str, float]) -> str:
+        """What is wrong with the numbers of a step, if anything."""
         for name, complaint in self._requirements.items():
-            if not values.pop(name):
-                raise TrainingDiverged(f"step {step}: {complaint}")
+            if not values[name]:
+                return complaint
         bad = [name for name, value in values.items() if not math.isfinite(value)]
-        if bad:
+        if not bad:
+            return ""
+        return (
+            f"{', '.join(bad)} not finite; try a lower config.optimizer.learning_rate or a"
+            " config.optimizer.gradient_clip, in another --workdir"
+        )
+
+    def _report(
+        self, complaint: str, values: Mapping[str, float], batch: Batch, *, is_skipped: bool
+    ) -> None:
+        """Say that a step was skipped, or end the training."""
+        numbers = ", ".join(f"{name} {value:.6g}" for name, value in values.items())
+        diagnosis = f"{complaint} (measured: {numbers}; the batch: {_describe(batch)})"
+        if not is_skipped:
+            raise TrainingDiverged(diagnosis)
+        if self._in_a_row + 1 >= MAX_SKIPPED_IN_A_ROW:
             raise TrainingDiverged(
-                f"step {step}: {', '.join(bad)} not finite; try a lower"
-                " config.optimizer.learning_rate or a config.optimizer.gradient_clip, in another"
-                " --workdir"
+                f"{MAX_SKIPPED_IN_A_ROW} steps in a row were skipped, the last of them {diagnosis}"
             )
+        if not self._is_silent:
+            tqdm.write(f"skipped {diagnosis}", file=sys.stderr)
 
     def _summary(self, row: Mapping[str, float]) -> str:
         shown = [f"{name} {row[name]:.4g}" for name in self._shown if name in row]
         if math.isfinite(row["images_per_second"]):
             shown.append(f"{row['images_per_second']:.1f} images/s")
         return ", ".join(shown)
+
+
+def _describe(batch: Batch) -> str:
+    """The range of each array of a batch, and the rows that are not finite."""
+    words = []
+    for name, values in batch.items():
+        values = np.asarray(values, np.float32)
+        is_finite = np.isfinite(values)
+        rows = np.flatnonzero(~is_finite.reshape(len(values), -1).all(1))
+        low, high = (
+            values.min(where=is_finite, initial=np.inf),
+            values.max(where=is_finite, initial=-np.inf),
+        )
+        words.append(
+            f"{name} in [{low:.4g}, {high:.4g}]"
+            + (f" but not finite in rows {', '.join(map(str, rows))}" if len(rows) else "")
+        )
+    return "; ".join(words) or "not told"
 
 
 class _CsvFile:

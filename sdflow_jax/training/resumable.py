@@ -76,10 +76,10 @@ def train_resumably(
       The state, and whether all steps are done.
 
     Raises:
-      CheckpointError: if the checkpoint does not fit, is of a step beyond the schedule's end, or
-        cannot be written.
+      CheckpointError: if the checkpoint is of other data or other networks, of a step beyond the
+        schedule's end, or cannot be written.
       OSError: if a measurement or a picture cannot be written.
-      TrainingDiverged: if a number is not finite, or a requirement is not met.
+      TrainingDiverged: as by `MetricsLog.add`.
     """
     num_steps = schedule.num_steps
     check_length(directory, num_steps)
@@ -88,10 +88,8 @@ def train_resumably(
         checkpoints = Checkpoints(directory / "checkpoints", keep=schedule.keep_checkpoints)
         opened.callback(checkpoints.close)
         steps_done, unfinished = 0, None
-        if checkpoints.latest_step is not None:
-            steps_done, state, batches, unfinished = checkpoints.restore(
-                state, batches, data, devices.replicated
-            )
+        if restored := checkpoints.restore(state, batches, data, devices.replicated):
+            steps_done, state, batches, unfinished = restored
             if steps_done < num_steps:
                 print(f"{title}: continuing after step {steps_done}")
         log = MetricsLog(

@@ -5,10 +5,11 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import optax
 from flax import nnx
 from jax.sharding import NamedSharding
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float, PyTree
 
 from sdflow_jax.training.sharding import replicate
 from sdflow_jax.training.state import Graphs, State
@@ -23,11 +24,13 @@ class Losses(NamedTuple):
       terms: the losses, unweighted scalars.
       measured: further scalars to be logged.
       by_products: any arrays, for the hook after the update.
+      is_valid: false where the terms mean nothing, however plausible they look.
     """
 
     terms: dict[str, Float[Array, ""]]
     measured: Mapping[str, Array] = {}
     by_products: Any = None
+    is_valid: Bool[Array, ""] | bool = True
 
 
 # (trained networks, frozen networks by name, batch, random key) -> losses
@@ -46,6 +49,9 @@ def make_train_step(
 ) -> TrainStep:
     """Compile (at the first call) the training step.
 
+    A step that would bring a number that is not finite into the state, or whose losses are not
+    valid, is skipped: nothing changes but the count of steps, so that the next one draws anew.
+
     Args:
       graphs: from `create_state`.
       losses: pure but for what training mode moves, such as a batch norm's statistics. Its key is
@@ -59,7 +65,7 @@ def make_train_step(
 
     Returns:
       A function of the state, which it consumes, and a batch. It returns the new state and scalars:
-      `loss`, each term unweighted, `gradient_norm`, and what else the losses measure.
+      `loss`, each term unweighted, `gradient_norm`, `is_skipped`, and what else the losses measure.
     """
     frozen_graph, frozen_arrays = nnx.split(dict(frozen or {}))
     weights = dict(weights)
@@ -86,7 +92,11 @@ def make_train_step(
             "gradient_norm": optax.tree.norm(nnx.to_pure_dict(gradients)),
             **found.measured,
         }
-        return _next_state(state, trained, average_decay), measured
+        new = _next_state(state, trained, average_decay)
+        is_sound = found.is_valid & _is_finite(measured) & _is_finite(new)
+        new = _where(is_sound, new, state)
+        new["trained"]["optimizer"]["step"] = optimizer.step[...]
+        return new, {**measured, "is_skipped": ~is_sound}
 
     arrays = nnx.to_pure_dict(frozen_arrays)
     if sharding is not None:
@@ -107,3 +117,12 @@ def _next_state(state: State, trained: dict[str, Any], average_decay: float) -> 
         "key": state["key"],
         "average": average,
     }
+
+
+def _is_finite(tree: PyTree[Array]) -> Bool[Array, ""]:
+    floats = [x for x in jax.tree.leaves(tree) if jnp.issubdtype(x.dtype, jnp.inexact)]
+    return jnp.all(jnp.stack([jnp.all(jnp.isfinite(x)) for x in floats]))
+
+
+def _where(condition: Bool[Array, ""], new: State, old: State) -> State:
+    return jax.tree.map(lambda a, b: jnp.where(condition, a, b), new, old)

@@ -10,9 +10,9 @@ from converters.__main__ import convert_network, main
 from converters.errors import CheckpointError
 from converters.kinds import KINDS, load_kind, recognise
 from converters.torch_reader import read_checkpoint
+from reliability.checkpoint_writer import write_checkpoint
 from sdflow_jax.files import networks
 from sdflow_jax.methods.interfacegan.boundary import load_boundary
-from tests.converters.checkpoint_writer import write_checkpoint
 from tests.full_disk import full_disk
 from tests.golden.golden_weights import load_case
 

@@ -3,7 +3,6 @@
 import json
 import os
 import pathlib
-import random
 import struct
 import time
 import zipfile
@@ -12,10 +11,8 @@ import numpy as np
 import pytest
 
 from converters.errors import CheckpointError
-from converters.pickle_machine import PickleMachine
-from converters.tensor_builders import CONSTRUCTORS, Storage, check_storage_identity
 from converters.torch_reader import read_checkpoint
-from tests.converters.checkpoint_writer import integer, name, pack, tensor, text
+from reliability.checkpoint_writer import integer, name, pack, tensor, text
 
 GOLDEN = pathlib.Path(__file__).parents[1] / "golden"
 MALICIOUS = GOLDEN / "torch_files/malicious"
@@ -212,80 +209,6 @@ def test_modules_that_multiply_are_refused(tmp_path):
     with pytest.raises(CheckpointError, match="beyond reason"):
         read_checkpoint(path)
     assert time.process_time() - begin < TIME_LIMIT_S
-
-
-def mutate(content: bytes, rng: random.Random) -> bytes:
-    """One to four of: flip a bit, set a byte, delete, repeat or move a stretch, cut the end."""
-    data = bytearray(content)
-    for _ in range(rng.randint(1, 4)):
-        at = rng.randrange(len(data)) if data else 0
-        length = rng.choice([1, 2, 4, 8, 64])
-        kind = rng.randrange(6)
-        if kind == 0 and data:
-            data[at] ^= 1 << rng.randrange(8)
-        elif kind == 1 and data:
-            data[at : at + 1] = bytes([rng.choice([0, 1, 0x7F, 0x80, 0xFF, *b"(.RbQct0q"])])
-        elif kind == 2:
-            del data[at : at + length]
-        elif kind == 3:
-            data[at:at] = data[at : at + length]
-        elif kind == 4:
-            other = rng.randrange(len(data) + 1)
-            data[at:at] = data[other : other + length]
-        else:
-            del data[max(at, len(data) // 2) :]
-    return bytes(data)
-
-
-def fuzz(seed: int, count: int, time_limit_s: float, path: pathlib.Path) -> tuple[int, int]:
-    """Read mutated good files; returns how many were read and how many were refused.
-
-    Anything but a value or a CheckpointError escapes and fails the test.
-    """
-    rng = random.Random(seed)
-    small = sorted((GOLDEN / "torch_files").glob("*.pth"))
-    sources = [file.read_bytes() for file in [*small, GOLDEN / "nvidia_pkl/hostile_module_src.pkl"]]
-    pickles = [zipfile.ZipFile(f).read(f"{f.stem}/data.pkl") for f in small if ".zip" in f.name]
-    read = refused = 0
-    stop = time.monotonic() + time_limit_s
-    for _ in range(count):
-        if time.monotonic() > stop:
-            break
-        begin = time.process_time()
-        try:
-            if rng.random() < 0.5:
-                path.write_bytes(mutate(rng.choice(sources), rng))
-                read_checkpoint(path)
-            else:  # a pickle by itself, where no checksum stands in the way
-                _interpret(mutate(rng.choice(pickles), rng))
-            read += 1
-        except CheckpointError:
-            refused += 1
-        assert time.process_time() - begin < TIME_LIMIT_S
-    return read, refused
-
-
-def _interpret(pickled: bytes) -> None:
-    def load_storage(identity):
-        dtype, _, count, _ = check_storage_identity(identity)
-        if count > 4096:
-            raise CheckpointError("larger than anything in the golden files")
-        return Storage(dtype, count, memoryview(bytes(count * dtype.itemsize)))
-
-    machine = PickleMachine(memoryview(pickled), allowed=CONSTRUCTORS, load_storage=load_storage)
-    machine.load()
-
-
-def test_mutated_files_are_read_or_refused(tmp_path, marker_of_execution):
-    read, refused = fuzz(seed=1, count=3000, time_limit_s=20, path=tmp_path / "c.pt")
-    assert read > 20 and refused > 200  # both happen, so the mutations reach the interpreter
-    assert not marker_of_execution.exists()
-
-
-@pytest.mark.full
-def test_many_mutated_files_are_read_or_refused(tmp_path, marker_of_execution):
-    fuzz(seed=2, count=200_000, time_limit_s=60, path=tmp_path / "c.pt")
-    assert not marker_of_execution.exists()
 
 
 def test_damaged_storage_is_found_by_its_checksum(tmp_path):

@@ -5,9 +5,9 @@ import pytest
 
 from converters.errors import CheckpointError
 from converters.latents import import_latents, main, read_index
+from reliability.checkpoint_writer import write_checkpoint
 from sdflow_jax.data.latents_file import LatentsFile
 from sdflow_jax.files.attribute_names import CELEBA_ATTRIBUTES
-from tests.converters.checkpoint_writer import write_checkpoint
 
 RANDOM = np.random.default_rng(0)
 LATENTS = RANDOM.standard_normal((5, 3, 4)).astype(np.float32)

@@ -13,9 +13,9 @@ import pytest
 from converters import ir_files, mobile_stylegan
 from converters.__main__ import convert_network, main
 from converters.errors import CheckpointError
+from reliability.ir_writer import write_files, write_wheel
 from sdflow_jax.files import networks
 from tests.converters.ir_interpreter import interpret
-from tests.converters.ir_writer import write_files, write_wheel
 from tests.filled_networks import filled_arrays
 
 GOLDEN = pathlib.Path(__file__).parents[1] / "golden/mobile_stylegan"

@@ -12,7 +12,7 @@ from converters.__main__ import main
 from converters.errors import CheckpointError
 from converters.ir_files import read_networks
 from converters.openvino_reader import MAX_WEIGHTS_BYTES, MAX_XML_BYTES, read_graph
-from tests.converters.ir_writer import GraphWriter
+from reliability.ir_writer import GraphWriter
 
 TIME_LIMIT_S = 3.0  # of processor time; generous, all take milliseconds
 

@@ -16,7 +16,7 @@ import pytest
 from converters.arrays_report import digest
 from converters.errors import CheckpointError
 from converters.torch_reader import read_checkpoint
-from tests.converters.checkpoint_writer import integer, name, pack, tensor, text, write_checkpoint
+from reliability.checkpoint_writer import integer, name, pack, tensor, text, write_checkpoint
 
 GOLDEN = pathlib.Path(__file__).parents[1] / "golden"
 TORCH_FILES = GOLDEN / "torch_files"

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
+from reliability.tiny_world import write_pictures
 from sdflow_jax.data import face_latents
 from sdflow_jax.data.annotation_cache import AnnotationCache
 from sdflow_jax.data.file_digests import FileDigests
@@ -13,7 +14,6 @@ from sdflow_jax.data.image_source import DataError
 from sdflow_jax.files import networks
 from sdflow_jax.files.lock import InUseError, locked
 from tests.full_disk import full_disk
-from tests.tiny_world import write_pictures
 
 SPLITS = {"train": (0, 5), "test": (5, 8)}
 

@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from reliability.tiny_world import STYLE_DIM, build_tiny_world
 from sdflow_jax.data import face_latents
 from sdflow_jax.data.generator_samples import choose_seeds, open_generator
 from sdflow_jax.data.image_source import DataError, LatentSource
@@ -13,7 +14,6 @@ from sdflow_jax.data.prepared import prepare_data
 from sdflow_jax.data.settings import DataSettings
 from sdflow_jax.files import networks
 from sdflow_jax.images.pixels import to_signed
-from tests.tiny_world import STYLE_DIM, build_tiny_world
 
 SPLITS = {"train": (100, 120), "test": (200, 300)}
 LIMITS = {"train": 5, "test": 3}

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from reliability.tiny_world import write_pictures
 from sdflow_jax.data.file_digests import FileDigests
 from sdflow_jax.data.image_folder import ImageFolder, image_files
 from sdflow_jax.data.image_source import DataError
 from sdflow_jax.images.pixels import to_bytes, to_signed
-from tests.tiny_world import write_pictures
 
 
 @pytest.fixture

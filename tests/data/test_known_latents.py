@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from reliability.tiny_world import ATTRIBUTES, STYLE_DIM, build_tiny_world
 from sdflow_jax.data import face_latents
 from sdflow_jax.data.image_source import DataError, LabeledSource, LatentSource
 from sdflow_jax.data.latents_file import LatentsFile, save_latents
 from sdflow_jax.data.prepared import prepare_data
 from sdflow_jax.data.settings import DataSettings
 from sdflow_jax.data.sources import open_source
-from tests.tiny_world import ATTRIBUTES, STYLE_DIM, build_tiny_world
 
 NUM_FACES = 7
 RANDOM = np.random.default_rng(0)

@@ -1,8 +1,8 @@
 import concurrent.futures
 
+from reliability.tiny_world import write_pictures
 from sdflow_jax.data.settings import DataSettings
 from sdflow_jax.data.sources import open_source
-from tests.tiny_world import write_pictures
 
 
 def settings(**given) -> DataSettings:

@@ -79,3 +79,27 @@ def test_packaged_networks_hold_what_their_files_do():
             for key, array in loaded.items():
                 assert np.isfinite(array).all() and array.dtype == np.float32
                 np.testing.assert_array_equal(array, stored.get_tensor(key).astype(np.float32))
+
+
+HOSTILE = {
+    "no JSON": ("{", "damaged description"),
+    "JSON without end": ("[" * 100_000, "damaged description"),
+    "no mapping": ("[1]", "damaged description"),
+    "an unknown argument": ('{"widht": 4}', "do not make a ConditionalFlow .*widht"),
+    "a size that is none": ('{"dim": "x", "num_conditions": 2}', "do not make a ConditionalFlow"),
+    "layers without end": (
+        '{"dim": 4, "num_conditions": 2, "num_blocks": 1000000000}',
+        "more than 40 weights",
+    ),
+}
+
+
+@pytest.mark.parametrize("what", HOSTILE)
+def test_hostile_description_is_refused_by_the_files_name(tmp_path, what, monkeypatch):
+    monkeypatch.setattr(networks, "_MAX_DRAWS", 40)  # drawing so many more takes seconds
+    arguments, message = HOSTILE[what]
+    path = tmp_path / "n.safetensors"
+    metadata = {"format": networks.FORMAT, "network": "ConditionalFlow", "arguments": arguments}
+    networks.write_atomic(path, lambda file: networks._write_safetensors(file, {}, metadata))
+    with pytest.raises(networks.NetworkFileError, match=f"n.safetensors.*{message}"):
+        networks.load_network(path)

@@ -188,3 +188,27 @@ def test_center_crop():
     assert center_crop(COLORS).shape == (6, 6, 3)
     np.testing.assert_array_equal(center_crop(COLORS), COLORS[:, 1:7])
     np.testing.assert_array_equal(center_crop(COLORS.swapaxes(0, 1)), COLORS[:, 1:7].swapaxes(0, 1))
+
+
+def test_a_program_in_postscript_is_no_picture(tmp_path, monkeypatch):
+    path = tmp_path / "face.png"
+    path.write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\n")
+    monkeypatch.setattr("subprocess.Popen", lambda *_, **__: pytest.fail("ran something"))
+    monkeypatch.setattr("shutil.which", lambda *_, **__: "/usr/bin/gs")
+    with pytest.raises(ImageFileError, match="face.png: not a readable image"):
+        read_image(path)
+
+
+@pytest.mark.parametrize("name", ["JPEG", "WEBP", "GIF", "TIFF", "BMP", "PPM", "TGA", "ICO"])
+def test_usual_formats_are_read_whatever_the_name_says(tmp_path, name):
+    image = Image.new("RGB", (16, 16), (200, 100, 50))
+    image.save(tmp_path / "face.png", name)
+    found = read_image(tmp_path / "face.png")
+    assert found.shape == (16, 16, 3)
+    np.testing.assert_allclose(found.mean((0, 1)), [200, 100, 50], atol=4)
+
+
+def test_several_pictures_of_a_camera_are_one(tmp_path):
+    image = Image.fromarray(COLORS)
+    image.save(tmp_path / "p.jpg", "MPO", save_all=True, append_images=[image.rotate(180)])
+    assert read_image(tmp_path / "p.jpg").shape == COLORS.shape

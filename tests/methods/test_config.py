@@ -7,14 +7,14 @@ import pytest
 
 from converters import stylegan2
 from converters.__main__ import main as converters_main
+from reliability.checkpoint_writer import write_checkpoint
+from reliability.tiny_world import build_tiny_world, tiny_config
 from sdflow_jax.files import networks, run_config
 from sdflow_jax.files.config_files import read_config
 from sdflow_jax.files.roles import TRAINING_ROLES
 from sdflow_jax.flow import SolverSettings
 from sdflow_jax.methods.settings import read_settings, read_shared_settings
-from tests.converters.checkpoint_writer import write_checkpoint
 from tests.filled_networks import filled_arrays
-from tests.tiny_world import build_tiny_world, tiny_config
 
 CONFIGS = pathlib.Path(__file__).parents[2] / "configs"
 

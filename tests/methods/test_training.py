@@ -7,6 +7,7 @@ import jax
 import numpy as np
 import pytest
 
+from reliability.tiny_world import EDITED_ATTRIBUTES, build_tiny_world, tiny_config
 from sdflow_jax.data import face_latents
 from sdflow_jax.data.prepared import prepare_data
 from sdflow_jax.editor import Editor
@@ -17,7 +18,6 @@ from sdflow_jax.methods.registry import find_method
 from sdflow_jax.methods.settings import read_settings
 from sdflow_jax.training.interrupts import Interrupts
 from sdflow_jax.training.resumable import has_begun
-from tests.tiny_world import EDITED_ATTRIBUTES, build_tiny_world, tiny_config
 
 
 @pytest.fixture(scope="module")

@@ -1,8 +1,8 @@
 import pytest
 
 from converters import mobile_stylegan
+from reliability.ir_writer import write_files
 from sdflow_jax.pocket import renderer
-from tests.converters.ir_writer import write_files
 from tests.filled_networks import filled_arrays, filled_network
 
 TINY = {

@@ -9,12 +9,12 @@ import shutil
 import pytest
 from PIL import Image
 
+from reliability.tiny_world import EDITED_ATTRIBUTES, build_tiny_world
 from sdflow_jax.evaluation import results_directory
 from sdflow_jax.files import networks
 from sdflow_jax.study import execution
 from sdflow_jax.study.plan import Settings, Study, plan_runs
 from sdflow_jax.study.regenerate import regenerate
-from tests.tiny_world import EDITED_ATTRIBUTES, build_tiny_world
 
 SETTINGS = Settings(
     seeds=1,

@@ -11,7 +11,7 @@ ROOT = pathlib.Path(__file__).parent.parent.parent
 
 def get_config(argument: str) -> ml_collections.ConfigDict:
     method, _, directory = argument.partition("@")
-    tiny = read_config(f"{ROOT / 'tests' / 'tiny_world.py'}:{directory}")
+    tiny = read_config(f"{ROOT / 'reliability' / 'tiny_world.py'}:{directory}")
     if method == "styleflow":
         tiny.semantic_variables = "classifier"
         for term in ("kd", "mi", "reg"):

@@ -57,22 +57,12 @@ def test_other_data_are_refused(tmp_path):
     checkpoints.close()
 
 
-def test_other_networks_are_refused(tmp_path):
+def test_other_networks_are_refused_and_stay_where_they_are(tmp_path):
     _saved(tmp_path)
     checkpoints = Checkpoints(tmp_path, keep=2)
-    with pytest.raises(CheckpointError, match="cannot be read"):
+    with pytest.raises(CheckpointError, match=r"kernel is int32\[3\] there and int32\[4\] here"):
         checkpoints.restore(_state(0, shape=(4,)), _batches(), DATA, _sharding())
-    checkpoints.close()
-
-
-def test_damaged_checkpoint_is_named(tmp_path):
-    _saved(tmp_path, steps=(3, 5))
-    for file in (tmp_path / "5" / "state").rglob("*"):
-        if file.is_file():
-            file.write_bytes(file.read_bytes()[:10])
-    checkpoints = Checkpoints(tmp_path, keep=2)
-    with pytest.raises(CheckpointError, match=r"/5 cannot be read.*delete it"):
-        checkpoints.restore(_state(0), _batches(), DATA, _sharding())
+    assert checkpoints.latest_step == 3
     checkpoints.close()
 
 

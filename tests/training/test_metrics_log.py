@@ -39,7 +39,8 @@ def test_rows_are_means_over_the_interval(tmp_path):
     assert _rows(tmp_path) == [(2, 2.5), (4, 12.5)]
     with (tmp_path / "metrics.csv").open() as file:
         row = next(csv.DictReader(file))
-    assert set(row) == {"step", "loss", "evaluations_forward", "images_per_second"}
+    columns = {"step", "loss", "evaluations_forward", "skipped", "images_per_second"}
+    assert set(row) == columns and row["skipped"] == "0"
     assert float(row["images_per_second"]) > 0 and row["evaluations_forward"] == "13"
     assert list((tmp_path / "tensorboard").glob("events*"))
 
@@ -96,6 +97,33 @@ def test_bad_step_stops_training_and_is_named(tmp_path, measured, message):
     with pytest.raises(TrainingDiverged, match=message):
         log.flush()
     log.close()
+
+
+def _skipped(loss=math.nan, **measured):
+    return {**_measured(loss), **measured, "is_skipped": jnp.asarray(True)}
+
+
+def test_skipped_steps_are_counted_and_said_and_not_averaged(tmp_path, capsys):
+    log = _log(tmp_path, log_every=4)
+    for step, loss in enumerate([1.0, math.nan, 3.0, math.inf, math.nan, math.nan, math.nan], 1):
+        measured = _measured(loss) if math.isfinite(loss) else _skipped(loss)
+        log.add(step, measured, {"w_plus": np.array([[1.0], [math.nan]])})
+    log.flush()
+    assert log.unfinished()["in_a_row"] == 4 and log.unfinished()["skipped"] == 3
+    said = capsys.readouterr().err
+    assert "skipped step 2: loss not finite" in said and "evaluations_forward 13" in said
+    assert "w_plus in [1, 1] but not finite in rows 1" in said
+    continued = _log(tmp_path, log_every=4, first_step=7, unfinished=log.unfinished())
+    with pytest.raises(
+        TrainingDiverged, match="5 steps in a row were skipped, the last of them step 8"
+    ):
+        continued.add(8, _skipped(1.0, success=jnp.asarray(False)))
+        continued.flush()
+    log.close()
+    continued.close()
+    with (tmp_path / "metrics.csv").open() as file:
+        (row,) = csv.DictReader(file)
+    assert float(row["loss"]) == 2.0 and row["skipped"] == "2"
 
 
 def test_silent_log_writes_nothing_but_still_checks(tmp_path):

@@ -67,7 +67,12 @@ def make_sdflow_step(
             settings=settings,
         )
         counts = {f"evaluations_{name}": n for name, n in aux["num_evaluations"].items()}
-        return Losses(terms, {**counts, "success": aux["success"]}, aux["batch_statistics"])
+        return Losses(
+            terms,
+            {**counts, "success": aux["success"]},
+            aux["batch_statistics"],
+            is_valid=aux["success"],
+        )
 
     return make_train_step(
         graphs,

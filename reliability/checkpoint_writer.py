@@ -1,4 +1,4 @@
-"""Writes checkpoint files as PyTorch does, for tests: plain data and numpy arrays only."""
+"""Writes checkpoint files as PyTorch does: plain data and numpy arrays only."""
 
 import pathlib
 import struct

@@ -1,4 +1,4 @@
-"""Writes OpenVINO IR as its model optimizer does, for tests: graphs of MobileStyleGAN's structure."""
+"""Writes OpenVINO IR as its model optimizer does: graphs of MobileStyleGAN's structure."""
 
 import pathlib
 import zipfile

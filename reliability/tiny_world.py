@@ -1,7 +1,7 @@
-"""A face world small enough for tests: 32-pixel pictures and random networks that build in seconds.
+"""A face world small enough for tests and faults: 32-pixel pictures, random networks that build in seconds.
 
 world = build_tiny_world(tmp_path)            # network files and a folder of pictures
-config = tiny_config(world)                   # or --config=tests/tiny_world.py:DIRECTORY
+config = tiny_config(world)                   # or --config=reliability/tiny_world.py:DIRECTORY
 """
 
 import pathlib
@@ -10,6 +10,8 @@ import ml_collections
 import numpy as np
 from PIL import Image
 
+from converters import stylegan2
+from reliability.checkpoint_writer import write_checkpoint
 from sdflow_jax.files import networks
 from sdflow_jax.files.config_files import read_config
 from sdflow_jax.files.run_config import GROUP_DEFAULTS
@@ -72,13 +74,19 @@ def build_tiny_world(directory: pathlib.Path) -> pathlib.Path:
     return directory
 
 
+def restored_generator(path: pathlib.Path) -> pathlib.Path:
+    """The checkpoint from which the world's generator could have been converted."""
+    name, arguments = _NETWORKS["generator"]
+    return write_checkpoint(path, stylegan2.restore(arguments, random_arrays(name, arguments, 0)))
+
+
 def random_arrays(name: str, arguments: dict, seed: int) -> dict[str, np.ndarray]:
     """Weights for a network, drawn by numpy: jax would compile an initialiser for each of its shapes."""
     random = np.random.default_rng(seed)
 
     def draw(key: str, shape: tuple[int, ...]) -> np.ndarray:
         kind = key.rpartition("/")[2]
-        if kind in ("scale", "var"):
+        if kind in ("scale", "var", "variance", "sqrt_end_time"):
             return np.ones(shape, np.float32)
         if kind in ("mean", "noise_strength", "slope"):
             return np.full(shape, 0.1, np.float32)
@@ -137,5 +145,5 @@ def tiny_config(directory: pathlib.Path | str) -> ml_collections.ConfigDict:
 
 
 def get_config(directory: str) -> ml_collections.ConfigDict:
-    """What `--config=tests/tiny_world.py:DIRECTORY` reads."""
+    """What `--config=reliability/tiny_world.py:DIRECTORY` reads."""
     return tiny_config(directory)

@@ -1,0 +1,1 @@
+"""Faults on purpose: `python -m reliability`; see docs/reliability.md."""
