@@ -80,6 +80,6 @@ class ToRGB(nnx.Module):
         style = self.modulation(w) * self.gain  # [b, i]
         # Three outputs are so few that a kernel per image, a batched product, is the cheaper way.
         kernels = (style[:, :, None] * self.kernel[...][None, :, :]).astype(x.dtype)  # [b, i, 3]
-        dtype = jnp.promote_types(x.dtype, jnp.float32)
+        dtype = x.dtype if x.dtype.itemsize > 4 else jnp.float32
         colors = jnp.einsum("bhwi,bic->bhwc", x, kernels, preferred_element_type=dtype)
         return colors + self.bias[...][None, None, None, :]
