@@ -10,12 +10,12 @@ import pytest
 from flax import nnx
 
 import evaluate
+from reliability import tiny_world
 from sdflow_jax.data import face_latents
 from sdflow_jax.editor import Editor
 from sdflow_jax.evaluation import run as evaluation_run
 from sdflow_jax.files import networks
 from sdflow_jax.methods.registry import METHODS, find_method
-from tests import tiny_world
 from tests.exported_run import NETWORKS, SIZE, write_run
 from tests.filled_networks import filled_network
 

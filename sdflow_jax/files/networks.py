@@ -54,8 +54,8 @@ _FURTHER_REGISTRY = "sdflow_jax.methods.registry:networks_of_methods"
 _PACKAGED_WORLDS = {"pocket": pathlib.Path(__file__).parents[1] / "pocket" / "weights"}
 
 
-# Random draws that building a network may take, twice those of the largest: what a file
-# says of its network is not to be trusted, and no other bound fits all networks.
+# Random draws that building a network may take, twice those of the largest: what a file says of its
+# network is not to be trusted. Where its arrays are read too, they are the bound.
 _MAX_DRAWS = 1500
 
 
@@ -134,17 +134,24 @@ def build(name: str, arguments: Mapping[str, Any], *, seed: int = 0) -> nnx.Modu
 
 
 @in_float32
-def build_abstract(name: str, arguments: Mapping[str, Any]) -> nnx.Module:
+def build_abstract(
+    name: str, arguments: Mapping[str, Any], *, max_draws: int = _MAX_DRAWS
+) -> nnx.Module:
     """Construct the network `name` with shapes in place of its arrays, without allocating it.
 
+    Args:
+      name: of its class.
+      arguments: of its class.
+      max_draws: random draws that it may take, at most one for each of its arrays.
+
     Raises:
-      NetworkFileError: for an unknown name, or arguments that it does not take.
+      NetworkFileError: for an unknown name, arguments that it does not take, or too many draws.
     """
     network = _class_of(name)
 
     def begin() -> nnx.Module:
         rngs = nnx.Rngs(0)
-        rngs.default = _FewDraws(0, tag="default")
+        rngs.default = _FewDraws(0, max_draws)
         return network(**arguments, rngs=rngs)
 
     try:
@@ -159,14 +166,14 @@ def build_abstract(name: str, arguments: Mapping[str, Any]) -> nnx.Module:
 class _FewDraws(nnx.RngStream):
     """A source of weights that gives out."""
 
-    def __init__(self, key: int, *, tag: str):
-        super().__init__(key, tag=tag)
-        self.left = _MAX_DRAWS
+    def __init__(self, key: int, max_draws: int):
+        super().__init__(key, tag="default")
+        self.max_draws = self.left = max_draws
 
     def __call__(self) -> jax.Array:
         self.left -= 1
         if self.left < 0:
-            raise NetworkFileError(f"more than {_MAX_DRAWS} weights to draw")
+            raise NetworkFileError(f"more than {self.max_draws} weights to draw")
         return super().__call__()
 
 
@@ -333,15 +340,15 @@ def load_network(
     if name not in kinds:
         raise NetworkFileError(f"{file}: expected a {' or '.join(kinds)}, the file holds a {name}")
     try:
-        module = build_abstract(name, metadata["arguments"])
-    except NetworkFileError as error:
-        raise NetworkFileError(f"{file}: {error}") from error
-    # Abstract leaves are replaced one for one below, so no random initialisation is computed only to be dropped.
-    try:
         with safe_open(file, framework="numpy") as handle:
             arrays = {key: handle.get_tensor(key) for key in handle.keys()}  # noqa: SIM118 (not a mapping)
     except (SafetensorError, TypeError, ValueError) as error:  # types that numpy does not have
         raise NetworkFileError(f"{file}: its arrays cannot be read ({error})") from error
+    # Abstract leaves are replaced one for one below, so no random initialisation is computed only to be dropped.
+    try:
+        module = build_abstract(name, metadata["arguments"], max_draws=len(arrays))
+    except NetworkFileError as error:
+        raise NetworkFileError(f"{file}: {error}") from error
     load_arrays(module, arrays, source=str(file))
     module.eval()
     return module
