@@ -17,6 +17,7 @@ import sys
 from absl import logging
 
 from sdflow_jax.evaluation import EvaluationError, ExternalJudges
+from sdflow_jax.files.checkout import NoCheckoutError, beside_package
 from sdflow_jax.study.execution import Stopped
 from sdflow_jax.study.plan import PAPER, ROOT, TINY, Settings
 from sdflow_jax.study.regenerate import regenerate
@@ -56,10 +57,11 @@ def main() -> None:
     settings = dataclasses.replace(TINY if arguments.tiny else Settings(), **chosen)
     logging.set_verbosity(logging.WARNING)
     try:
+        beside_package("train.py")
         if "external" in settings.judges:
             ExternalJudges()  # missing packages are found out now and not after hours
         regenerate(PAPER, settings, arguments.runs.absolute(), out, jobs=arguments.jobs)
-    except (EvaluationError, Stopped) as error:
+    except (EvaluationError, NoCheckoutError, Stopped) as error:
         raise SystemExit(f"{type(error).__name__}: {error}") from error
     except KeyboardInterrupt:
         print("interrupted; the same command continues", file=sys.stderr)
