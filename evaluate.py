@@ -35,8 +35,8 @@ from sdflow_jax.evaluation import (
     STRENGTHS,
     EvaluationError,
     EvaluationSettings,
+    EvaluationSetup,
     ExternalJudges,
-    World,
     evaluate,
     load_judges,
     requests_for,
@@ -45,9 +45,12 @@ from sdflow_jax.evaluation import (
 from sdflow_jax.evaluation.report import table
 from sdflow_jax.files import networks
 from sdflow_jax.files.attribute_names import attribute_columns
+from sdflow_jax.files.lock import locked
 from sdflow_jax.files.networks import NetworkFileError
 from sdflow_jax.files.roles import JUDGING_ROLES, ROLES, load_role
 from sdflow_jax.files.run_config import ConfigError, check_contents, load_config
+from sdflow_jax.images.precision import in_float32
+from sdflow_jax.methods.method import RunSettings
 from sdflow_jax.methods.registry import load_method
 from sdflow_jax.methods.settings import read_shared_settings
 
@@ -81,6 +84,7 @@ STRENGTH_LIST = flags.DEFINE_list(
 )
 
 
+@in_float32
 def run(
     config: Mapping[str, Any],
     workdir: pathlib.Path,
@@ -101,6 +105,9 @@ def run(
 
     Returns:
       The summary, as in `summary.json`.
+
+    Raises:
+      InUseError: if the run is being trained, or the same results are being made.
     """
     run = read_shared_settings(config)
     # As in training: a GPU would round the factors of float32 products otherwise.
@@ -121,6 +128,21 @@ def run(
                 " inverted; give --network=inversion_encoder=FILE"
             )
         data = _data_of_folder(data, faces, settings.num_faces)
+    results = _results(workdir, judge, faces)
+    with locked(workdir, "evaluating", shared=True), locked(results, "evaluating"):
+        return _evaluate(run, data, workdir, settings, split, judge, faces)
+
+
+def _evaluate(
+    run: RunSettings,
+    data: DataSettings,
+    workdir: pathlib.Path,
+    settings: EvaluationSettings,
+    split: str,
+    judge: str,
+    faces: str | None,
+) -> dict[str, Any]:
+    files = run.networks
     method = load_method(workdir)
     dataset = prepare_data(data, files, workdir)
     recipe = face_latents.read_recipe(dataset)
@@ -139,7 +161,7 @@ def run(
                 f" edited here ({', '.join(method.attributes)})"
             )
     return evaluate(
-        World(generator, judges, find_larger(files["generator"], generator)),
+        EvaluationSetup(generator, judges, find_larger(files["generator"], generator)),
         method,
         face_latents.open_split(dataset, split),
         _results(workdir, judge, faces),
@@ -210,7 +232,7 @@ def main(argv: list[str]) -> None:
         EvaluationError,
         NetworkFileError,
         FloatingPointError,
-        OSError,  # no such run; or a disk that is full, or may not be written
+        OSError,  # no such run, or one in use; a disk that is full, or may not be written
     ) as error:
         # A mistake in what was asked, not in the program: no traceback.
         raise SystemExit(f"{type(error).__name__}: {error}") from error

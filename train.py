@@ -11,7 +11,10 @@ any way, to the same bits. SIGINT (Ctrl-C) and SIGTERM save a checkpoint and exi
 second one exits at once.
 """
 
+import contextlib
 import pathlib
+from collections.abc import Mapping
+from typing import Any
 
 import jax
 from absl import app, flags, logging
@@ -20,6 +23,7 @@ from ml_collections import config_flags
 
 from sdflow_jax.data.image_source import DataError
 from sdflow_jax.data.prepared import prepare_data
+from sdflow_jax.files.lock import locked
 from sdflow_jax.files.networks import NetworkFileError
 from sdflow_jax.files.run_config import (
     ConfigError,
@@ -34,7 +38,7 @@ from sdflow_jax.methods.settings import read_settings
 from sdflow_jax.training.checkpoint import CheckpointError
 from sdflow_jax.training.interrupts import Interrupts
 from sdflow_jax.training.metrics_log import TrainingDiverged
-from sdflow_jax.training.resumable import has_begun
+from sdflow_jax.training.resumable import check_length, has_begun
 
 CONFIG = config_flags.DEFINE_config_file("config", None, "The config file.", lock_config=True)
 WORKDIR = flags.DEFINE_string(
@@ -54,14 +58,29 @@ flags.mark_flags_as_required(["config", "workdir"])
 
 
 def run(config, workdir: pathlib.Path, interrupts: Interrupts) -> None:
-    """Train as the config says, from the beginning or from where the run in `workdir` stopped."""
+    """Train as the config says, from the beginning or from where the run in `workdir` stopped.
+
+    Only the first of several processes that train together holds the directory's lock.
+
+    Raises:
+      InUseError: if another run is at work in `workdir`; nothing is done then.
+    """
     plain = to_json(config)
     settings = read_settings(plain)
+    is_first = jax.process_index() == 0
+    with locked(workdir, "training") if is_first else contextlib.nullcontext():
+        _run(plain, settings, workdir, interrupts)
+
+
+def _run(
+    plain: Mapping[str, Any], settings: RunSettings, workdir: pathlib.Path, interrupts: Interrupts
+) -> None:
     if settings.compilation_cache:
         jax.config.update("jax_compilation_cache_dir", settings.compilation_cache)
     jax.config.update("jax_default_matmul_precision", settings.matmul_precision)
     if has_begun(workdir):
         check_resumable(load_config(workdir), plain)
+        check_length(workdir, plain["training"]["num_steps"])
     if jax.process_index() == 0:
         save_config(workdir, plain)
     dataset = _prepared_data(settings, workdir)
@@ -107,7 +126,7 @@ def main(argv: list[str]) -> None:
             NetworkFileError,
             CheckpointError,
             TrainingDiverged,
-            OSError,  # a disk that is full, or may not be written
+            OSError,  # a disk that is full, or may not be written; a directory that is in use
         ) as error:
             raise SystemExit(f"{type(error).__name__}: {error}") from error
 

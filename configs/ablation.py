@@ -6,6 +6,10 @@ nll   the flow by likelihood alone, conditioned on the frozen classifier's predi
 reg   with the reconstruction loss
 mi    with the mutual information loss, the frozen classifier reading the edited faces
 kd    with knowledge distillation: the semantic encoder learns too, which is all of SDFlow
+
+The variants are trained on the pocket config's schedule, and each computes no more than SDFlow, whose
+times stand there; their own have not been measured. Compare them by `evaluate.py`, and by
+`make figures` over three seeds.
 """
 
 import pathlib

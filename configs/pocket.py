@@ -2,8 +2,12 @@
 
     python train.py --config=configs/pocket.py --workdir=runs/pocket
 
-A run takes about ten minutes on two CPU cores. The faces are samples of a small generator that
-imitates StyleGAN2-FFHQ, drawn by seed and known to look grown up; they are read at 64 pixels.
+The faces are samples of a small generator that imitates StyleGAN2-FFHQ, drawn by seed and known to
+look grown up; they are read at 64 pixels.
+
+Time, on two idle CPU cores: 1:50 minutes to make the faces, 1.0 s for each of the 500 steps, and about 9
+minutes for `evaluate.py`. What to expect: within a strength of 1.5 at least 86% of the edits of one
+attribute succeed (the README has all numbers), and the first picture in `samples/` comes after 200 steps.
 """
 
 import ml_collections

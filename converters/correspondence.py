@@ -46,6 +46,7 @@ class Entry(NamedTuple):
 
 
 VECTOR = Layout(lambda x: x, lambda x: x)
+ONE_NUMBER = Layout(lambda x: x.reshape(()), lambda x: x.reshape(1))  # an axis of length 1 <-> none
 LINEAR = Layout(np.transpose, np.transpose)  # (out, in) <-> (in, out)
 CONV = Layout(lambda x: x.transpose(2, 3, 1, 0), lambda x: x.transpose(3, 2, 0, 1))  # OIHW <-> HWIO
 POINTWISE = Layout(lambda x: x[:, :, 0, 0].T, lambda x: x.T[:, :, None, None])  # OI11 <-> IO

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from converters.correspondence import LINEAR, VECTOR, Entry, Layout, linear, to_flax, to_torch
+from converters.correspondence import LINEAR, ONE_NUMBER, VECTOR, Entry, linear, to_flax, to_torch
 from converters.errors import CheckpointError
 from converters.state_dict import StateDict, find_state_dict, strip_prefix
 
@@ -16,8 +16,6 @@ _NETWORK = "ConditionalFlow"
 
 # Counts how often the field was evaluated since the program began: no part of the network.
 _EVALUATIONS = "odefunc._num_evals"
-
-_ONE_NUMBER = Layout(lambda x: x.reshape(()), lambda x: x.reshape(1))
 
 
 def matches(tree: Any) -> bool:
@@ -87,7 +85,7 @@ def _norm(torch: str, flax: str) -> list[Entry]:
     return [
         Entry(f"{torch}.weight", f"{flax}/log_scale", VECTOR),
         Entry(f"{torch}.bias", f"{flax}/bias", VECTOR),
-        Entry(f"{torch}.step", f"{flax}/num_updates", _ONE_NUMBER),
+        Entry(f"{torch}.step", f"{flax}/num_updates", ONE_NUMBER),
         Entry(f"{torch}.running_mean", f"{flax}/mean", VECTOR),
         Entry(f"{torch}.running_var", f"{flax}/variance", VECTOR),
     ]

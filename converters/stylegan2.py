@@ -17,11 +17,11 @@ from converters.correspondence import (
     CHANNELS,
     CONV,
     MAPS,
+    ONE_NUMBER,
     PLANE,
     POINTWISE,
     VECTOR,
     Entry,
-    Layout,
     linear,
     one_more_axis,
     to_flax,
@@ -39,9 +39,6 @@ _AVERAGE = "w_average"
 _MAPPING_LR_MULTIPLIER = 0.01  # both trainers' default; rosinality's files do not tell
 _MAX_RESOLUTION = 4096  # four times the largest published
 _FILTER = np.outer([1, 3, 3, 1], [1, 3, 3, 1]).astype(np.float32) / 64
-
-# rosinality's noise strengths have an axis of length 1, NVIDIA's and ours have none
-_SCALAR = Layout(lambda x: x.reshape(()), lambda x: x.reshape(1))
 
 
 def matches(tree: Any) -> bool:
@@ -234,7 +231,8 @@ def _rosinality_entries(arguments: Mapping[str, Any]) -> list[Entry]:
         entries += [
             Entry(f"{torch}.conv.weight", f"{flax}/kernel", one_more_axis(CONV)),
             *linear(f"{torch}.conv.modulation", f"{flax}/modulation"),
-            Entry(f"{torch}.noise.weight", f"{flax}/noise_strength", _SCALAR),
+            # NVIDIA's and ours have no axis of length 1.
+            Entry(f"{torch}.noise.weight", f"{flax}/noise_strength", ONE_NUMBER),
             Entry(f"{torch}.activate.bias", f"{flax}/bias", VECTOR),
             Entry(f"noises.noise_{i}", f"{flax}/noise", PLANE),
         ]

@@ -229,7 +229,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--strip",
         metavar="ATTRIBUTE",
-        help="also draw the face with this attribute at 0, 0.25, ... 1",
+        help="also show the face with this attribute at 0, 0.25, ... 1",
     )
     parser.add_argument("--out", type=pathlib.Path, required=True, help="the folder to write to")
     parser.add_argument(

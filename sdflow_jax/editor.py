@@ -16,6 +16,7 @@ from sdflow_jax.files.run_config import check_contents, load_config
 from sdflow_jax.images.batching import map_batches
 from sdflow_jax.images.inputs import Images, as_faces
 from sdflow_jax.images.pixels import to_bytes
+from sdflow_jax.images.precision import in_float32
 from sdflow_jax.images.resizing import crop_and_resize
 from sdflow_jax.methods.method import EditingMethod, SamplingMethod
 from sdflow_jax.methods.registry import load_method
@@ -228,6 +229,7 @@ class Editor:
         w_plus = self.invert(images, num_steps=num_steps)
         return to_bytes(self.synthesize(self.edit(w_plus, images, targets), size=size))
 
+    @in_float32
     def invert(self, images: Images, *, num_steps: int = 0) -> Float[np.ndarray, "*b n d"]:
         """W+ latents whose synthesis looks like the images.
 
@@ -259,6 +261,7 @@ class Editor:
             )
         return w_plus[0] if is_single else w_plus
 
+    @in_float32
     def read(self, images: Images) -> Float[np.ndarray, "*b a"]:
         """Semantic variables of images, each in [0, 1]; `attributes` names the columns.
 
@@ -269,6 +272,7 @@ class Editor:
         read = self._run(lambda x: _read(self.method, x), faces)
         return read[0] if is_single else read
 
+    @in_float32
     def synthesize(
         self, w_plus: Float[Array, "*b n d"], *, size: int | None = None
     ) -> Float[np.ndarray, "*b s s 3"]:
@@ -295,6 +299,7 @@ class Editor:
             faces = map_batches(lambda w: _synthesize(self.renderer, w, size), 1, w_plus)
         return faces[0] if is_single else faces
 
+    @in_float32
     def edit(
         self,
         w_plus: Float[Array, "*b n d"],
@@ -332,6 +337,7 @@ class Editor:
         edited = _solved(edited)
         return edited[0] if is_single else edited
 
+    @in_float32
     def sample(
         self, semantic_variables: Float[Array, "b a"], key: jax.Array
     ) -> Float[np.ndarray, "b r r 3"]:
@@ -351,6 +357,7 @@ class Editor:
         w_plus = self._run(lambda *x: _decode(self.method, *x), code, semantic_variables)
         return self.synthesize(_solved(w_plus))
 
+    @in_float32
     def codes_of_seeds(
         self, seeds: int | Sequence[int], *, truncation: float = 0.9
     ) -> Float[np.ndarray, "*b n d"]:

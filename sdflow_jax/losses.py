@@ -3,10 +3,15 @@
 The face I has latents w and semantic variables s = E_s(I). The flow carries w to z under s, and z
 back to w_e under edited variables s_hat; G(w_e) is the edited face. Four terms:
 
-  nll  negative log-likelihood of w given s
-  kd   || C(I) - E_s(I) ||^2, C a frozen attribute classifier (knowledge distillation)
-  mi   || E_s(G(w_e)) - s_hat ||^2, a bound on the mutual information of s_hat and the edited face
-  reg  || w - w_e ||^2
+  nll  L_nll, negative log-likelihood of w given s
+  kd   L_kd, || C(I) - E_s(I) ||^2, C a frozen attribute classifier (knowledge distillation)
+  mi   L_mi (Eq. 6), || E_s(G(w_e)) - s_hat ||^2, a bound on the mutual information of s_hat and
+       the edited face
+  reg  L_reg, || w - w_e ||^2
+
+The paper's other formulas stand beside their code too: the flow from w to z and its inverse, by
+which faces are edited, in `ConditionalFlow.forward` and `inverse`; what they integrate, and the
+log-density, in `flow.cnf`; the weighted sum of the four terms in `training.step`.
 """
 
 import dataclasses
@@ -141,8 +146,8 @@ def draw(
 def negative_log_likelihood(
     z: Float[Array, "b n d"], delta_logp: Float[Array, "b n"], *, reference_constant: bool = False
 ) -> Float[Array, " b"]:
-    """Negative log-likelihood -(log N(z; 0, I) - delta_logp) of each example, in nats per latent
-    dimension.
+    """L_nll: negative log-likelihood -(log N(z; 0, I) - delta_logp) of each example, in nats per
+    latent dimension.
 
     Args:
       z: latents carried to the base distribution.
@@ -171,7 +176,8 @@ def negative_log_likelihood(
 def mean_squared_error(
     a: Float[Array, "b *rest"], b: Float[Array, "b *rest"]
 ) -> Float[Array, " b"]:
-    """Squared difference of each example, averaged over everything but the batch: kd, mi and reg.
+    """Squared difference of each example, averaged over everything but the batch: L_kd, L_mi and
+    L_reg.
 
     Raises:
       ValueError: if the shapes differ, which broadcasting might hide.
@@ -281,5 +287,6 @@ def losses_of_draws(
         edited = edited.astype(image.dtype)
         reduce = take_nearest if settings.conventions.resize == "nearest" else crop_and_resize
         edited = reduce(edited, image.shape[1])
+        # Eq. 6.
         terms["mi"] = jnp.mean(mean_squared_error(semantic_encoder(edited), s_hat))
     return terms, aux

@@ -1,4 +1,6 @@
-"""Settings for every test: CPU, and no silent broadcasting between arrays of different rank."""
+"""Settings for every test: CPU, no silent broadcasting between arrays of different rank, and none of
+different types of numbers.
+"""
 
 import os
 
@@ -7,3 +9,4 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")
 import jax
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
+jax.config.update("jax_numpy_dtype_promotion", "strict")

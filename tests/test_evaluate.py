@@ -14,8 +14,15 @@ import evaluate
 from sdflow_jax.data import face_latents
 from sdflow_jax.data.image_source import DataError
 from sdflow_jax.data.prepared import prepare_data
-from sdflow_jax.evaluation import EvaluationError, EvaluationSettings, ExternalJudges, Verdict
+from sdflow_jax.evaluation import (
+    EvaluationError,
+    EvaluationSettings,
+    ExternalJudges,
+    JudgeOutputs,
+    load_judges,
+)
 from sdflow_jax.files import networks
+from sdflow_jax.files.lock import InUseError, locked
 from sdflow_jax.files.run_config import ConfigError, load_config, save_config, to_json
 from sdflow_jax.methods.sdflow.networks import network_arguments
 from sdflow_jax.methods.settings import read_settings, read_shared_settings
@@ -36,7 +43,7 @@ SETTINGS = EvaluationSettings(
 def workdir(tmp_path_factory):
     directory = build_tiny_world(tmp_path_factory.mktemp("world"))
     files = directory / "networks"
-    # The same network as teacher and judge: two random ones would agree on hardly any face.
+    # The same network as training and evaluation classifier: two random ones would agree on hardly any face.
     shutil.copy(files / "classifier.safetensors", files / "evaluation_classifier.safetensors")
     config = tiny_config(directory)
     save_config(directory, config)
@@ -70,29 +77,40 @@ def test_a_run_is_evaluated_on_its_test_faces(workdir):
         assert (results / f"{name}.png").stat().st_size > 10_000
 
     # The same networks sample new faces, under each of the four combinations.
-    sampled = summary["sampling"]["shared"]
-    assert sampled["samples_per_wish"] == 3 and set(sampled["accuracy"]) == set(EDITED_ATTRIBUTES)
-    assert 0 < sampled["diversity"] < 2
+    assert list(summary["sampling"]) == ["independent", "shared"]
+    for sampled in summary["sampling"].values():
+        assert sampled["samples_per_combination"] == 3
+        assert list(sampled["accuracy"]) == list(EDITED_ATTRIBUTES)
+        # The same faces are the reference of both.
+        assert sampled["diversity_of_faces"] == summary["sampling"]["shared"]["diversity_of_faces"]
     for kind in ("shared", "independent"):
         assert (results / f"samples_{kind}.png").stat().st_size > 10_000
 
 
 class HostJudges:
-    """In place of the published networks: looks at pixels outside jax."""
+    """In place of the published networks: on the host, of the opposite opinion on Male, and otherwise
+    of the config's judges' own.
+    """
 
     attributes = ("Male", "Young")
     image_size = None
 
+    def __init__(self, files):
+        self._judges = load_judges(
+            files["evaluation_classifier"], files["identity_encoder"], image_size=IMAGE_SIZE
+        )
+
     def judge(self, images):
-        pixels = np.asarray(images)
-        assert not isinstance(images, jax.core.Tracer) and pixels.shape[1] == IMAGE_SIZE
-        mean = (pixels.mean((1, 2)) + 1) / 2
-        mean /= np.linalg.norm(mean, axis=1, keepdims=True)
-        return Verdict(mean[:, :2], mean)
+        assert not isinstance(images, jax.core.Tracer) and images.shape[1] == IMAGE_SIZE
+        probabilities, embeddings = map(np.asarray, self._judges.judge(np.asarray(images)))
+        male, young = (self._judges.attributes.index(name) for name in self.attributes)
+        opinions = np.stack([1 - probabilities[:, male], probabilities[:, young]], axis=1)
+        return JudgeOutputs(opinions, embeddings)
 
 
 def test_external_judges_judge_what_they_can_and_are_compared(workdir, monkeypatch):
-    monkeypatch.setattr(evaluate, "ExternalJudges", HostJudges)
+    files = load_config(workdir)["networks"]
+    monkeypatch.setattr(evaluate, "ExternalJudges", lambda: HostJudges(files))
     run = read_shared_settings(load_config(workdir))
     dataset = prepare_data(run.data, run.networks, workdir)
     faces = face_latents.open_split(dataset, "test")
@@ -107,9 +125,12 @@ def test_external_judges_judge_what_they_can_and_are_compared(workdir, monkeypat
     assert list(summary["requests"]) == ["Young"]  # Eyeglasses have no such judge
     assert list(summary["agreement"]) == ["unedited", "Young"]
     for entry in summary["agreement"].values():
-        assert set(entry) == {"num_faces", "identity_correlation", "Male", "Young"}
-        assert 0 <= entry["Male"]["same_decision"] <= 1
-        assert -1 <= entry["Male"]["correlation"] <= 1
+        assert entry == {
+            "num_faces": 9,
+            "identity_correlation": 1.0,
+            "Male": {"same_decision": 0.0, "correlation": -1.0},
+            "Young": {"same_decision": 1.0, "correlation": 1.0},
+        }
 
 
 def test_missing_packages_of_the_external_judges_are_named(monkeypatch):
@@ -148,10 +169,18 @@ def test_networks_given_by_role_replace_those_of_the_config(workdir):
     replaced = evaluate._with_networks(config, ["identity_encoder=other=one.safetensors"])
     assert replaced["networks"]["identity_encoder"] == "other=one.safetensors"
     assert replaced["networks"]["generator"] == config["networks"]["generator"]
-    for mistake in ("identity_encoder", "judge=file", "generator="):
-        with pytest.raises(ConfigError, match=f"--network={mistake}: expected ROLE=FILE"):
-            evaluate._with_networks(config, [mistake])
+    for entry in ("identity_encoder", "judge=file", "generator="):
+        with pytest.raises(ConfigError, match=f"--network={entry}: expected ROLE=FILE"):
+            evaluate._with_networks(config, [entry])
     # Another generator than that of the training is no choice.
     begun = {**config["network_digests"], "generator": "0123456789abcdef"}
     with pytest.raises(ConfigError, match="does not hold the network that the run was begun with"):
         evaluate.run({**config, "network_digests": begun}, workdir, SETTINGS)
+
+
+def test_a_run_in_use_is_not_evaluated(workdir, tmp_path):
+    (tmp_path / "config.json").write_text((workdir / "config.json").read_text())
+    for directory, work in ((tmp_path, "training"), (tmp_path / "evaluation", "evaluating")):
+        with locked(directory, work), pytest.raises(InUseError, match=f"is in use: {work}"):
+            evaluate.run(load_config(tmp_path), tmp_path, SETTINGS)
+    assert [file.name for file in (tmp_path / "evaluation").iterdir()] == [".lock"]

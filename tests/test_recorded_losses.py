@@ -182,9 +182,16 @@ def differentiated_losses(path, dtype, solver):
     return terms, computed, by_key, after
 
 
-@pytest.mark.full
-@pytest.mark.parametrize("name", ["same_noise", "two_noises"])
-@pytest.mark.parametrize("precision", ["float32", "float64"])
+# The sharpest of the four runs always: upstream's own gradients are right there, but for the end time's.
+@pytest.mark.parametrize(
+    ("name", "precision"),
+    [
+        ("same_noise", "float64"),
+        pytest.param("same_noise", "float32", marks=pytest.mark.full),
+        pytest.param("two_noises", "float64", marks=pytest.mark.full),
+        pytest.param("two_noises", "float32", marks=pytest.mark.full),
+    ],
+)
 def test_recorded_losses_and_gradients_are_reproduced(name, precision):
     path = GOLDEN / "loss" / name
     description, _, arrays = load_case(path, "flow")
@@ -266,15 +273,14 @@ def check_gradients(path, gradients, arrays, description, tolerance, check):
         check(before + np.asarray(updates), f"adam_step.{key}.first8|exact", kind)
 
 
-@pytest.mark.full
 @pytest.mark.parametrize(
     ("name", "terms", "tolerance"),
     [
-        ("same_noise", ("nll",), 1e-6),
-        ("same_noise", ("reg",), 1e-6),
+        pytest.param("same_noise", ("nll",), 1e-6, marks=pytest.mark.full),
+        ("same_noise", ("reg",), 1e-6),  # of both passes
         # The recorded step of 1e-4 crosses kinks of the encoder's rectifiers and of the clamp: with
         # steps of 1e-4, 1e-5 and 1e-6 this very loss gives 1.67509, 1.67913 and 1.67452.
-        ("two_noises", ("nll", "kd", "mi", "reg"), 1e-3),
+        pytest.param("two_noises", ("nll", "kd", "mi", "reg"), 1e-3, marks=pytest.mark.full),
     ],
 )
 def test_end_time_has_the_gradient_that_central_differences_found(

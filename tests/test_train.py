@@ -11,9 +11,10 @@ import time
 
 import pytest
 
+from sdflow_jax.files.lock import locked
 from sdflow_jax.files.networks import load_network, read_metadata
-from sdflow_jax.files.run_config import load_config
-from tests.tiny_world import EDITED_ATTRIBUTES, build_tiny_world
+from sdflow_jax.files.run_config import load_config, save_config
+from tests.tiny_world import EDITED_ATTRIBUTES, build_tiny_world, tiny_config
 
 ROOT = pathlib.Path(__file__).parents[1]
 NUM_STEPS = 240
@@ -144,6 +145,24 @@ def test_directory_that_cannot_be_written_ends_with_one_sentence(world, tmp_path
     code, output = _finish(_start(world, tmp_path / "file" / "run"))
     assert code == 1 and "Traceback" not in output
     assert output.splitlines()[-1].startswith("NotADirectoryError: ")
+
+
+def test_a_run_that_cannot_go_on_is_left_as_it_is(world, tmp_path):
+    config = tiny_config(world)
+    config.update_from_flattened_dict({**OPTIONS, "training.num_steps": 300})
+    save_config(tmp_path, config)
+    (tmp_path / "checkpoints" / "300").mkdir(parents=True)
+    before = (tmp_path / "config.json").read_bytes()
+    code, output = _finish(_start(world, tmp_path))
+    assert code == 1 and "Traceback" not in output
+    assert "num_steps is 240, and the run in" in output.splitlines()[-1]
+    with locked(tmp_path, "training"):
+        code, output = _finish(_start(world, tmp_path))
+    assert code == 1 and "Traceback" not in output
+    assert output.splitlines()[-1].startswith(f"InUseError: {tmp_path} is in use: training")
+    assert (tmp_path / "config.json").read_bytes() == before
+    names = {file.name for file in tmp_path.iterdir()}
+    assert names == {".lock", "checkpoints", "config.json"}
 
 
 @pytest.mark.full

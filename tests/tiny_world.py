@@ -12,6 +12,7 @@ from PIL import Image
 
 from sdflow_jax.files import networks
 from sdflow_jax.files.config_files import read_config
+from sdflow_jax.files.run_config import GROUP_DEFAULTS
 
 IMAGE_SIZE = 32
 STYLE_DIM = 16
@@ -114,7 +115,7 @@ def tiny_config(directory: pathlib.Path | str) -> ml_collections.ConfigDict:
         config.data.splits[split] = (first, first + count)
         first += count
     config.data.annotation_batch_size = 16
-    config.data.update({"image_size": 0, "truncation": 1.0, "mixed_share": 0.0, "seed_list": ""})
+    config.data.update(GROUP_DEFAULTS["data"])
     config.flow.hidden_sizes = (8,)
     config.losses.image_resolution = 0
     config.semantic_encoder.update({"depth": 18, "width": 4, "stem_pool": False})

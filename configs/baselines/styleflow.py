@@ -2,6 +2,9 @@
 the frozen classifier's predictions. It is the ablation's first variant.
 
 python train.py --config=configs/baselines/styleflow.py --workdir=runs/styleflow
+
+It has the pocket config's schedule and computes less than SDFlow, whose times stand there; its own
+has not been measured. Expect a falling `nll` and no other loss in `metrics.csv`.
 """
 
 import pathlib

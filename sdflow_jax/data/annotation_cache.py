@@ -1,5 +1,6 @@
 """What the networks said of a data set's faces, kept on the disk until the data set is whole."""
 
+import contextlib
 import hashlib
 import io
 import os
@@ -9,10 +10,11 @@ import shutil
 import numpy as np
 from jaxtyping import Float32, Int64, UInt8
 
-from sdflow_jax.files.atomic import write_atomic
+from sdflow_jax.files.atomic import write_atomic, write_text
 
 Annotations = tuple[Float32[np.ndarray, "b n d"], Float32[np.ndarray, "b a"]]
 
+_OWNER = "owner"
 _SEAL_BYTES = hashlib.sha256().digest_size
 
 
@@ -25,6 +27,16 @@ class AnnotationCache:
 
     def __init__(self, directory: str | os.PathLike[str]):
         self._directory = pathlib.Path(directory)
+
+    def begin(self, owner: str) -> None:
+        """Note for whom batches are kept from now on."""
+        write_text(self._directory / _OWNER, owner)
+
+    def is_of(self, owner: str) -> bool:
+        """Whether the batches that are there were kept for `owner` last."""
+        with contextlib.suppress(OSError):
+            return (self._directory / _OWNER).read_text() == owner
+        return False
 
     def load(
         self, name: str, ids: Int64[np.ndarray, "b"], images: UInt8[np.ndarray, "b h w 3"]

@@ -9,7 +9,6 @@ teacher of SDFlow's semantic encoder) are stored beside it.
 import collections
 import contextlib
 import dataclasses
-import fcntl
 import functools
 import hashlib
 import io
@@ -30,6 +29,7 @@ from tqdm import tqdm
 
 from sdflow_jax.data.annotation_cache import AnnotationCache
 from sdflow_jax.data.image_source import (
+    CONTENT,
     SPLITS,
     DataError,
     FaceBatch,
@@ -38,8 +38,10 @@ from sdflow_jax.data.image_source import (
 )
 from sdflow_jax.files import networks
 from sdflow_jax.files.attribute_names import attribute_names
+from sdflow_jax.files.lock import locked
 from sdflow_jax.images.batching import pad_batch
 from sdflow_jax.images.pixels import to_signed
+from sdflow_jax.images.precision import in_float32
 
 VERSION = "1.0.0"
 
@@ -73,7 +75,14 @@ class Recipe:
     @property
     def name(self) -> str:
         """Twelve hexadecimal digits that change with the content."""
-        return hashlib.sha256(json.dumps(self.to_json(), sort_keys=True).encode()).hexdigest()[:12]
+        return _short_digest(self.to_json())
+
+    @property
+    def name_without_content(self) -> str:
+        """Twelve hexadecimal digits that stay where only the files' content changes."""
+        plain = self.to_json()
+        plain["source"].pop(CONTENT, None)
+        return _short_digest(plain)
 
     def to_json(self) -> dict[str, Any]:
         """Plain lists and dictionaries."""
@@ -117,8 +126,10 @@ class FaceLatents(tfds.core.GeneratorBasedBuilder):
             name=recipe.name, version=VERSION, description="faces and latents"
         )
         super().__init__(data_dir=data_dir, config=config, file_format="array_record")
-        path = pathlib.Path(self.data_dir)
-        self.kept = AnnotationCache(path.with_name(f"{path.name}.annotated"))
+        # A picture that was mended makes another data set, of batches that are mostly the same.
+        self.kept = AnnotationCache(
+            pathlib.Path(data_dir) / f"annotated-{recipe.name_without_content}"
+        )
 
     def _info(self) -> tfds.core.DatasetInfo:
         size, attributes = self._recipe.image_size, self._recipe.attributes
@@ -170,6 +181,7 @@ class FaceLatents(tfds.core.GeneratorBasedBuilder):
             raise DataError(f"the image source announced {total} {split} faces and gave {place}")
 
 
+@in_float32
 def prepare(
     directory: str | os.PathLike[str],
     source: ImageSource | LatentSource,
@@ -182,9 +194,10 @@ def prepare(
     """Build the data set below `directory`, or find it there already built from the same source and
     networks.
 
-    The directory appears whole or not at all. Beside it stand the annotated batches of a build that
-    was killed or met a face it could not read; the next build passes only the other faces through
-    the networks, and removes the batches when the data set is whole.
+    One that is found is named in a line. The directory appears whole or not at all. Beside it stand
+    the annotated batches of a build that was killed or met a face it could not read; the next build
+    passes only the other faces through the networks, and removes the batches when the data set is
+    whole.
 
     Args:
       directory: may hold several data sets, told apart by their recipes.
@@ -198,6 +211,10 @@ def prepare(
 
     Returns:
       The data set's own directory, for `open_split`.
+
+    Raises:
+      DataError: if a face cannot be read, or the source does not give what it has announced.
+      InUseError: if another process is building below `directory`.
     """
     annotators = {"classifier": classifier}
     if inversion_encoder is None:
@@ -224,7 +241,16 @@ def prepare(
         data_dir=str(root),
     )
     path = pathlib.Path(builder.data_dir)
-    with _only_builder(path):
+    if path.exists():
+        print(f"using the faces again that are in {path}")
+        if builder.kept.is_of(recipe.name):  # a kill has come between the last face and here
+            builder.kept.remove()
+        return path
+    with locked(root, "building a data set"):
+        # Where tfds builds; it clears up itself, but for a kill that python does not notice.
+        for leftover in path.parent.glob(f"incomplete.*_{path.name}"):
+            shutil.rmtree(leftover, ignore_errors=True)
+        builder.kept.begin(recipe.name)
         tfds.disable_progress_bar()  # its bar knows no total; _generate_examples has one that does
         with contextlib.redirect_stdout(None):  # it announces downloads, and there are none
             builder.download_and_prepare()
@@ -257,18 +283,8 @@ def read_recipe(dataset: str | os.PathLike[str]) -> dict[str, Any]:
     return json.loads((pathlib.Path(dataset) / "metadata.json").read_text())
 
 
-@contextlib.contextmanager
-def _only_builder(path: pathlib.Path) -> Iterator[None]:
-    """Hold a lock, so that a second process waits and then finds the data set; clear away what a
-    kill left.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with (path.parent / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        # Where tfds builds; it clears up itself, but for a kill that python does not notice.
-        for leftover in path.parent.glob(f"incomplete.*_{path.name}"):
-            shutil.rmtree(leftover, ignore_errors=True)
-        yield
+def _short_digest(plain: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()[:12]
 
 
 def _annotator(
@@ -288,10 +304,10 @@ def _annotator(
 
         @jax.jit
         def run(weights, images):
-            encoder, teacher = nnx.merge(graphdef, weights)
+            encoder, classifier = nnx.merge(graphdef, weights)
             signed = to_signed(images)
             w_plus = None if encoder is None else encoder(signed)
-            return w_plus, teacher.attribute_probabilities(signed)
+            return w_plus, classifier.attribute_probabilities(signed)
 
         return functools.partial(run, nnx.as_pure(weights))
 

@@ -64,11 +64,11 @@ class GeneratorSamples:
         return len(self._seeds.get(split, ()))
 
     def split(self, split: str) -> Iterator[FaceBatch]:
-        _, draw = self._networks
+        _, synthesize = self._networks
         seeds = self._seeds.get(split, np.zeros(0, np.int64))
         for start in range(0, len(seeds), self._batch_size):
             ids = seeds[start : start + self._batch_size]
-            yield ids, map_batches(draw, self._batch_size, self.latents(ids))
+            yield ids, map_batches(synthesize, self._batch_size, self.latents(ids))
 
     def latents(self, ids: Int64[np.ndarray, "b"]) -> Float32[np.ndarray, "b n d"]:
         num_rows, dim = self.latent_shape
@@ -100,11 +100,11 @@ class GeneratorSamples:
             return generator.truncate(generator.map(z), self._truncation)
 
         @jax.jit
-        def draw(weights, w_plus):
+        def synthesize(weights, w_plus):
             return faces_of(nnx.merge(graphdef, weights), w_plus, self.image_size)
 
         pure = nnx.as_pure(weights)
-        return (lambda z: style(pure, z)), (lambda w_plus: to_bytes(draw(pure, w_plus)))
+        return (lambda z: style(pure, z)), (lambda w_plus: to_bytes(synthesize(pure, w_plus)))
 
 
 def open_generator(

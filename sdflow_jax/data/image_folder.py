@@ -1,15 +1,17 @@
 """Faces from a directory of image files, for instance FFHQ's aligned PNGs."""
 
 import concurrent.futures
+import hashlib
 import os
 import pathlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Hashable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
 from jaxtyping import UInt8
 
-from sdflow_jax.data.image_source import DataError, FaceBatch, check_ranges
+from sdflow_jax.data.file_digests import FileDigests, Stamp, stamp_of
+from sdflow_jax.data.image_source import CONTENT, DataError, FaceBatch, check_ranges
 from sdflow_jax.data.settings import DataSettings
 from sdflow_jax.images.reading import SUFFIXES, ImageFileError, read_image, resize_square
 
@@ -17,13 +19,31 @@ from sdflow_jax.images.reading import SUFFIXES, ImageFileError, read_image, resi
 def image_files(directory: str | os.PathLike[str]) -> list[pathlib.Path]:
     """The PNG, JPEG and WebP files below `directory`, in the order of their paths.
 
+    Links to folders are followed. Hidden files and folders, whose names begin with a dot, are left
+    out: they are copies that notebooks, archives and file managers have made.
+
     Raises:
-      DataError: if the directory does not exist.
+      DataError: if the directory does not exist, or naming a link that leads back to a folder that
+        it lies in.
     """
     directory = pathlib.Path(directory)
     if not directory.is_dir():
         raise DataError(f"{directory}: no such directory of images; set config.data.folder")
-    return sorted(f for f in directory.rglob("*") if f.suffix.lower() in SUFFIXES)
+    return sorted(_below(directory, (directory.resolve(),)))
+
+
+def _below(directory: pathlib.Path, way: tuple[pathlib.Path, ...]) -> Iterator[pathlib.Path]:
+    """The image files below a directory to which `way`, real folders, has led."""
+    for entry in directory.iterdir():
+        if entry.name.startswith("."):
+            continue
+        if entry.is_dir():
+            folder = entry.resolve()
+            if folder in way:
+                raise DataError(f"{entry}: this link leads back to {folder}, in which it lies")
+            yield from _below(entry, (*way, folder))
+        elif entry.suffix.lower() in SUFFIXES:
+            yield entry
 
 
 class ImageFolder:
@@ -31,7 +51,7 @@ class ImageFolder:
     place in it.
 
     Args:
-      directory: searched recursively for PNG, JPEG and WebP files.
+      directory: searched as by `image_files`.
       splits: split name -> (first, last + 1), places in the order of the paths.
       image_size: side in pixels to which larger or smaller images are resampled (bilinear,
         antialiased).
@@ -58,6 +78,8 @@ class ImageFolder:
         self.image_size = image_size
         self._batch_size = batch_size
         self._num_threads = num_threads
+        self._stamps: dict[pathlib.Path, Stamp] = {}
+        self._owners: dict[bytes, tuple[str, pathlib.Path]] = {}
         self._check_splits()
 
     def _check_splits(self) -> None:
@@ -69,17 +91,29 @@ class ImageFolder:
                 " check config.data.folder and config.data.splits"
             )
 
-    def describe(self) -> dict[str, Any]:
-        """JSON-able facts that determine the images, without reading them."""
-        first = min(first for first, _ in self.splits.values())
-        last = max(stop for _, stop in self.splits.values()) - 1
+    def describe(self, digests: FileDigests) -> dict[str, Any]:
+        """JSON-able facts that determine the images.
+
+        Args:
+          digests: of the files, which have to be read if they are not known.
+
+        Raises:
+          DataError: naming a file that cannot be read, or two files of equal content in two splits.
+        """
+        content, owners = {}, {}
+        for name, (first, stop) in sorted(self.splits.items()):
+            files = self._files[first:stop]
+            self._stamps |= {file: stamp_of(file) for file in files}
+            found = digests.of(files, num_threads=self._num_threads)
+            for file, digest in zip(files, found, strict=True):
+                _claim(owners, digest, name, file)
+            content[name] = hashlib.sha256("".join(found).encode()).hexdigest()[:16]
         return {
             "kind": "folder",
             "splits": {name: list(limits) for name, limits in sorted(self.splits.items())},
             "image_size": self.image_size,
-            # Names, not the directory's path: a folder that was moved still holds the same faces.
-            "files": [str(self._files[i].relative_to(self.directory)) for i in (first, last)],
-            "num_files": len(self._files),
+            # What the files hold, and not what they are called or where they lie.
+            CONTENT: content,
         }
 
     def num_faces(self, split: str) -> int:
@@ -91,10 +125,16 @@ class ImageFolder:
         with concurrent.futures.ThreadPoolExecutor(self._num_threads) as pool:
             for start in range(first, stop, self._batch_size):
                 places = np.arange(start, min(start + self._batch_size, stop), dtype=np.int64)
-                yield places, np.stack(list(pool.map(self._read, places)))
+                images = list(pool.map(self._read, places))
+                for place, image in zip(places, images, strict=True):
+                    # Files may differ, in a note or their compression, and show the same.
+                    _claim(self._owners, _pixel_digest(image), split, self._files[place])
+                yield places, np.stack(images)
 
     def _read(self, place: int) -> UInt8[np.ndarray, "r r 3"]:
         file = self._files[place]
+        if file in self._stamps and stamp_of(file) != self._stamps[file]:
+            raise DataError(f"{file} has been changed since it was first read; begin again")
         try:
             image = read_image(file)
         except ImageFileError as error:
@@ -105,6 +145,23 @@ class ImageFolder:
                 f"{file}: expected a square aligned face, got {width} x {height} pixels"
             )
         return resize_square(image, self.image_size)
+
+
+def _claim(owners: dict, digest: Hashable, split: str, file: pathlib.Path) -> None:
+    """Note that a split has a picture.
+
+    Raises:
+      DataError: if another split has an equal one: a face that was trained on would be tested.
+    """
+    owner, other = owners.setdefault(digest, (split, file))
+    if owner != split:
+        raise DataError(
+            f"{other} ({owner}) and {file} ({split}) are the same picture in two splits; remove one"
+        )
+
+
+def _pixel_digest(image: UInt8[np.ndarray, "r r 3"]) -> bytes:
+    return hashlib.sha256(np.ascontiguousarray(image)).digest()[:16]
 
 
 def open_folder(
@@ -119,4 +176,4 @@ def open_folder(
     folder = ImageFolder(
         data.folder, data.splits, image_size=image_size, num_threads=data.num_threads
     )
-    return folder, folder.describe()
+    return folder, folder.describe(FileDigests(data.directory))

@@ -8,6 +8,9 @@ from jaxtyping import Float32, Int64, UInt8
 
 SPLITS = ("train", "validation", "test")
 
+# The part of a source's description that changes with what its files hold and with nothing else.
+CONTENT = "content"
+
 FaceBatch = tuple[Int64[np.ndarray, "b"], UInt8[np.ndarray, "b h w 3"]]
 
 

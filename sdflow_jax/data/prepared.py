@@ -1,5 +1,6 @@
 """The data set that a config asks for: built or found, its batches, and a few faces to look at."""
 
+import dataclasses
 import os
 import pathlib
 from collections.abc import Mapping, Sequence
@@ -22,7 +23,8 @@ def prepare_data(
 ) -> pathlib.Path:
     """Build the data set of a config, or find it already built.
 
-    It lies in `data.directory`, or in `workdir/data` if that is empty.
+    It lies in `data.directory`, or in `workdir/data` if that is empty. One that is there is used
+    again, and named in a line, if it was made of images of the same content by the same networks.
 
     Args:
       data: which faces.
@@ -34,7 +36,8 @@ def prepare_data(
       Its directory, for `face_latents.open_split` and the functions below.
 
     Raises:
-      DataError: if the faces do not exist or cannot be read.
+      DataError: if the faces do not exist, cannot be read, or are the same in two splits.
+      InUseError: if another process is building in that directory.
       NetworkFileError: if the inversion encoder or the classifier cannot be read.
     """
     encoder, image_size = None, data.image_size
@@ -42,9 +45,11 @@ def prepare_data(
         encoder = files["inversion_encoder"]
         metadata = networks.read_metadata(encoder)
         image_size = networks.build_abstract(metadata["network"], metadata["arguments"]).image_size
+    directory = data.directory or str(pathlib.Path(workdir) / "data")
+    data = dataclasses.replace(data, directory=directory)
     source, description = open_source(data, files, image_size)
     return face_latents.prepare(
-        data.directory or pathlib.Path(workdir) / "data",
+        directory,
         source,
         description=description,
         inversion_encoder=encoder,
@@ -91,7 +96,7 @@ def open_batches(
 
 
 def held_out_faces(dataset: pathlib.Path, count: int) -> tuple[NDArray, NDArray]:
-    """The first faces kept from training, to draw them.
+    """The first faces kept from training, to show them.
 
     Returns:
       Their images [c, R, R, 3], uint8, and W+ latents [c, n, d]; c is `count` or all there are.

@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Mapping
 
 from sdflow_jax.files.config_groups import Group
+from sdflow_jax.files.run_config import GROUP_DEFAULTS
 
 # config.data.source -> "module:function", called as
 # `data.sources.open_source` is.
@@ -15,7 +16,7 @@ SOURCES = {
 WITH_LATENTS = ("generator",)
 
 # What only the source "generator" reads, as it must be for any other.
-_OF_GENERATOR = {"image_size": 0, "truncation": 1.0, "mixed_share": 0.0, "seed_list": ""}
+_OF_GENERATOR = GROUP_DEFAULTS["data"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,10 +49,10 @@ class DataSettings:
     annotation_batch_size: int
     num_threads: int
     prefetch: int
-    image_size: int = 0
-    truncation: float = 1.0
-    mixed_share: float = 0.0
-    seed_list: str = ""
+    image_size: int = _OF_GENERATOR["image_size"]
+    truncation: float = _OF_GENERATOR["truncation"]
+    mixed_share: float = _OF_GENERATOR["mixed_share"]
+    seed_list: str = _OF_GENERATOR["seed_list"]
 
     @property
     def brings_latents(self) -> bool:

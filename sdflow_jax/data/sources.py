@@ -14,7 +14,8 @@ def open_source(
     """Open the faces that a config names.
 
     Args:
-      data: `source`, a key of `SOURCES`, and what that source reads besides.
+      data: `source`, a key of `SOURCES`, and what that source reads besides; `directory` is where
+        it may keep what it has found out of its files.
       networks: role -> network file, of the same config.
       image_size: side of the images in pixels, as the inversion encoder takes them; 0 leaves it to
         a source that needs no encoder.

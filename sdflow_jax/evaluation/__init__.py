@@ -7,8 +7,15 @@ from sdflow_jax.evaluation.curves import (
     preservation_band,
 )
 from sdflow_jax.evaluation.errors import EvaluationError
+from sdflow_jax.evaluation.evaluation_setup import EvaluationSetup
 from sdflow_jax.evaluation.external_judges import ExternalJudges
-from sdflow_jax.evaluation.judges import FFHQ_FACE_CROP, Judges, Jury, Verdict, load_judges
+from sdflow_jax.evaluation.judges import (
+    FFHQ_FACE_CROP,
+    JudgeOutputs,
+    Judges,
+    NetworkJudges,
+    load_judges,
+)
 from sdflow_jax.evaluation.requests import Request, requests_for, target_variables
 from sdflow_jax.evaluation.run import (
     STRENGTHS,
@@ -18,7 +25,6 @@ from sdflow_jax.evaluation.run import (
 )
 from sdflow_jax.evaluation.source_faces import ShownFaces, SourceFaces, observe_faces
 from sdflow_jax.evaluation.strength_sweep import sweep
-from sdflow_jax.evaluation.world import World
 
 __all__ = [
     "FFHQ_FACE_CROP",
@@ -28,13 +34,13 @@ __all__ = [
     "EvaluationError",
     "EvaluationSettings",
     "ExternalJudges",
+    "NetworkJudges",
     "Judges",
-    "Jury",
     "Request",
     "ShownFaces",
     "SourceFaces",
-    "Verdict",
-    "World",
+    "JudgeOutputs",
+    "EvaluationSetup",
     "evaluate",
     "load_judges",
     "observe_faces",

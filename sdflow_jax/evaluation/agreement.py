@@ -8,18 +8,18 @@ import numpy as np
 from absl import logging
 from jaxtyping import Bool, Float
 
-from sdflow_jax.evaluation.judges import Jury, Verdict
+from sdflow_jax.evaluation.evaluation_setup import EvaluationSetup
+from sdflow_jax.evaluation.judges import JudgeOutputs, Judges
 from sdflow_jax.evaluation.requests import Request, target_variables
 from sdflow_jax.evaluation.source_faces import SourceFaces
 from sdflow_jax.evaluation.strength_sweep import edit_faces
-from sdflow_jax.evaluation.world import World
 from sdflow_jax.images.batching import map_batches
 from sdflow_jax.methods.method import EditingMethod
 
 
 def agreement(
-    world: World,
-    other: Jury,
+    setup: EvaluationSetup,
+    other: Judges,
     method: EditingMethod,
     faces: SourceFaces,
     requests: Sequence[Request],
@@ -32,22 +32,26 @@ def agreement(
     without one.
 
     Returns:
-      "unedited" and, for each request at strength 1, its name -> `num_faces` that were compared;
-      for each attribute that both judge `same_decision`, the share of faces on which they decide
-      the same, and `correlation` of their probabilities; and `identity_correlation`: of the two
-      cosines, of every two unedited faces, or of each edited face with its unedited self. None
-      where a side never varies or no face is left.
+      An entry for the "unedited" faces, and one by name for each request, edited at strength 1:
+
+        num_faces: how many faces were compared.
+        ATTRIBUTE, of each that both judge: `same_decision`, the share of faces on which both decide
+          alike, and `correlation`, of their probabilities.
+        identity_correlation: how the identity cosines of one set follow those of the other; of
+          every pair of unedited faces, or of each edited face and its unedited self.
+
+      A number is None where one of the sets never varies, or no face is left.
     """
-    shared = [name for name in world.judges.attributes if name in other.attributes]
+    shared = [name for name in setup.judges.attributes if name in other.attributes]
 
     def judged(
         strength: float, is_edited: Bool[np.ndarray, " a"]
-    ) -> tuple[tuple[Verdict, Verdict], Bool[np.ndarray, " f"]]:
+    ) -> tuple[tuple[JudgeOutputs, JudgeOutputs], Bool[np.ndarray, " f"]]:
         targets = target_variables(faces.semantic_variables, faces.is_on, strength, is_edited)
 
         def judge(code, targets):
-            images, is_finite = edit_faces(world, method, code, targets)
-            return (world.judges.judge(images), other.judge(images)), is_finite
+            images, is_finite = edit_faces(setup, method, code, targets)
+            return (setup.judges.judge(images), other.judge(images)), is_finite
 
         return map_batches(judge, batch_size, faces.code, targets)
 
@@ -56,7 +60,7 @@ def agreement(
     kept = _chosen(unedited, is_returned, "unedited")
     above_diagonal = np.triu_indices(np.sum(is_returned), 1)
     cosines = [(v.embeddings @ v.embeddings.T)[above_diagonal] for v in kept]
-    found = {"unedited": _compare(kept, cosines, shared, world.judges, other)}
+    found = {"unedited": _compare(kept, cosines, shared, setup.judges, other)}
     for request in requests:
         is_edited = np.isin(
             np.arange(len(method.attributes)),
@@ -69,33 +73,33 @@ def agreement(
             np.sum(after.embeddings * before.embeddings[is_kept], axis=1)
             for after, before in zip(kept, unedited, strict=True)
         ]
-        found[request.name] = _compare(kept, cosines, shared, world.judges, other)
+        found[request.name] = _compare(kept, cosines, shared, setup.judges, other)
     return found
 
 
 def _chosen(
-    verdicts: tuple[Verdict, Verdict], is_kept: Bool[np.ndarray, " f"], what: str
-) -> tuple[Verdict, Verdict]:
+    outputs: tuple[JudgeOutputs, JudgeOutputs], is_kept: Bool[np.ndarray, " f"], what: str
+) -> tuple[JudgeOutputs, JudgeOutputs]:
     if not is_kept.all():
         logging.warning(
             "%s: %d of %d edits could not be computed; the judges' agreement leaves them out",
             *(what, np.sum(~is_kept), len(is_kept)),
         )
-    return jax.tree.map(lambda x: x[is_kept], verdicts)
+    return jax.tree.map(lambda x: x[is_kept], outputs)
 
 
 def _compare(
-    verdicts: tuple[Verdict, Verdict],
+    outputs: tuple[JudgeOutputs, JudgeOutputs],
     cosines: Sequence[Float[np.ndarray, " k"]],
     shared: Sequence[str],
-    first: Jury,
-    second: Jury,
+    first: Judges,
+    second: Judges,
 ) -> dict[str, Any]:
-    count = len(verdicts[0].probabilities)
+    count = len(outputs[0].probabilities)
     entry: dict[str, Any] = {"num_faces": count, "identity_correlation": _correlation(*cosines)}
     for name in shared:
-        a = verdicts[0].probabilities[:, first.attributes.index(name)]
-        b = verdicts[1].probabilities[:, second.attributes.index(name)]
+        a = outputs[0].probabilities[:, first.attributes.index(name)]
+        b = outputs[1].probabilities[:, second.attributes.index(name)]
         entry[name] = {
             "same_decision": round(float(np.mean((a > 0.5) == (b > 0.5))), 4) if count else None,
             "correlation": _correlation(a, b),

@@ -75,7 +75,7 @@ class Band:
 
 
 def bootstrap_weights(num_faces: int, num_resamples: int, *, seed: int) -> np.ndarray:
-    """How often each resample of the faces draws each face, divided by their number, [r, f]."""
+    """How often each resample of the faces holds each face, divided by their number, [r, f]."""
     generator = np.random.default_rng(seed)
     counts = generator.multinomial(num_faces, np.full(num_faces, 1 / num_faces), size=num_resamples)
     return counts / num_faces
@@ -92,7 +92,7 @@ def preservation_band(
 ) -> Band:
     """Preservation at accuracy levels, with a percentile bootstrap interval over the faces.
 
-    A resample draws faces with all their strengths, so the interval accounts for accuracy and
+    A resample takes faces with all their strengths, so the interval accounts for accuracy and
     preservation moving together. It says how much the curve owes to the choice of faces, and
     nothing about retraining. Where fewer than 90% of the resamples reach a level, the interval is
     NaN.

@@ -6,7 +6,7 @@ from jaxtyping import Array, Float
 from scipy.special import expit
 
 from sdflow_jax.evaluation.errors import EvaluationError
-from sdflow_jax.evaluation.judges import Verdict
+from sdflow_jax.evaluation.judges import JudgeOutputs
 from sdflow_jax.evaluation.published_readers import PublishedReaders
 from sdflow_jax.images.pixels import to_bytes
 from sdflow_jax.images.resizing import crop_and_resize
@@ -17,7 +17,7 @@ LEAST_SIZE = 256  # pixels, in which dlib finds the faces
 
 
 class ExternalJudges:
-    """A `Jury` of published networks, for Male, Young and identity; none of them knows eyeglasses.
+    """`Judges` that are published networks, for Male, Young and identity; none of them knows eyeglasses.
 
     Raises:
       EvaluationError: if a package is not installed.
@@ -35,7 +35,7 @@ class ExternalJudges:
                 " `make pocket-build-environment` installs them"
             ) from error
 
-    def judge(self, images: Float[Array, "b h w 3"]) -> Verdict:
+    def judge(self, images: Float[Array, "b h w 3"]) -> JudgeOutputs:
         """Judge images in [-1, 1].
 
         A face is Young if the age network makes it younger than 40. Where no face is found both
@@ -48,6 +48,6 @@ class ExternalJudges:
             [readings.male, expit((YOUNG_BELOW - readings.age) / _SOFTNESS)], axis=1
         )
         lengths = np.linalg.norm(readings.embedding, axis=1, keepdims=True)
-        return Verdict(
+        return JudgeOutputs(
             np.nan_to_num(probabilities, nan=0.5), np.nan_to_num(readings.embedding / lengths)
         )

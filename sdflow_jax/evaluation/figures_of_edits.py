@@ -5,20 +5,20 @@ from typing import Any
 
 import jax
 import numpy as np
-from matplotlib.figure import Figure
 
+from sdflow_jax.evaluation.drawing import Figure
+from sdflow_jax.evaluation.evaluation_setup import EvaluationSetup
 from sdflow_jax.evaluation.plots import edit_grid_figure, readable
 from sdflow_jax.evaluation.requests import Request, target_variables
 from sdflow_jax.evaluation.source_faces import ShownFaces, SourceFaces
 from sdflow_jax.evaluation.strength_sweep import edited_images, judge_columns
-from sdflow_jax.evaluation.world import World
 from sdflow_jax.methods.method import EditingMethod
 
 SLIDER_VALUES = (-0.2, 0.0, 0.25, 0.5, 0.75, 1.0, 1.2)
 
 
 def requests_figure(
-    world: World,
+    setup: EvaluationSetup,
     method: EditingMethod,
     faces: SourceFaces,
     shown: ShownFaces,
@@ -47,12 +47,12 @@ def requests_figure(
         indices = [method.attributes.index(name) for name in request.attributes]
         is_edited = np.isin(np.arange(len(method.attributes)), indices)
         targets = target_variables(faces.semantic_variables, faces.is_on, 1.0, is_edited)
-        edited = edited_images(world, method, faces.code, targets, batch_size=batch_size)
-        judged = judge_columns(world.judges, request)
+        edited = edited_images(setup, method, faces.code, targets, batch_size=batch_size)
+        judged = judge_columns(setup.judges, request)
         is_done = np.all(
-            (edited.verdict.probabilities > 0.5)[:, judged] != before[:, judged], axis=1
+            (edited.outputs.probabilities > 0.5)[:, judged] != before[:, judged], axis=1
         )
-        identity = np.sum(edited.verdict.embeddings * faces.reconstruction.embeddings, axis=1)
+        identity = np.sum(edited.outputs.embeddings * faces.reconstruction.embeddings, axis=1)
         if len(indices) == 1:
             directions = ["remove" if is_on else "add" for is_on in faces.is_on[:, indices[0]]]
             columns.append(readable(request.name))
@@ -78,7 +78,7 @@ def requests_figure(
 
 
 def sliders_figure(
-    world: World,
+    setup: EvaluationSetup,
     method: EditingMethod,
     faces: SourceFaces,
     shown: ShownFaces,
@@ -94,7 +94,7 @@ def sliders_figure(
     edited_column = np.repeat([a for a, _ in rows], len(SLIDER_VALUES))
     targets[np.arange(len(targets)), edited_column] = np.tile(SLIDER_VALUES, len(rows))
     code = jax.tree.map(lambda x: x[of_row], faces.code)
-    images = edited_images(world, method, code, targets, batch_size=batch_size).images
+    images = edited_images(setup, method, code, targets, batch_size=batch_size).images
     images = images.reshape(len(rows), len(SLIDER_VALUES), *images.shape[1:])
     table, notes = [], []
     for (attribute, face), strip in zip(rows, images, strict=True):

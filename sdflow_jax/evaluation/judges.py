@@ -17,8 +17,8 @@ from sdflow_jax.images.resizing import crop_and_resize
 FFHQ_FACE_CROP = (35 / 256, 32 / 256, 188 / 256)
 
 
-class Verdict(NamedTuple):
-    """What the judges see in a batch of images.
+class JudgeOutputs(NamedTuple):
+    """What the judges find in a batch of images.
 
     Attributes:
       probabilities: of each of the judges' attributes, in [0, 1], [b, j]; above one half counts as
@@ -30,8 +30,9 @@ class Verdict(NamedTuple):
     embeddings: jax.Array
 
 
-class Jury(Protocol):
-    """Who judges: networks on the device, or programs on the host.
+class Judges(Protocol):
+    """What tells whether an edit succeeded and what it kept: networks on the device, or programs on
+    the host.
 
     Attributes:
       attributes: names of the attributes judged.
@@ -42,7 +43,7 @@ class Jury(Protocol):
     attributes: tuple[str, ...]
     image_size: int | None
 
-    def judge(self, images: Float[Array, "b h w 3"]) -> Verdict:
+    def judge(self, images: Float[Array, "b h w 3"]) -> JudgeOutputs:
         """Judge images in [-1, 1], every row independently; called with values, outside `jax.jit`."""
         ...
 
@@ -52,8 +53,9 @@ def _judge(judges, images):
     return judges(images)
 
 
-class Judges(nnx.Module):
-    """A `Jury` of networks: an evaluation classifier and an identity encoder, each with its own input size.
+class NetworkJudges(nnx.Module):
+    """`Judges` that are networks: an evaluation classifier and an identity encoder, each with its own
+    input size.
 
     Args:
       classifier: an `AttributeClassifier`, or another network whose `attribute_probabilities` of
@@ -91,15 +93,15 @@ class Judges(nnx.Module):
         _, _, share = self.identity_crop or (0.0, 0.0, 1.0)
         return max(self.classifier_size, math.ceil(self.identity_size / share))
 
-    def __call__(self, images: Float[Array, "b h w 3"]) -> Verdict:
+    def __call__(self, images: Float[Array, "b h w 3"]) -> JudgeOutputs:
         """Judge images in [-1, 1]; every row independently of the others."""
         probabilities = self.classifier.attribute_probabilities(
             crop_and_resize(images, self.classifier_size)
         )
         faces = crop_and_resize(images, self.identity_size, crop=self.identity_crop)
-        return Verdict(probabilities[:, : len(self.attributes)], self.identity_encoder(faces))
+        return JudgeOutputs(probabilities[:, : len(self.attributes)], self.identity_encoder(faces))
 
-    def judge(self, images: Float[Array, "b h w 3"]) -> Verdict:
+    def judge(self, images: Float[Array, "b h w 3"]) -> JudgeOutputs:
         """The same, compiled."""
         return _judge(self, images)
 
@@ -109,7 +111,7 @@ def load_judges(
     identity_encoder: str | os.PathLike[str],
     *,
     image_size: int,
-) -> Judges:
+) -> NetworkJudges:
     """Load the judges' network files.
 
     The note `image_size` of the classifier's file is the size of its input, and the note `crop` of
@@ -138,7 +140,7 @@ def load_judges(
         crop = tuple(float(share) for share in crop.split(","))
     elif encoder.image_size == 112:
         crop = FFHQ_FACE_CROP
-    return Judges(
+    return NetworkJudges(
         classifier,
         encoder,
         attributes=attribute_names(notes),

@@ -3,15 +3,11 @@
 import math
 from collections.abc import Mapping, Sequence
 
-import matplotlib
 import numpy as np
 from jaxtyping import Float
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.patches import Patch
-from matplotlib.ticker import PercentFormatter
 
 from sdflow_jax.evaluation.curves import EditOutcomes, preservation_band
+from sdflow_jax.evaluation.drawing import Axes, Figure, Patch, PercentFormatter, styled
 from sdflow_jax.images.pixels import to_bytes
 
 # Okabe and Ito's colors, told apart by color-blind readers too; the combined edit is black.
@@ -54,7 +50,7 @@ def preservation_figure(
     Markers are measured points, joined by straight lines in the order of rising strength; bands are
     95% bootstrap intervals over the faces.
     """
-    with matplotlib.rc_context(STYLE):
+    with styled(STYLE):
         figure = Figure(figsize=(10.0, 5.2), layout="constrained")
         left, right = figure.subplots(1, 2, sharex=True)
         for index, (name, outcome) in enumerate(outcomes.items()):
@@ -106,7 +102,7 @@ def semantic_variables_figure(
     """
     columns = min(len(attributes), 3)
     rows = math.ceil(len(attributes) / columns)
-    with matplotlib.rc_context(STYLE):
+    with styled(STYLE):
         figure = Figure(figsize=(3.4 * columns + 0.6, 2.6 * rows + 1.1), layout="constrained")
         grid = figure.subplots(rows, columns, sharex=True, squeeze=False)
         bins = np.linspace(0.0, 1.0, 26)
@@ -115,11 +111,11 @@ def semantic_variables_figure(
                 axes.set_visible(False)
                 continue
             color = COLORS[index % len(COLORS)]
-            values, teacher = semantic_variables[:, index], predictions[:, index]
+            values, predicted = semantic_variables[:, index], predictions[:, index]
             share = np.full(len(values), 1.0 / len(values))
             axes.hist(values, bins, weights=share, color=color, alpha=0.55)
             axes.hist(
-                teacher,
+                predicted,
                 bins,
                 weights=share,
                 histtype="step",
@@ -178,7 +174,7 @@ def edit_grid_figure(
     rows, count = len(images), len(columns)
     gap, note, head, foot = 0.03, 0.15, 0.28, 0.34  # in units of an image's side
     width, height = count * (1 + gap) + gap, head + rows * (1 + note) + foot
-    with matplotlib.rc_context(STYLE):
+    with styled(STYLE):
         figure = Figure(figsize=(CELL_INCHES * width, CELL_INCHES * height))
         axes = figure.add_axes((0, 0, 1, 1))
         axes.set_axis_off()

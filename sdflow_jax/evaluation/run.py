@@ -8,18 +8,19 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from absl import logging
-from matplotlib.figure import Figure
 
 from sdflow_jax.evaluation import report, sampling
 from sdflow_jax.evaluation.agreement import agreement
+from sdflow_jax.evaluation.drawing import Figure
+from sdflow_jax.evaluation.evaluation_setup import EvaluationSetup
 from sdflow_jax.evaluation.figures_of_edits import requests_figure, sliders_figure
-from sdflow_jax.evaluation.judges import Jury
+from sdflow_jax.evaluation.judges import Judges
 from sdflow_jax.evaluation.plots import preservation_figure, semantic_variables_figure
 from sdflow_jax.evaluation.requests import Request, requests_for
 from sdflow_jax.evaluation.source_faces import observe_faces
 from sdflow_jax.evaluation.strength_sweep import judge_columns, sweep
-from sdflow_jax.evaluation.world import World
 from sdflow_jax.files.atomic import write_atomic, write_json, write_text
+from sdflow_jax.images.precision import in_float32
 from sdflow_jax.methods.method import EditingMethod, SamplingMethod
 
 STRENGTHS = (0.0, 0.2, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.2, 1.5)
@@ -72,15 +73,16 @@ def results_directory(workdir: str | os.PathLike[str], judge: str, faces: str = 
     return pathlib.Path(workdir) / "_".join(part for part in parts if part)
 
 
+@in_float32
 def evaluate(
-    world: World,
+    setup: EvaluationSetup,
     method: EditingMethod,
     faces: Sequence[Mapping[str, Any]],
     directory: str | os.PathLike[str],
     *,
     prediction_columns: Sequence[int],
     requests: Sequence[Request] | None = None,
-    compared_judges: Jury | None = None,
+    compared_judges: Judges | None = None,
     has_originals: bool = True,
     notes: Mapping[str, str] | None = None,
     settings: EvaluationSettings,
@@ -95,13 +97,13 @@ def evaluate(
     the new one comes last.
 
     Args:
-      world: generator and judges.
+      setup: generator and judges.
       method: the editing method.
       faces: items with `image` (uint8), `w_plus` and `predictions`.
       directory: of the results.
       prediction_columns: the columns of `predictions` that are the method's attributes.
       requests: the edits to measure; None for each attribute alone and all together.
-      compared_judges: others to whom the world's judges are compared, in the summary's
+      compared_judges: others to whom the setup's judges are compared, in the summary's
         `agreement`.
       has_originals: whether the faces' images are more than the generator's own of their latents.
       notes: further entries of the summary.
@@ -113,10 +115,10 @@ def evaluate(
     start = time.monotonic()
     requests = requests_for(method.attributes) if requests is None else requests
     for request in requests:
-        judge_columns(world.judges, request)  # an attribute that cannot be judged is found out now
+        judge_columns(setup.judges, request)  # an attribute that cannot be judged is found out now
     batch_size = settings.batch_size
     observed, shown = observe_faces(
-        world,
+        setup,
         method,
         faces,
         num_faces=settings.num_faces,
@@ -127,7 +129,7 @@ def evaluate(
     logging.info("observed %d faces in %.0f s", len(observed.predictions), time.monotonic() - start)
     outcomes = {
         request.name: sweep(
-            world,
+            setup,
             method,
             observed,
             request,
@@ -146,7 +148,7 @@ def evaluate(
             reader=method.reader,
         ),
         "edits": requests_figure(
-            world,
+            setup,
             method,
             observed,
             shown,
@@ -154,26 +156,26 @@ def evaluate(
             batch_size=batch_size,
             has_originals=has_originals,
         ),
-        "sliders": sliders_figure(world, method, observed, shown, batch_size=batch_size),
+        "sliders": sliders_figure(setup, method, observed, shown, batch_size=batch_size),
     }
     summary = report.summarize(
         outcomes,
         observed,
         attributes=method.attributes,
-        judged_attributes=world.judges.attributes,
+        judged_attributes=setup.judges.attributes,
         num_resamples=settings.num_resamples,
     )
     summary |= notes or {}
     summary["settings"] = {**dataclasses.asdict(settings), "strengths": [*settings.strengths]}
     if compared_judges is not None:
         summary["agreement"] = agreement(
-            world, compared_judges, method, observed, requests, batch_size=batch_size
+            setup, compared_judges, method, observed, requests, batch_size=batch_size
         )
     if settings.num_samples and isinstance(method, SamplingMethod):
         summary["sampling"] = {}
-        for kind in sampling.kinds_of(world, method):
+        for kind in sampling.kinds_of(setup, method):
             sampled = sampling.sample_and_judge(
-                world,
+                setup,
                 method,
                 num_samples=settings.num_samples,
                 num_shown=settings.num_shown,
@@ -184,7 +186,7 @@ def evaluate(
             summary["sampling"][kind] = sampling.summarize_samples(
                 sampled,
                 method.attributes,
-                world.judges.attributes,
+                setup.judges.attributes,
                 observed.reconstruction.embeddings,
             )
     summary["seconds"] = round(time.monotonic() - start, 1)

@@ -10,12 +10,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
-from matplotlib.figure import Figure
 
-from sdflow_jax.evaluation.judges import Verdict
+from sdflow_jax.evaluation.drawing import Figure
+from sdflow_jax.evaluation.evaluation_setup import EvaluationSetup
+from sdflow_jax.evaluation.judges import JudgeOutputs
 from sdflow_jax.evaluation.plots import edit_grid_figure, readable
 from sdflow_jax.evaluation.strength_sweep import edited_images
-from sdflow_jax.evaluation.world import World
 from sdflow_jax.methods.method import SamplingMethod
 
 _MOST_COMBINATIONS = 16
@@ -27,12 +27,12 @@ class SampledFaces(NamedTuple):
     Attributes:
       combinations: semantic variables, each 0 or 1, [c, a].
       images: of the first codes, [c, shown, r, r, 3].
-      verdict: of all, [c, k, j] and [c, k, e].
+      outputs: of all, [c, k, j] and [c, k, e].
     """
 
     combinations: np.ndarray
     images: np.ndarray
-    verdict: Verdict
+    outputs: JudgeOutputs
 
 
 def combinations_of(num_attributes: int) -> Float[np.ndarray, "c a"]:
@@ -43,13 +43,13 @@ def combinations_of(num_attributes: int) -> Float[np.ndarray, "c a"]:
     return random.integers(0, 2, (_MOST_COMBINATIONS, num_attributes)).astype(np.float32)
 
 
-def kinds_of(world: World, method: SamplingMethod) -> tuple[str, ...]:
+def kinds_of(setup: EvaluationSetup, method: SamplingMethod) -> tuple[str, ...]:
     """The kinds of `normal_codes` that differ for this method's codes."""
-    return ("shared",) if _num_rows(world, method) == 1 else ("independent", "shared")
+    return ("shared",) if _num_rows(setup, method) == 1 else ("independent", "shared")
 
 
-def _num_rows(world: World, method: SamplingMethod) -> int:
-    return method.num_rows or world.generator.num_styles
+def _num_rows(setup: EvaluationSetup, method: SamplingMethod) -> int:
+    return method.num_rows or setup.generator.num_styles
 
 
 def normal_codes(
@@ -58,12 +58,13 @@ def normal_codes(
     """Codes z ~ N(0, I): for each row its own ("independent"), or one for all rows of a face
     ("shared"), which samples faces of W as StyleFlow does.
     """
-    drawn = num_rows if kind == "independent" else 1
-    return jnp.broadcast_to(jax.random.normal(key, (count, drawn, dim)), (count, num_rows, dim))
+    num_draws = num_rows if kind == "independent" else 1
+    z = jax.random.normal(key, (count, num_draws, dim))
+    return jnp.broadcast_to(z, (count, num_rows, dim))
 
 
 def sample_and_judge(
-    world: World,
+    setup: EvaluationSetup,
     method: SamplingMethod,
     *,
     num_samples: int,
@@ -78,16 +79,16 @@ def sample_and_judge(
       FloatingPointError: if the flow could not be solved.
     """
     combinations = combinations_of(len(method.attributes))
-    num_rows = _num_rows(world, method)
+    num_rows = _num_rows(setup, method)
     codes = np.asarray(
         normal_codes(jax.random.key(seed), num_samples, num_rows, method.code_dim, kind)
     )
-    images, verdicts = [], []
+    images, outputs = [], []
     for combination in combinations:
         targets = np.broadcast_to(combination, (num_samples, len(combination)))
 
         faces = edited_images(
-            world, method, codes, targets, batch_size=batch_size, num_shown=num_shown
+            setup, method, codes, targets, batch_size=batch_size, num_shown=num_shown
         )
         if not faces.is_finite.all():
             raise FloatingPointError(
@@ -95,8 +96,8 @@ def sample_and_judge(
                 " tolerances"
             )
         images.append(faces.images)
-        verdicts.append(faces.verdict)
-    stacked = jax.tree.map(lambda *parts: np.stack(parts), *verdicts)
+        outputs.append(faces.outputs)
+    stacked = jax.tree.map(lambda *parts: np.stack(parts), *outputs)
     return SampledFaces(combinations, np.stack(images), stacked)
 
 
@@ -111,7 +112,7 @@ def summarize_samples(
     Args:
       faces: as from `sample_and_judge`.
       attributes: names of the combinations' columns.
-      judged_attributes: names of the verdict's columns; what is not among them is left out.
+      judged_attributes: names of the columns of the judges' probabilities; what is not among them is left out.
       reference: identity embeddings of different people, by the same judge.
 
     Returns:
@@ -119,7 +120,7 @@ def summarize_samples(
       mean over the combinations of the mean identity distance (1 - cosine) of two faces of one; and
       `diversity_of_faces`, the same of the reference.
     """
-    decided = faces.verdict.probabilities > 0.5
+    decided = faces.outputs.probabilities > 0.5
     accuracy = {}
     for column, name in enumerate(attributes):
         if name in judged_attributes:
@@ -127,9 +128,9 @@ def summarize_samples(
             accuracy[name] = round(
                 float(np.mean(found == (faces.combinations[:, column, None] > 0.5))), 4
             )
-    distances = [mean_distance(embeddings) for embeddings in faces.verdict.embeddings]
+    distances = [mean_distance(embeddings) for embeddings in faces.outputs.embeddings]
     return {
-        "samples_per_wish": int(decided.shape[1]),
+        "samples_per_combination": int(decided.shape[1]),
         "accuracy": accuracy,
         "diversity": round(float(np.mean(distances)), 4),
         "diversity_of_faces": round(mean_distance(reference), 4),

@@ -1,5 +1,6 @@
 """The faces of an evaluation before anything is edited."""
 
+import functools
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -7,9 +8,9 @@ import jax
 import numpy as np
 
 from sdflow_jax.evaluation.errors import EvaluationError
-from sdflow_jax.evaluation.judges import Verdict
-from sdflow_jax.evaluation.world import World
-from sdflow_jax.images.batching import pad_batch
+from sdflow_jax.evaluation.evaluation_setup import EvaluationSetup
+from sdflow_jax.evaluation.judges import JudgeOutputs
+from sdflow_jax.images.batching import map_batches
 from sdflow_jax.images.pixels import to_signed
 from sdflow_jax.methods.method import EditingMethod
 
@@ -21,15 +22,15 @@ class SourceFaces(NamedTuple):
       code: the method's codes, a pytree.
       semantic_variables: as the method reads them, in [0, 1], [f, a].
       predictions: the training classifier's probabilities of the same attributes, [f, a].
-      original: the judges' verdict on the original images.
-      reconstruction: their verdict on the reconstructions G(w).
+      original: the judges' outputs on the original images.
+      reconstruction: their outputs on the reconstructions G(w).
     """
 
     code: Any
     semantic_variables: np.ndarray
     predictions: np.ndarray
-    original: Verdict
-    reconstruction: Verdict
+    original: JudgeOutputs
+    reconstruction: JudgeOutputs
 
     @property
     def is_on(self) -> np.ndarray:
@@ -50,9 +51,9 @@ def _encode(method, w_plus, images):
     return method.encode(w_plus, images), images
 
 
-def _observe(world, method, w_plus, images):
+def _observe(setup, method, w_plus, images):
     encoded, images = _encode(method, w_plus, images)
-    return *encoded, *(world.judges.judge(x) for x in (images, world.judged_faces(w_plus)))
+    return *encoded, *(setup.judges.judge(x) for x in (images, setup.judged_faces(w_plus)))
 
 
 def face_batches(
@@ -68,7 +69,7 @@ def face_batches(
 
 
 def observe_faces(
-    world: World,
+    setup: EvaluationSetup,
     method: EditingMethod,
     faces: Sequence[Mapping[str, Any]],
     *,
@@ -80,7 +81,7 @@ def observe_faces(
     """Encode the source faces and ask the judges about originals and reconstructions.
 
     Args:
-      world: generator and judges.
+      setup: generator and judges.
       method: the editing method.
       faces: items with `image` (uint8), `w_plus` and `predictions`, e.g. a split from `open_split`.
       num_faces: how many to take, from the first.
@@ -98,17 +99,17 @@ def observe_faces(
             "there is no face to evaluate; is the test split empty, or num_faces zero?"
         )
     pieces, shown, num_kept = [], [], 0
+    # Not all at once: there may be more pictures than fit in memory.
     for batch in face_batches(faces, num_faces, batch_size):
-        count = len(batch["image"])
-        padded = pad_batch((batch["w_plus"], batch["image"]), batch_size)
-        seen = _observe(world, method, *padded)
-        code, variables, original, reconstruction = _first(seen, count)
+        code, variables, original, reconstruction = map_batches(
+            functools.partial(_observe, setup, method), batch_size, batch["w_plus"], batch["image"]
+        )
         predictions = batch["predictions"][:, list(prediction_columns)]
         pieces.append(SourceFaces(code, variables, predictions, original, reconstruction))
         if num_kept < num_shown:
-            few = slice(min(count, num_shown - num_kept))
+            few = slice(num_shown - num_kept)
             originals = np.asarray(to_signed(batch["image"][few]))
-            shown.append(ShownFaces(originals, world.whole_faces(batch["w_plus"][few])))
+            shown.append(ShownFaces(originals, setup.whole_faces(batch["w_plus"][few])))
             num_kept += len(originals)
     observed = jax.tree.map(lambda *parts: np.concatenate(parts), *pieces)
     if not all(np.isfinite(x).all() for x in jax.tree.leaves(observed.code)):
@@ -116,7 +117,3 @@ def observe_faces(
             "some faces could not be encoded; give the solver more steps or looser tolerances"
         )
     return observed, ShownFaces(*(np.concatenate(parts) for parts in zip(*shown, strict=True)))
-
-
-def _first(tree: Any, count: int) -> Any:
-    return jax.device_get(jax.tree.map(lambda x: x[:count], tree))

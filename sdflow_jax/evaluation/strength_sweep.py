@@ -11,19 +11,19 @@ from jaxtyping import Array, Bool, Float
 
 from sdflow_jax.evaluation.curves import EditOutcomes
 from sdflow_jax.evaluation.errors import EvaluationError
-from sdflow_jax.evaluation.judges import Jury, Verdict
+from sdflow_jax.evaluation.evaluation_setup import EvaluationSetup
+from sdflow_jax.evaluation.judges import JudgeOutputs, Judges
 from sdflow_jax.evaluation.requests import Request, target_variables
 from sdflow_jax.evaluation.source_faces import SourceFaces
-from sdflow_jax.evaluation.world import World
 from sdflow_jax.images.batching import map_batches
 from sdflow_jax.methods.method import EditingMethod
 
 
 class EditedFaces(NamedTuple):
-    """Whole edited faces and the judges' verdict; `is_finite` is false where the edit failed."""
+    """Whole edited faces and the judges' outputs; `is_finite` is false where the edit failed."""
 
     images: jax.Array
-    verdict: Verdict
+    outputs: JudgeOutputs
     is_finite: jax.Array
 
 
@@ -34,16 +34,16 @@ def _edit(method, code, targets):
 
 
 def edit_faces(
-    world: World, method: EditingMethod, code: Any, targets: Float[Array, "b a"]
+    setup: EvaluationSetup, method: EditingMethod, code: Any, targets: Float[Array, "b a"]
 ) -> tuple[Float[Array, "b r r 3"], Bool[Array, " b"]]:
     """Set semantic variables and synthesize what the judges see: the faces, and where the edit could
     be computed.
     """
     edited, is_finite = _edit(method, code, targets)
-    return world.judged_faces(edited), is_finite
+    return setup.judged_faces(edited), is_finite
 
 
-def judge_columns(judges: Jury, request: Request) -> list[int]:
+def judge_columns(judges: Judges, request: Request) -> list[int]:
     """Where the judges' classifier has the attributes of a request.
 
     Raises:
@@ -72,7 +72,7 @@ def counted_faces(
 
 
 def sweep(
-    world: World,
+    setup: EvaluationSetup,
     method: EditingMethod,
     faces: SourceFaces,
     request: Request,
@@ -95,7 +95,7 @@ def sweep(
     includes it).
 
     Args:
-      world: generator and judges.
+      setup: generator and judges.
       method: the editing method.
       faces: as returned by `observe_faces`.
       request: the attributes to drive to their opposite.
@@ -108,9 +108,9 @@ def sweep(
       FloatingPointError: if an edit of the first strength could not be computed; the curve ends
         before a later one that could not.
     """
-    judged = judge_columns(world.judges, request)
+    judged = judge_columns(setup.judges, request)
     columns = [method.attributes.index(name) for name in request.attributes]
-    others = np.setdiff1d(np.arange(len(world.judges.attributes)), judged)
+    others = np.setdiff1d(np.arange(len(setup.judges.attributes)), judged)
     is_counted = counted_faces(faces, columns, judged)
     if not is_counted.any():
         raise EvaluationError(
@@ -125,8 +125,8 @@ def sweep(
     for strength in strengths:
         targets = target_variables(faces.semantic_variables, faces.is_on, strength, is_edited)
         try:
-            verdict = judge_targets(
-                world, method, faces.code, targets, batch_size=batch_size, what=request.name
+            outputs = judge_targets(
+                setup, method, faces.code, targets, batch_size=batch_size, what=request.name
             )
         except FloatingPointError as error:
             if not measured:
@@ -134,10 +134,10 @@ def sweep(
             # A flow far from where it was trained; what is measured already stands.
             logging.warning("%s; the curve ends before strength %.2f", error, strength)
             break
-        is_same = (verdict.probabilities > 0.5) == before
+        is_same = (outputs.probabilities > 0.5) == before
         success = np.all(~is_same[:, judged], axis=1).astype(np.float64)
-        identity = np.sum(verdict.embeddings * faces.reconstruction.embeddings, axis=1)
-        identity_original = np.sum(verdict.embeddings * faces.original.embeddings, axis=1)
+        identity = np.sum(outputs.embeddings * faces.reconstruction.embeddings, axis=1)
+        identity_original = np.sum(outputs.embeddings * faces.original.embeddings, axis=1)
         preserved = is_same[:, others].mean(1) if len(others) else np.full(len(success), np.nan)
         measured.append((success, identity, identity_original, preserved))
         logging.info(
@@ -167,35 +167,35 @@ def sweep(
 
 
 def judge_targets(
-    world: World,
+    setup: EvaluationSetup,
     method: EditingMethod,
     code: Any,
     targets: Float[np.ndarray, "f a"],
     *,
     batch_size: int,
     what: str,
-) -> Verdict:
-    """The judges' verdict on all faces edited to `targets`, as numpy arrays.
+) -> JudgeOutputs:
+    """The judges' outputs on all faces edited to `targets`, as numpy arrays.
 
     Raises:
       FloatingPointError: if an edit could not be computed; `what` says which.
     """
 
     def judge(code, targets):
-        images, is_finite = edit_faces(world, method, code, targets)
-        return world.judges.judge(images), is_finite  # the images stay where they are
+        images, is_finite = edit_faces(setup, method, code, targets)
+        return setup.judges.judge(images), is_finite  # the images stay where they are
 
-    verdict, is_finite = map_batches(judge, batch_size, code, targets)
+    outputs, is_finite = map_batches(judge, batch_size, code, targets)
     if not is_finite.all():
         raise FloatingPointError(
             f"{what}: {np.sum(~is_finite)} of {len(is_finite)} edits could not be computed;"
             " give the solver more steps or looser tolerances"
         )
-    return verdict
+    return outputs
 
 
 def edited_images(
-    world: World,
+    setup: EvaluationSetup,
     method: EditingMethod,
     code: Any,
     targets: Float[np.ndarray, "f a"],
@@ -209,7 +209,7 @@ def edited_images(
 
     def edit(code, targets):
         edited, is_finite = _edit(method, code, targets)
-        return edited, world.judges.judge(world.judged_faces(edited)), is_finite
+        return edited, setup.judges.judge(setup.judged_faces(edited)), is_finite
 
-    edited, verdict, is_finite = map_batches(edit, batch_size, code, targets)
-    return EditedFaces(world.whole_faces(edited[:num_shown]), verdict, is_finite)
+    edited, outputs, is_finite = map_batches(edit, batch_size, code, targets)
+    return EditedFaces(setup.whole_faces(edited[:num_shown]), outputs, is_finite)

@@ -20,6 +20,7 @@ from safetensors import SafetensorError, safe_open
 
 from sdflow_jax.files.atomic import write_atomic
 from sdflow_jax.files.late_import import imported
+from sdflow_jax.images.precision import in_float32
 
 FORMAT = "sdflow_jax.network/1"
 
@@ -117,6 +118,7 @@ def expected_shapes(name: str, arguments: Mapping[str, Any]) -> dict[str, tuple[
     }
 
 
+@in_float32
 def build(name: str, arguments: Mapping[str, Any], *, seed: int = 0) -> nnx.Module:
     """Construct the network `name` with fresh weights.
 
@@ -131,6 +133,7 @@ def build(name: str, arguments: Mapping[str, Any], *, seed: int = 0) -> nnx.Modu
     return imported(places[name])(**arguments, rngs=nnx.Rngs(seed))
 
 
+@in_float32
 def build_abstract(name: str, arguments: Mapping[str, Any]) -> nnx.Module:
     """Construct the network `name` with shapes in place of its arrays, without allocating it.
 
@@ -269,6 +272,7 @@ def read_metadata(path: str | os.PathLike[str]) -> dict[str, Any]:
     return metadata
 
 
+@in_float32
 def load_network(
     path: str | os.PathLike[str], *, expected: str | Sequence[str] | None = None
 ) -> nnx.Module:

@@ -16,8 +16,8 @@ CONFIG_FILE = "config.json"
 # Top-level keys that configs may leave out, as those did which are older than the keys.
 DEFAULTS = {"method": "sdflow", "semantic_variables": "encoder"}
 
-# The same for keys in groups.
-_GROUP_DEFAULTS = {
+# The same for keys in groups; of `data` those that only the source "generator" reads.
+GROUP_DEFAULTS = {
     "data": {"image_size": 0, "truncation": 1.0, "mixed_share": 0.0, "seed_list": ""},
     "losses": {"image_resolution": 0},
 }
@@ -113,8 +113,8 @@ def _brought_up(config: Mapping[str, Any]) -> dict[str, Any]:
     those that say what has long been the only way.
     """
     found = {**DEFAULTS, **config}
-    for group in _GROUP_DEFAULTS.keys() & found.keys():
-        found[group] = {**_GROUP_DEFAULTS[group], **found[group]}
+    for group in GROUP_DEFAULTS.keys() & found.keys():
+        found[group] = {**GROUP_DEFAULTS[group], **found[group]}
     for group in _RETIRED.keys() & found.keys():
         retired = _RETIRED[group].items()
         found[group] = {key: x for key, x in found[group].items() if (key, x) not in retired}

@@ -65,6 +65,7 @@ class CNF(nnx.Module):
         sqrt_end_time = self.sqrt_end_time[...]
         if not self.learn_end_time:
             sqrt_end_time = jax.lax.stop_gradient(sqrt_end_time)
+        sqrt_end_time = sqrt_end_time.astype(jnp.promote_types(sqrt_end_time.dtype, y.dtype))
         args = (self.field.condition(s), sqrt_end_time**2, noise)
         if trace == "exact":
             solution = solving.solve(

@@ -49,7 +49,7 @@ class MovingBatchNorm(nnx.Module):
         self, x: Float[Array, "b n d"], statistics: Statistics
     ) -> tuple[Float[Array, "b n d"], Float[Array, ""]]:
         """Normalize; returns the output and log |det dy/dx| of one latent, in nats."""
-        log_factor = self._log_factor(statistics)
+        log_factor = self._log_factor(statistics, x.dtype)
         y = (x - statistics.mean[None, None]) * jnp.exp(log_factor)[None, None]
         return y + self.bias[...][None, None], jnp.sum(log_factor)
 
@@ -57,7 +57,7 @@ class MovingBatchNorm(nnx.Module):
         self, y: Float[Array, "b n d"], statistics: Statistics
     ) -> tuple[Float[Array, "b n d"], Float[Array, ""]]:
         """Undo `forward`; returns the output and log |det dx/dy| of one latent, in nats."""
-        log_factor = self._log_factor(statistics)
+        log_factor = self._log_factor(statistics, y.dtype)
         x = (y - self.bias[...][None, None]) * jnp.exp(-log_factor)[None, None]
         return x + statistics.mean[None, None], -jnp.sum(log_factor)
 
@@ -70,8 +70,10 @@ class MovingBatchNorm(nnx.Module):
         self.mean[...], self.variance[...] = self.moved(batch)
         self.num_updates[...] += 1
 
-    def _log_factor(self, statistics: Statistics) -> Float[Array, " d"]:
-        return self.log_scale[...] - 0.5 * jnp.log(statistics.variance + self.epsilon)
+    def _log_factor(self, statistics: Statistics, dtype: jnp.dtype) -> Float[Array, " d"]:
+        # In the type of what it will multiply: latents in float64 would go in float32's steps else.
+        variance = statistics.variance.astype(jnp.promote_types(statistics.variance.dtype, dtype))
+        return self.log_scale[...] - 0.5 * jnp.log(variance + self.epsilon)
 
 
 def batch_statistics(x: Float[Array, "b n d"]) -> Statistics:

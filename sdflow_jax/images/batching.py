@@ -40,11 +40,13 @@ def map_batches(function: Callable[..., Any], batch_size: int, *trees: Any) -> A
     if len(lengths) != 1 or lengths == {0}:
         raise ValueError(f"expected arrays of one nonzero length, got lengths {sorted(lengths)}")
     (length,) = lengths
-    pieces = []
+    pieces, waiting = [], None
     for start in range(0, length, batch_size):
-        rows = slice(start, min(start + batch_size, length))
+        rows = slice(start, start + batch_size)
         batch = pad_batch(jax.tree.map(lambda x, rows=rows: x[rows], trees), batch_size)
-        result = jax.device_get(function(*batch))
-        kept = rows.stop - rows.start
-        pieces.append(jax.tree.map(lambda x, kept=kept: x[:kept], result))
-    return jax.tree.map(lambda *parts: np.concatenate(parts), *pieces)
+        result = function(*batch)
+        if start:  # fetched only now that the next is asked for, so that the device need not wait
+            pieces.append(jax.device_get(waiting))
+        waiting = result
+    pieces.append(jax.device_get(waiting))
+    return jax.tree.map(lambda *parts: np.concatenate(parts)[:length], *pieces)

@@ -12,4 +12,13 @@ def to_signed(images: UInt8[Array, "*b h w c"]) -> Float[Array, "*b h w c"]:
 
 def to_bytes(images: Float[Array, "*b h w c"]) -> UInt8[np.ndarray, "*b h w c"]:
     """Images in [-1, 1] (clipped to it) as 8-bit pixels; undoes `to_signed`."""
-    return np.asarray(np.rint((np.clip(np.asarray(images), -1.0, 1.0) + 1.0) * 127.5), np.uint8)
+    return _rounded(np.asarray(images), np)
+
+
+def to_bytes_on_device(images: Float[Array, "*b h w c"]) -> UInt8[Array, "*b h w c"]:
+    """The same for `jax.jit`: only a quarter of the memory leaves the device."""
+    return _rounded(images, jnp)
+
+
+def _rounded(images, xp):
+    return xp.rint((xp.clip(images, -1.0, 1.0) + 1.0) * 127.5).astype(xp.uint8)

@@ -1,8 +1,10 @@
 """Images at the size that a network wants."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, UInt8
 
 
 def crop_and_resize(
@@ -45,3 +47,9 @@ def average_pool(images: Float[Array, "b h w c"], factor: int) -> Float[Array, "
     batch, height, width, channels = images.shape
     groups = (batch, height // factor, factor, width // factor, factor, channels)
     return images.reshape(groups).mean((2, 4))
+
+
+@functools.partial(jax.jit, static_argnames="factor")
+def pool_bytes(images: UInt8[Array, "b h w c"], factor: int) -> UInt8[Array, "b p q c"]:
+    """8-bit pictures, reduced as by `average_pool` and rounded again."""
+    return jnp.rint(average_pool(images.astype(jnp.float32), factor)).astype(jnp.uint8)

@@ -17,11 +17,10 @@ from jaxtyping import Array, Float
 
 from sdflow_jax.files import networks
 from sdflow_jax.methods.exports import exported
-from sdflow_jax.methods.readers import ReadingMethod, load_reader
+from sdflow_jax.methods.readers import ReadingMethod, find_reader, load_reader, save_reader
 
 MOVER_FILE = "editing.safetensors"
-READER_FILE = "semantic_encoder.safetensors"
-EXPORTS = ("editing", "semantic_encoder")
+EXPORTS = ("editing",)
 
 
 class LatentEditing(ReadingMethod):
@@ -60,7 +59,7 @@ class LatentEditing(ReadingMethod):
           NetworkFileError: if the run has exported nothing yet.
         """
         directory = exported(workdir, method)
-        encoder, attributes, image_size = load_reader(directory / READER_FILE)
+        encoder, attributes, image_size = load_reader(find_reader(directory))
         network = networks.load_network(directory / MOVER_FILE, expected=mover)
         return cls(network, encoder, attributes=attributes, image_size=image_size)
 
@@ -99,9 +98,7 @@ def export_editing(
       reader_arguments: constructor arguments of the reader.
     """
     directory = pathlib.Path(workdir) / method
-    notes = {"attributes": ",".join(editing.attributes), "image_size": str(editing.image_size)}
-    reader = editing.semantic_encoder
-    networks.save_network(directory / READER_FILE, reader, reader_arguments, notes=notes)
+    save_reader(directory, editing.semantic_encoder, reader_arguments, editing.notes)
     # Last: a directory that holds it is complete.
     networks.save_network(directory / MOVER_FILE, editing.mover, mover_arguments)
     return directory

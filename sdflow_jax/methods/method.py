@@ -75,7 +75,7 @@ class RunSettings:
 
     Attributes:
       method: a key of `METHODS`.
-      seed: of weights, batches and draws.
+      seed: of weights, batches and all randomness.
       attributes: names of the semantic variables, in the order of their columns.
       networks: role -> network file; empty for a role that nobody plays.
       data: the faces.
@@ -102,7 +102,8 @@ class Method(Protocol):
 
     Attributes:
       networks: name in a network file -> "module:class", of networks that no other method uses.
-      exports: names of the network files in `WORKDIR/METHOD` that make a finished run.
+      exports: names of the network files in `WORKDIR/METHOD` that are written last: where they are,
+        the run is finished.
     """
 
     networks: Mapping[str, str]

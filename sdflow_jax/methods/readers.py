@@ -1,7 +1,8 @@
 """What reads the semantic variables off a face: a semantic encoder, or the frozen classifier."""
 
 import os
-from collections.abc import Sequence
+import pathlib
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from flax import nnx
@@ -14,6 +15,42 @@ from sdflow_jax.models.chosen_attributes import ChosenAttributes
 
 # What may read the semantic variables: registry name -> what figures call it.
 READERS = {"SemanticEncoder": "semantic encoder", "ChosenAttributes": "training classifier"}
+
+# The same -> its network file in a finished run.
+READER_FILES = {
+    "SemanticEncoder": "semantic_encoder.safetensors",
+    "ChosenAttributes": "training_classifier.safetensors",
+}
+
+
+def find_reader(directory: pathlib.Path) -> pathlib.Path:
+    """The file of what reads the semantic variables in the directory of a finished run.
+
+    Of a run before there was a name for each kind, a classifier lies under the semantic encoder's.
+    """
+    files = [directory / READER_FILES[name] for name in ("ChosenAttributes", "SemanticEncoder")]
+    return next((file for file in files if file.exists()), files[-1])
+
+
+def save_reader(
+    directory: pathlib.Path,
+    reader: nnx.Module,
+    arguments: Mapping[str, Any],
+    notes: Mapping[str, str],
+) -> None:
+    """Write the file that `find_reader` finds.
+
+    Args:
+      directory: of a finished run.
+      reader: a semantic encoder, or the frozen classifier.
+      arguments: its constructor arguments.
+      notes: of the file; `load_reader` needs "attributes" and "image_size".
+    """
+    file = directory / READER_FILES[type(reader).__name__]
+    networks.save_network(file, reader, arguments, notes=notes)
+    for name in READER_FILES.values():
+        if name != file.name:
+            (directory / name).unlink(missing_ok=True)
 
 
 def load_reader(path: str | os.PathLike[str]) -> tuple[nnx.Module, tuple[str, ...], int]:
@@ -88,6 +125,11 @@ class ReadingMethod(nnx.Module):
         """What reads the semantic variables, in words."""
         name = type(self.semantic_encoder).__name__
         return READERS.get(name, name)
+
+    @property
+    def notes(self) -> dict[str, str]:
+        """What the network files say of it, as `load_reader` reads it."""
+        return {"attributes": ",".join(self.attributes), "image_size": str(self.image_size)}
 
     def read(self, images: Float[Array, "b h w 3"]) -> Float[Array, "b a"]:
         """Semantic variables of images in [-1, 1], each in [0, 1]."""

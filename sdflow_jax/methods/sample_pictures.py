@@ -1,4 +1,4 @@
-"""Pictures of how the networks edit a few faces, drawn while they train."""
+"""Pictures of how the networks edit a few faces, made while they train."""
 
 import pathlib
 from collections.abc import Callable, Sequence
@@ -18,7 +18,7 @@ from sdflow_jax.training.loop import Pictures
 from sdflow_jax.training.settings import TrainingSettings
 from sdflow_jax.training.state import State
 
-Draw = Callable[[nnx.Module], UInt8[np.ndarray, "h w 3"]]
+MakeGrid = Callable[[nnx.Module], UInt8[np.ndarray, "h w 3"]]
 
 
 def pictures_of(
@@ -40,17 +40,17 @@ def pictures_of(
     if not training.sample_every:
         return None
     faces = held_out_faces(dataset, training.num_sample_faces)
-    draw = make_drawing(generator, *faces, attributes)
-    return Pictures(training.sample_every, lambda state: draw(editing(state)))
+    make_grid = make_edit_grid(generator, *faces, attributes)
+    return Pictures(training.sample_every, lambda state: make_grid(editing(state)))
 
 
-def make_drawing(
+def make_edit_grid(
     generator: nnx.Module,
     images: UInt8[np.ndarray, "b r r 3"],
     w_plus: Float[np.ndarray, "b n d"],
     attributes: Sequence[str],
-) -> Draw:
-    """Prepare the drawing of a fixed set of faces, compiled at its first use.
+) -> MakeGrid:
+    """Prepare the pictures of a fixed set of faces, compiled at its first use.
 
     Args:
       generator: the frozen generator.
@@ -59,7 +59,7 @@ def make_drawing(
       attributes: names of the semantic variables.
 
     Returns:
-      A function of an `EditingMethod` that draws one column per face: the face, its reconstruction,
+      A function of an `EditingMethod` that makes a grid of one column per face: the face, its reconstruction,
       and each attribute edited to 0 and to 1. An edit that could not be computed is white.
     """
     labels = ["Original", "Reconstruction"]
@@ -85,10 +85,10 @@ def make_drawing(
         edited = jax.lax.map(variant, jnp.stack(targets))
         return jnp.concatenate([original[None], synthesize(w_plus)[None], edited])
 
-    def draw(method: nnx.Module) -> UInt8[np.ndarray, "h w 3"]:
+    def make_grid(method: nnx.Module) -> UInt8[np.ndarray, "h w 3"]:
         variants = to_bytes(
             edit(method, nnx.as_pure(generator_arrays), original, jnp.asarray(w_plus))
         )
         return labeled_rows(labels, variants)
 
-    return draw
+    return make_grid

@@ -1,4 +1,4 @@
-"""The identity encoder: IR-SE50 trained with the ArcFace loss.
+"""Networks that embed identity; IR-SE50 trained with the ArcFace loss.
 
 Deng et al., "ArcFace" (2019); upstream `Backbone` in `models/e4e/model_irse.py`.
 """
@@ -40,8 +40,49 @@ def unit_norm(x: Float[Array, "b e"]) -> Float[Array, "b e"]:
     return x / jnp.maximum(jnp.sqrt(jnp.square(x).sum(axis=1, keepdims=True)), 1e-12)
 
 
-class IdentityEncoder(nnx.Module):
+class IdentityNetwork(nnx.Module):
     """Embeddings of face crops on the unit sphere, in which the inner product measures identity.
+
+    Args:
+      body: face crops to feature maps, of which the last has a sixteenth of their side.
+      image_size: side of the input in pixels, a multiple of 16.
+      features: channels of the last feature map.
+      embedding_dim: length of the embedding.
+
+    Raises:
+      ValueError: if the image size is no multiple of 16.
+    """
+
+    def __init__(
+        self,
+        body: FaceBody,
+        image_size: int,
+        features: int,
+        embedding_dim: int,
+        *,
+        rngs: nnx.Rngs,
+    ):
+        if image_size < 16 or image_size % 16:
+            raise ValueError(
+                f"image_size must be a multiple of 16 (four halvings), got {image_size}"
+            )
+        self.image_size = image_size
+        self.embedding_dim = embedding_dim
+        self.body = body
+        self.embedding = IdentityEmbedding(image_size // 16, features, embedding_dim, rngs=rngs)
+
+    def embed(self, images: Float[Array, "b h w 3"]) -> Float[Array, "b e"]:
+        """Embeddings before they are scaled to unit length."""
+        check_image_size(images, self.image_size, type(self).__name__)
+        return self.embedding(self.body(images)[-1])
+
+    def __call__(self, images: Float[Array, "b h w 3"]) -> Float[Array, "b e"]:
+        """Unit-length embeddings of aligned face crops with pixels in [-1, 1]."""
+        return unit_norm(self.embed(images))
+
+
+class IdentityEncoder(IdentityNetwork):
+    """The `IdentityNetwork` that upstream's identity loss uses, IR-SE50.
 
     Args:
       image_size: side of the input in pixels, a multiple of 16 (112 for the published network).
@@ -64,20 +105,5 @@ class IdentityEncoder(nnx.Module):
         *,
         rngs: nnx.Rngs,
     ):
-        if image_size < 16 or image_size % 16:
-            raise ValueError(
-                f"image_size must be a multiple of 16 (four halvings), got {image_size}"
-            )
-        self.image_size = image_size
-        self.embedding_dim = embedding_dim
-        self.body = FaceBody(widths, units, squeeze_excitation=squeeze_excitation, rngs=rngs)
-        self.embedding = IdentityEmbedding(image_size // 16, widths[-1], embedding_dim, rngs=rngs)
-
-    def embed(self, images: Float[Array, "b h w 3"]) -> Float[Array, "b e"]:
-        """Embeddings before they are scaled to unit length."""
-        check_image_size(images, self.image_size, type(self).__name__)
-        return self.embedding(self.body(images)[-1])
-
-    def __call__(self, images: Float[Array, "b h w 3"]) -> Float[Array, "b e"]:
-        """Unit-length embeddings of aligned face crops with pixels in [-1, 1]."""
-        return unit_norm(self.embed(images))
+        body = FaceBody(widths, units, squeeze_excitation=squeeze_excitation, rngs=rngs)
+        super().__init__(body, image_size, widths[-1], embedding_dim, rngs=rngs)

@@ -44,7 +44,7 @@ def faces_of(
     Args:
       generator: has `synthesize` and `num_styles`; with a size, also `picture_sizes`.
       w_plus: latents, as for `render`.
-      size: side of the faces in pixels, drawn at no higher resolution than is needed for pictures
+      size: side of the faces in pixels, synthesized at no higher resolution than is needed for pictures
         as good as reduced whole ones; None for the whole faces.
     """
     if size is None:
@@ -54,7 +54,7 @@ def faces_of(
 
 
 def picture_size(generator: nnx.Module, size: int) -> int | None:
-    """The resolution that a generator need only draw where `size` pixels are looked at: the smallest
+    """The resolution that a generator need only synthesize where `size` pixels are looked at: the smallest
     of its `picture_sizes` that has as many; None if that takes the whole face.
     """
     smaller = (r for r in generator.picture_sizes if size <= r < generator.resolution)

@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 from numpy.typing import NDArray
@@ -21,12 +20,14 @@ from PIL import Image
 from scipy.stats import rankdata, spearmanr
 
 from sdflow_jax.editor import Editor
+from sdflow_jax.evaluation.judges import load_judges
 from sdflow_jax.evaluation.published_readers import FaceReadings, PublishedReaders
 from sdflow_jax.files import networks
 from sdflow_jax.files.atomic import write_atomic
 from sdflow_jax.images.batching import map_batches
 from sdflow_jax.images.pixels import to_bytes, to_signed
-from sdflow_jax.images.resizing import average_pool
+from sdflow_jax.images.precision import in_float32
+from sdflow_jax.images.resizing import pool_bytes
 from sdflow_jax.pocket.build.codes import CodeMaker
 from sdflow_jax.pocket.build.labels import ANNOTATED, ATTRIBUTES, YOUNG_BELOW, Annotations
 from sdflow_jax.pocket.renderer import RendererMissing, find_renderer
@@ -62,7 +63,7 @@ class Row(NamedTuple):
 
 
 class Pictures(NamedTuple):
-    """Test faces: as the student draws them at 64 pixels, and as the renderer does at 256."""
+    """Test faces: as the student makes them at 64 pixels, and as the renderer does at 256."""
 
     seeds: NDArray[np.int64]
     student: NDArray[np.uint8]
@@ -173,19 +174,22 @@ def outside_rows(pictures: Pictures, readings: FaceReadings) -> Iterator[Row]:
     yield Row("age network agrees with the judge, adults", f"{agreed:.1%}", ">= 90%")
 
     found = ~np.isnan(readings.embedding[:, 0])
-    encoder = networks.load_network("pocket:identity_encoder")
+    judges = load_judges("pocket:evaluation_classifier", "pocket:identity_encoder", image_size=64)
     ours = {
-        kind: _runner(encoder, lambda net, x: net(x), 50)(np.asarray(to_signed(images[found])))
-        for kind, images in (("ren", _shrunk(pictures.renders)), ("stu", pictures.student))
+        kind: map_batches(lambda x: judges.judge(to_signed(x)).embeddings, 50, images[found])
+        for kind, images in (("renders", _shrunk(pictures.renders)), ("student", pictures.student))
     }
     theirs = readings.embedding[found]
     theirs = theirs / np.linalg.norm(theirs, axis=1, keepdims=True)
     pairs = np.triu_indices(found.sum(), 1)
-    strangers = (ours["ren"] @ ours["ren"].T)[pairs]
-    correlation = spearmanr(strangers, (theirs @ theirs.T)[pairs]).statistic
+    different_people = (ours["renders"] @ ours["renders"].T)[pairs]
+    correlation = spearmanr(different_people, (theirs @ theirs.T)[pairs]).statistic
     yield Row("identity: Spearman correlation with dlib's cosines", f"{correlation:.3f}", ">= 0.8")
-    same = (ours["ren"] * ours["stu"]).sum(1)
-    for name, cosines in (("two people", strangers), ("render and student of one code", same)):
+    same = (ours["renders"] * ours["student"]).sum(1)
+    for name, cosines in (
+        ("two people", different_people),
+        ("render and student of one code", same),
+    ):
         low, middle, high = np.percentile(cosines, (5, 50, 95))
         yield Row(
             f"identity cosine of {name}: 5%, median, 95%", f"{low:.3f}, {middle:.3f}, {high:.3f}"
@@ -253,14 +257,9 @@ def _decide(network: nnx.Module, images: NDArray[np.uint8]) -> NDArray[np.float3
     return _runner(network, lambda net, x: net(x), 50)(np.asarray(to_signed(images)))
 
 
-@jax.jit
-def _pooled(images):
-    return jnp.rint(average_pool(images.astype(jnp.float32), images.shape[1] // 64))
-
-
 def _shrunk(images: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Renders at 64 pixels."""
-    return np.asarray(_pooled(images)).astype(np.uint8)
+    return np.asarray(pool_bytes(images, images.shape[1] // 64))
 
 
 class Report(NamedTuple):
@@ -298,8 +297,9 @@ def as_markdown(found: list[Row]) -> str:
     return "\n".join(lines + [f"| {row.name} | {row.value} | {row.goal} |" for row in found])
 
 
+@in_float32
 def main() -> None:
-    """Print the table, and draw the pictures."""
+    """Print the table, and save the pictures."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

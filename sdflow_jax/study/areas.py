@@ -9,28 +9,28 @@ from jaxtyping import Float
 from sdflow_jax.evaluation.curves import EditOutcomes, bootstrap_weights, preservation_at
 
 MEASURES = ("identity", "attributes")
-# A sweep stops once accuracy is 99%. Levels near that would be missed by half of the bootstrap's draws of a method that
+# A sweep stops once accuracy is 99%. Levels near that would be missed by half of the resamples of a method that
 # got there, only because nothing stronger was measured.
 LEVELS = np.linspace(0.0, 0.95, 96)
 
 
 @dataclasses.dataclass(frozen=True)
 class Resampled:
-    """Curves of one contender on one request, with bootstrap draws.
+    """Curves of one method on one request, with bootstrap resamples.
 
-    A draw chooses as many faces as there are, with replacement, the same for every seed and for
-    every contender; and as many seeds as there are, with replacement, for each contender on its own.
+    A resample takes as many faces as there are, with replacement, the same for every seed and for
+    every method; and as many seeds as there are, with replacement, for each method on its own.
 
     Attributes:
       num_faces: how many faces count.
       curve: preservation at `LEVELS`, the mean over seeds; NaN where a seed does not reach the
         level, [l].
-      curves: the same in each draw, [r, l].
+      curves: the same in each resample, [r, l].
       area: mean over seeds of the mean over `LEVELS`, a level that is not reached counting 0: an
         edit that does not succeed preserves nothing of what was asked.
-      areas: the same in each draw, [r].
+      areas: the same in each resample, [r].
       highest_accuracy: mean over seeds.
-      highest_accuracies: the same in each draw, [r].
+      highest_accuracies: the same in each resample, [r].
     """
 
     num_faces: int
@@ -54,13 +54,13 @@ class Estimate:
 def resample(
     seeds: Sequence[EditOutcomes], measure: str, *, num_resamples: int, stream: int = 0
 ) -> Resampled | None:
-    """Draw faces and seeds; None if the measure means nothing here (no other attributes).
+    """Resample faces and seeds; None if the measure means nothing here (no other attributes).
 
     Args:
       seeds: the outcomes of one request, one for each training seed, on the same faces.
       measure: "identity" or "attributes".
-      num_resamples: draws.
-      stream: which draws of seeds; another for each contender, whose seeds have nothing to do with
+      num_resamples: of the bootstrap.
+      stream: which random seeds are taken; another for each method, whose seeds have nothing to do with
         the others'.
 
     Raises:
@@ -73,19 +73,19 @@ def resample(
     preservations = [getattr(outcome, measure) for outcome in seeds]
     if not all(np.isfinite(x).all() for x in preservations):
         return None
-    weights = bootstrap_weights(num_faces, num_resamples, seed=0)  # the same for all contenders
-    plain, drawn, highest = [], [], []
+    weights = bootstrap_weights(num_faces, num_resamples, seed=0)  # the same for all methods
+    plain, resampled, highest = [], [], []
     for outcome, kept in zip(seeds, preservations, strict=True):
         plain.append(preservation_at(outcome.success.mean(0), kept.mean(0), LEVELS))
         accuracies, means = weights @ outcome.success, weights @ kept
         highest.append(accuracies.max(1))
-        drawn.append(
+        resampled.append(
             [preservation_at(a, p, LEVELS) for a, p in zip(accuracies, means, strict=True)]
         )
-    curve, per_draw = np.mean(plain, axis=0), np.asarray(drawn)  # [l], [seeds, r, l]
+    curve, per_seed = np.mean(plain, axis=0), np.asarray(resampled)  # [l], [seeds, r, l]
     chosen = np.random.default_rng([1, stream]).integers(0, len(seeds), (num_resamples, len(seeds)))
     rows = np.arange(num_resamples)[:, None]
-    curves = per_draw[chosen, rows]  # [r, seeds, l]
+    curves = per_seed[chosen, rows]  # [r, seeds, l]
     return Resampled(
         num_faces,
         curve,
@@ -97,14 +97,14 @@ def resample(
     )
 
 
-def estimate(value: float, draws: Float[np.ndarray, " r"]) -> Estimate:
-    """The value with the interval of its draws."""
-    low, high = np.quantile(draws, (0.025, 0.975))
+def estimate(value: float, resampled: Float[np.ndarray, " r"]) -> Estimate:
+    """The value with the interval of its resamples."""
+    low, high = np.quantile(resampled, (0.025, 0.975))
     return Estimate(float(value), float(low), float(high))
 
 
 def accuracy_lead(ours: Resampled, other: Resampled) -> Estimate:
-    """How much higher our highest accuracy is, the faces of each draw being the same for both."""
+    """How much higher our highest accuracy is, the faces of each resample being the same for both."""
     return estimate(
         ours.highest_accuracy - other.highest_accuracy,
         ours.highest_accuracies - other.highest_accuracies,
@@ -114,7 +114,7 @@ def accuracy_lead(ours: Resampled, other: Resampled) -> Estimate:
 def preservation_lead(ours: Resampled, other: Resampled) -> Estimate:
     """How much more we preserve, on average over the accuracies that both reach.
 
-    What a method cannot reach is `accuracy_lead`'s matter alone. The faces of each draw are the same
+    What a method cannot reach is `accuracy_lead`'s matter alone. The faces of each resample are the same
     for both.
     """
     return estimate(
@@ -125,25 +125,25 @@ def preservation_lead(ours: Resampled, other: Resampled) -> Estimate:
 def resample_all(
     outcomes: Mapping[str, Sequence[Mapping[str, EditOutcomes]]], *, num_resamples: int
 ) -> dict[tuple[str, str, str], Resampled]:
-    """`resample` for every contender, request and measure.
+    """`resample` for every method, request and measure.
 
     Args:
-      outcomes: contender -> for each seed: request -> outcome.
-      num_resamples: draws.
+      outcomes: method -> for each seed: request -> outcome.
+      num_resamples: of the bootstrap.
 
     Returns:
-      (contender, request, measure) -> the draws; measures that mean nothing are left out.
+      (method, request, measure) -> the resamples; measures that mean nothing are left out.
     """
     found = {}
-    for stream, (contender, seeds) in enumerate(outcomes.items()):
+    for stream, (method, seeds) in enumerate(outcomes.items()):
         for request in seeds[0]:
             for measure in MEASURES:
-                drawn = resample(
+                found_here = resample(
                     [seed[request] for seed in seeds],
                     measure,
                     num_resamples=num_resamples,
                     stream=stream,
                 )
-                if drawn is not None:
-                    found[contender, request, measure] = drawn
+                if found_here is not None:
+                    found[method, request, measure] = found_here
     return found

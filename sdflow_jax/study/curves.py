@@ -1,12 +1,10 @@
-"""Figures 4 and 5: preservation against editing accuracy, a line for each contender."""
+"""Figures 4 and 5: preservation against editing accuracy, a line for each method."""
 
 from collections.abc import Mapping, Sequence
 
-import matplotlib
 import numpy as np
-from matplotlib.figure import Figure
-from matplotlib.ticker import PercentFormatter
 
+from sdflow_jax.evaluation.drawing import Figure, PercentFormatter, styled
 from sdflow_jax.evaluation.plots import CAPTION_COLOR, COLORS, COMBINED_COLOR, STYLE, readable
 from sdflow_jax.study.areas import LEVELS, MEASURES, Resampled
 
@@ -24,7 +22,7 @@ def request_title(request: str) -> str:
 
 
 def curves_figure(
-    resampled: Mapping[tuple[str, str, str], Resampled],
+    curves: Mapping[tuple[str, str, str], Resampled],
     titles: Mapping[str, str],
     requests: Sequence[str],
     *,
@@ -33,24 +31,24 @@ def curves_figure(
     """A column of panels for each request, a row for each measure.
 
     Args:
-      resampled: (contender, request, measure) -> the curves.
-      titles: contender -> its title; the last contender is drawn in black, on top.
+      curves: (method, request, measure) -> the curves.
+      titles: method -> its title; the last method is in black, on top.
       requests: their names.
       caption: written below.
     """
-    with matplotlib.rc_context(STYLE):
+    with styled(STYLE):
         size = (2.9 * len(requests) + 0.6, 6.2)
         figure = Figure(figsize=size, layout="constrained")
         panels = figure.subplots(2, len(requests), sharex=True, sharey="row", squeeze=False)
         for row, measure in enumerate(MEASURES):
             for column, request in enumerate(requests):
                 axes = panels[row][column]
-                for index, (contender, title) in enumerate(titles.items()):
+                for index, (method, title) in enumerate(titles.items()):
                     is_last = index == len(titles) - 1
                     color = COMBINED_COLOR if is_last else COLORS[index % len(COLORS)]
-                    drawn = resampled.get((contender, request, measure))
-                    if drawn is not None:
-                        _line(axes, drawn, color, title, 2.2 if is_last else 1.5)
+                    found = curves.get((method, request, measure))
+                    if found is not None:
+                        _line(axes, found, color, title, 2.2 if is_last else 1.5)
                 axes.xaxis.set_major_formatter(PercentFormatter(1.0))
                 axes.set_xlim(0.0, 1.0)
                 if row == 0:
@@ -60,7 +58,7 @@ def curves_figure(
                     axes.set_xlabel("editing accuracy")
                 if column == 0:
                     axes.set_ylabel(_LABELS[measure])
-                if not any((contender, request, measure) in resampled for contender in titles):
+                if not any((method, request, measure) in curves for method in titles):
                     _leave_empty(axes, panels[0][column])
         handles, labels = panels[0][0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside upper center", ncols=len(labels))
@@ -77,12 +75,12 @@ def _leave_empty(axes, above) -> None:
     above.set_xlabel("editing accuracy")
 
 
-def _line(axes, drawn: Resampled, color: str, title: str, width: float) -> None:
-    axes.plot(LEVELS, drawn.curve, color=color, linewidth=width, label=title)
-    is_supported = np.isfinite(drawn.curves).mean(0) >= 0.9
+def _line(axes, curve: Resampled, color: str, title: str, width: float) -> None:
+    axes.plot(LEVELS, curve.curve, color=color, linewidth=width, label=title)
+    is_supported = np.isfinite(curve.curves).mean(0) >= 0.9
     if is_supported.any():
-        low, high = np.nanquantile(drawn.curves[:, is_supported], (0.025, 0.975), axis=0)
+        low, high = np.nanquantile(curve.curves[:, is_supported], (0.025, 0.975), axis=0)
         axes.fill_between(LEVELS[is_supported], low, high, color=color, alpha=0.14, linewidth=0)
-    reached = np.flatnonzero(np.isfinite(drawn.curve))
+    reached = np.flatnonzero(np.isfinite(curve.curve))
     if len(reached):  # where the strongest edits end
-        axes.plot(LEVELS[reached[-1]], drawn.curve[reached[-1]], "o", color=color, markersize=4)
+        axes.plot(LEVELS[reached[-1]], curve.curve[reached[-1]], "o", color=color, markersize=4)

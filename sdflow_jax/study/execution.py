@@ -79,7 +79,7 @@ def carry_out(
         way beside it then come to their end, and no other begins.
     """
     titles = {
-        run.workdir: f"[{number}/{len(runs)}] {run.contender}, seed {run.seed}"
+        run.workdir: f"[{number}/{len(runs)}] {run.method}, seed {run.seed}"
         for number, run in enumerate(runs, 1)
     }
     # The first training builds the data set that all share.
@@ -175,7 +175,7 @@ def _call(
     directory: pathlib.Path, step: str, cores: Set[int], script: str, *arguments: str
 ) -> None:
     # A process each: its memory is given back, and an interrupt is train.py's own to handle. The
-    # seeds of a contender compile the same programs, which the cache keeps.
+    # seeds of a method compile the same programs, which the cache keeps.
     environment = {"JAX_COMPILATION_CACHE_DIR": str(directory / "compiled"), **os.environ}
     start = time.monotonic()
     try:

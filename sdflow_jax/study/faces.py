@@ -1,17 +1,17 @@
-"""Figures 3 and 6: the same held-out faces edited by every contender, at the same accuracy."""
+"""Figures 3 and 6: the same held-out faces edited by every method, at the same accuracy."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from matplotlib.figure import Figure
 
 from sdflow_jax.evaluation.curves import EditOutcomes, preservation_at
+from sdflow_jax.evaluation.drawing import Figure
+from sdflow_jax.evaluation.evaluation_setup import EvaluationSetup
 from sdflow_jax.evaluation.plots import edit_grid_figure
 from sdflow_jax.evaluation.requests import Request, target_variables
 from sdflow_jax.evaluation.source_faces import observe_faces
 from sdflow_jax.evaluation.strength_sweep import edited_images, judge_columns
-from sdflow_jax.evaluation.world import World
 from sdflow_jax.methods.method import EditingMethod
 from sdflow_jax.study.curves import request_title
 
@@ -30,8 +30,8 @@ def strength_at(outcome: EditOutcomes, accuracy: float = ACCURACY) -> float:
 
 
 def faces_figures(
-    world: World,
-    contenders: Mapping[str, EditingMethod],
+    setup: EvaluationSetup,
+    methods: Mapping[str, EditingMethod],
     titles: Mapping[str, str],
     faces: Sequence[Mapping[str, Any]],
     requests: Sequence[Request],
@@ -40,27 +40,27 @@ def faces_figures(
     num_shown: int,
     prediction_columns: Sequence[int],
 ) -> dict[str, Figure]:
-    """One figure for each request: a face per row, a contender per column.
+    """One figure for each request: a face per row, a method per column.
 
-    The first faces of the split, unselected; every contender at the strength at which it reaches
+    The first faces of the split, unselected; every method at the strength at which it reaches
     `ACCURACY` on all faces, so that what is compared is what the edit costs.
 
     Args:
-      world: generator and judges.
-      contenders: name -> editing method.
+      setup: generator and judges.
+      methods: name -> editing method.
       titles: name -> title.
       faces: items with `image`, `w_plus` and `predictions`.
       requests: the edits.
-      outcomes: contender -> request -> outcome, from which the strengths are taken.
+      outcomes: method -> request -> outcome, from which the strengths are taken.
       num_shown: how many faces.
       prediction_columns: the columns of `predictions` that are the methods' attributes.
     """
     columns = {request.name: ["original", "reconstruction"] for request in requests}
     images: dict[str, list] = {request.name: [] for request in requests}
     notes: dict[str, list] = {request.name: [] for request in requests}
-    for name, method in contenders.items():
+    for name, method in methods.items():
         observed, shown = observe_faces(
-            world,
+            setup,
             method,
             faces,
             num_faces=num_shown,
@@ -78,10 +78,10 @@ def faces_figures(
             targets = target_variables(
                 observed.semantic_variables, observed.is_on, strength, is_edited
             )
-            edited = edited_images(world, method, observed.code, targets, batch_size=num_shown)
-            judged = judge_columns(world.judges, request)
-            turned = (edited.verdict.probabilities > 0.5) != (before.probabilities > 0.5)
-            identity = np.sum(edited.verdict.embeddings * before.embeddings, axis=1)
+            edited = edited_images(setup, method, observed.code, targets, batch_size=num_shown)
+            judged = judge_columns(setup.judges, request)
+            turned = (edited.outputs.probabilities > 0.5) != (before.probabilities > 0.5)
+            identity = np.sum(edited.outputs.embeddings * before.embeddings, axis=1)
             columns[request.name].append(titles[name])
             images[request.name].append(edited.images)
             notes[request.name].append(

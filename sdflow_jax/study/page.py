@@ -39,8 +39,8 @@ def results_page(
     Args:
       study: what was compared.
       settings: how much was computed.
-      areas: judge -> (contender, request, measure) -> curves and areas.
-      summaries: (contender, judge) -> the evaluation's summary for each seed.
+      areas: judge -> (method, request, measure) -> curves and areas.
+      summaries: (method, judge) -> the evaluation's summary for each seed.
       pictures: names of the picture files beside the page, in order.
       core_seconds: wall time of each step times the processor cores it had.
       reading: what a person makes of it, Markdown.
@@ -62,7 +62,7 @@ def results_page(
         "The area under a curve is the mean preservation over accuracies from 0 to 95%; an accuracy"
         " that a method does not reach counts 0, so that areas tell of reach above all. Brackets:"
         " 95% bootstrap intervals over"
-        f" {drawn_over(settings.seeds)}. Leads compare the same faces.",
+        f" {resampled_over(settings.seeds)}. Leads compare the same faces.",
         "The methods share faces, networks and solver, not the care that went into their settings:"
         " SDFlow's loss weights and learning rates were chosen by looking at validation faces, the"
         " baselines' are their authors' or plain choices. StyleFlow is its flow and its loss; its"
@@ -78,7 +78,7 @@ def results_page(
             " judge and the training classifier disagree before any edit."
         )
         blocks.append(_area_table(study.methods, areas[judge]))
-        blocks += _verdict(study, areas[judge])
+        blocks += _lead_table(study, areas[judge])
     blocks.append("## Ablation")
     blocks.append(
         "Each row adds a loss to the one above; the first is StyleFlow's training. Up to mi the"
@@ -110,8 +110,8 @@ def results_page(
     return "\n\n".join(blocks) + "\n"
 
 
-def drawn_over(seeds: int) -> str:
-    """What the bootstrap draws."""
+def resampled_over(seeds: int) -> str:
+    """What the bootstrap resamples."""
     return "faces and training seeds" if seeds > 1 else "faces (of the one training seed)"
 
 
@@ -123,8 +123,8 @@ def _area_table(titles: Mapping[str, str], areas: Areas) -> str:
     requests = list(dict.fromkeys(request for _, request, _ in areas))
     rows = []
     for request in requests:
-        for contender, title in titles.items():
-            found = [areas.get((contender, request, measure)) for measure in MEASURES]
+        for method, title in titles.items():
+            found = [areas.get((method, request, measure)) for measure in MEASURES]
             if not any(found):
                 continue
             cells = [_cell(x and estimate(x.area, x.areas)) for x in found]
@@ -136,16 +136,16 @@ def _area_table(titles: Mapping[str, str], areas: Areas) -> str:
     return markdown_table(heads, rows)
 
 
-def _verdict(study: Study, areas: Areas) -> list[str]:
+def _lead_table(study: Study, areas: Areas) -> list[str]:
     """Where SDFlow is ahead and where it is not, by the intervals of the leads."""
     ours = study.methods[study.ours]
     rows, leads = [], []
     for request in dict.fromkeys(request for _, request, _ in areas):
-        for contender, title in study.methods.items():
+        for method, title in study.methods.items():
             pairs = {
-                measure: (areas[study.ours, request, measure], areas[contender, request, measure])
+                measure: (areas[study.ours, request, measure], areas[method, request, measure])
                 for measure in MEASURES
-                if contender != study.ours and (contender, request, measure) in areas
+                if method != study.ours and (method, request, measure) in areas
             }
             if not pairs:
                 continue
@@ -173,9 +173,9 @@ def _signed(found: Estimate) -> str:
 def _sampling_table(study: Study, summaries, judge: str) -> str:
     rows = []
     names: list[str] = []
-    for contender, title in study.titles.items():
+    for method, title in study.titles.items():
         seeds = [
-            summary["sampling"] for summary in summaries[contender, judge] if "sampling" in summary
+            summary["sampling"] for summary in summaries[method, judge] if "sampling" in summary
         ]
         for kind in seeds[0] if seeds else ():
             names = list(seeds[0][kind]["accuracy"])

@@ -23,9 +23,9 @@ class Study:
     """The runs and the comparisons among them.
 
     Attributes:
-      configs: contender -> its config file, as for `--config`; relative paths start at the
+      configs: method or variant of the ablation -> its config file, as for `--config`; relative paths start at the
         repository.
-      methods: contender -> its title, in the comparison of methods; the last is SDFlow.
+      methods: method -> its title, in the comparison of methods; the last is SDFlow.
       ablation: the same for the ablation.
     """
 
@@ -35,12 +35,12 @@ class Study:
 
     @property
     def ours(self) -> str:
-        """The contender whose lead over the others is reported."""
+        """The method whose lead over the others is reported."""
         return list(self.methods)[-1]
 
     @property
     def titles(self) -> dict[str, str]:
-        """A title for every contender."""
+        """A title for every method."""
         return {**self.ablation, **self.methods}
 
 
@@ -74,7 +74,7 @@ class Settings:
     """How much is computed.
 
     Attributes:
-      seeds: trainings of each contender, with the seeds 0, 1, ...
+      seeds: trainings of each method, with the seeds 0, 1, ...
       judges: sets of judges, as for `evaluate.py --judge`. The first judges every run; the others
         the methods compared, not the ablation's variants between them.
       split: the faces that are edited.
@@ -134,8 +134,8 @@ class Run:
     """One training.
 
     Attributes:
-      contender: its name.
-      seed: of weights, batches and draws.
+      method: its name.
+      seed: of weights, batches and all randomness.
       config_flag: for `--config`.
       overrides: config values of this run, as for the command line.
       workdir: its directory.
@@ -143,7 +143,7 @@ class Run:
       judge_files: role -> network file, of the judges that the config names.
     """
 
-    contender: str
+    method: str
     seed: int
     config_flag: str
     overrides: Mapping[str, Any]
@@ -160,20 +160,20 @@ def plan_runs(study: Study, settings: Settings, directory: pathlib.Path) -> list
     """
     runs = []
     for seed in range(settings.seeds):
-        for contender, file in study.configs.items():
+        for method, file in study.configs.items():
             config = read_config(_located(file))
             fitting = {key: x for key, x in settings.overrides.items() if _has(config, key)}
             overrides = {**fitting, "seed": seed, "data.directory": str(directory / "data")}
             config.update_from_flattened_dict(overrides)
-            workdir = directory / f"{contender}-seed{seed}-{_digest(config)}"
+            workdir = directory / f"{method}-seed{seed}-{_digest(config)}"
             judges = tuple(
                 judge
                 for judge in settings.judges
-                if judge == settings.judges[0] or contender in study.methods
+                if judge == settings.judges[0] or method in study.methods
             )
             judge_files = {role: config.networks[role] for role in JUDGING_ROLES}
             runs.append(
-                Run(contender, seed, str(_located(file)), overrides, workdir, judges, judge_files)
+                Run(method, seed, str(_located(file)), overrides, workdir, judges, judge_files)
             )
     return runs
 

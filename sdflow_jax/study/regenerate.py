@@ -8,32 +8,34 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from matplotlib.figure import Figure
 from PIL import Image
 
 from sdflow_jax.data import face_latents
 from sdflow_jax.data.prepared import prepare_data
-from sdflow_jax.evaluation import World, load_judges, requests_for, results_directory
+from sdflow_jax.evaluation import EvaluationSetup, load_judges, requests_for, results_directory
 from sdflow_jax.evaluation.curves import EditOutcomes
+from sdflow_jax.evaluation.drawing import Figure
 from sdflow_jax.evaluation.plots import semantic_variables_figure
 from sdflow_jax.evaluation.report import load_outcomes
 from sdflow_jax.files.atomic import write_atomic, write_text
 from sdflow_jax.files.attribute_names import attribute_columns
 from sdflow_jax.files.roles import load_role
 from sdflow_jax.files.run_config import load_config
+from sdflow_jax.images.precision import in_float32
 from sdflow_jax.methods.registry import load_method
 from sdflow_jax.methods.settings import read_shared_settings
 from sdflow_jax.study.areas import Resampled, estimate, resample_all
 from sdflow_jax.study.curves import curves_figure
 from sdflow_jax.study.execution import carry_out, core_seconds_spent
 from sdflow_jax.study.faces import faces_figures
-from sdflow_jax.study.page import drawn_over, results_page
+from sdflow_jax.study.page import resampled_over, results_page
 from sdflow_jax.study.plan import Run, Settings, Study, plan_runs
 
 DOTS_PER_INCH = 110
 JPEG_QUALITY = 90
 
 
+@in_float32
 def regenerate(
     study: Study,
     settings: Settings,
@@ -58,15 +60,15 @@ def regenerate(
     runs = plan_runs(study, settings, runs_directory)
     carry_out(runs, settings, runs_directory, jobs=jobs)
 
-    by_contender = {name: [run for run in runs if run.contender == name] for name in study.configs}
+    by_method = {name: [run for run in runs if run.method == name] for name in study.configs}
     outcomes = {
         judge: {
             name: [
                 load_outcomes(results_directory(run.workdir, judge) / "outcomes.npz")
                 for run in judged
             ]
-            for name, contender_runs in by_contender.items()
-            if (judged := [run for run in contender_runs if judge in run.judges])
+            for name, runs_of_method in by_method.items()
+            if (judged := [run for run in runs_of_method if judge in run.judges])
         }
         for judge in settings.judges
     }
@@ -74,14 +76,14 @@ def regenerate(
         judge: resample_all(of_judge, num_resamples=settings.num_resamples)
         for judge, of_judge in outcomes.items()
     }
-    summaries = {(run.contender, judge): [] for run in runs for judge in settings.judges}
+    summaries = {(run.method, judge): [] for run in runs for judge in settings.judges}
     for run in runs:
         for judge in run.judges:
             file = results_directory(run.workdir, judge) / "summary.json"
-            summaries[run.contender, judge].append(json.loads(file.read_text()))
+            summaries[run.method, judge].append(json.loads(file.read_text()))
 
     pictures = []
-    for name, figure in _figures(study, settings, by_contender, outcomes, areas).items():
+    for name, figure in _figures(study, settings, by_method, outcomes, areas).items():
         # Faces as JPEG, at a fifth of the size; lines as PNG.
         kind = "jpg" if figure.axes[0].images else "png"
         pictures.append(f"{name}.{kind}")
@@ -92,7 +94,7 @@ def regenerate(
                 stream, format=kind, dpi=DOTS_PER_INCH, **options
             ),
         )
-    pictures += _copy_samples(study, settings, by_contender, results)
+    pictures += _copy_samples(study, settings, by_method, results)
     write_text(results / "points.csv", _points(runs))
     write_text(results / "areas.csv", _areas_csv(areas, settings))
     reading = results / "reading.md"
@@ -114,12 +116,12 @@ def regenerate(
 def _figures(
     study: Study,
     settings: Settings,
-    by_contender: Mapping[str, Sequence[Run]],
+    by_method: Mapping[str, Sequence[Run]],
     outcomes: Mapping[str, Mapping[str, Sequence[Mapping[str, EditOutcomes]]]],
     areas: Mapping[str, Mapping[tuple[str, str, str], Resampled]],
 ) -> dict[str, Figure]:
     main = settings.judges[0]
-    first = by_contender[study.ours][0]
+    first = by_method[study.ours][0]
     with np.load(results_directory(first.workdir, main) / "faces.npz") as faces:
         variables, predictions = faces["variables"], faces["predictions"]
     method = load_method(first.workdir)
@@ -128,12 +130,12 @@ def _figures(
             variables, predictions, method.attributes, reader=method.reader
         )
     }
-    figures |= _faces(study, study.methods, "figure3", settings, by_contender, outcomes[main])
+    figures |= _faces(study, study.methods, "figure3", settings, by_method, outcomes[main])
     for judge in settings.judges:
         suffix = "" if judge == main else f"_{judge}"
         figures[f"figure4_methods{suffix}"] = _curves(study.methods, areas[judge], settings, judge)
     figures["figure5_ablation"] = _curves(study.ablation, areas[main], settings, main)
-    figures |= _faces(study, study.ablation, "figure6", settings, by_contender, outcomes[main])
+    figures |= _faces(study, study.ablation, "figure6", settings, by_method, outcomes[main])
     return figures
 
 
@@ -146,7 +148,7 @@ def _curves(titles, areas, settings: Settings, judge: str) -> Figure:
         caption=(
             f"{settings.faces_for(judge)} {settings.split} faces at most, judges: {judge}. Lines: mean over"
             f" {settings.seeds} training seeds, to where every seed reaches (dot).\n"
-            f"Bands: 95% bootstrap over {drawn_over(settings.seeds)}. Upper right is"
+            f"Bands: 95% bootstrap over {resampled_over(settings.seeds)}. Upper right is"
             " better."
         ),
     )
@@ -157,15 +159,15 @@ def _faces(
     titles: Mapping[str, str],
     prefix: str,
     settings: Settings,
-    by_contender: Mapping[str, Sequence[Run]],
+    by_method: Mapping[str, Sequence[Run]],
     outcomes: Mapping[str, Sequence[Mapping[str, EditOutcomes]]],
 ) -> dict[str, Figure]:
-    """The faces of each contender's first seed, under the networks of the config as judges."""
-    first = by_contender[study.ours][0]
+    """The faces of each method's first seed, under the networks of the config as judges."""
+    first = by_method[study.ours][0]
     run = read_shared_settings(load_config(first.workdir))
     dataset = prepare_data(run.data, run.networks, first.workdir)
     recipe = face_latents.read_recipe(dataset)
-    world = World(
+    setup = EvaluationSetup(
         load_role(run.networks, "generator"),
         load_judges(
             first.judge_files["evaluation_classifier"],
@@ -175,8 +177,8 @@ def _faces(
     )
     measured = outcomes[study.ours][0]
     pictures = faces_figures(
-        world,
-        {name: load_method(by_contender[name][0].workdir) for name in titles},
+        setup,
+        {name: load_method(by_method[name][0].workdir) for name in titles},
         titles,
         face_latents.open_split(dataset, settings.split),
         [request for request in requests_for(run.attributes) if request.name in measured],
@@ -190,13 +192,13 @@ def _faces(
     }
 
 
-def _copy_samples(study, settings, by_contender, results: pathlib.Path) -> list[str]:
+def _copy_samples(study, settings, by_method, results: pathlib.Path) -> list[str]:
     """The pictures of sampled faces of every flow's first seed, among the methods compared, half
     as large.
     """
     copied = []
     for name in study.methods:
-        directory = results_directory(by_contender[name][0].workdir, settings.judges[0])
+        directory = results_directory(by_method[name][0].workdir, settings.judges[0])
         for file in sorted(directory.glob("samples_*.png")):
             copied.append(f"{file.stem}_{name}.jpg")
             with Image.open(file) as image:
@@ -211,7 +213,7 @@ def _copy_samples(study, settings, by_contender, results: pathlib.Path) -> list[
 
 
 def _points(runs: Sequence[Run]) -> str:
-    """Every run's points, with the columns contender, seed and judge before their own."""
+    """Every run's points, with the columns method, seed and judge before their own."""
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
     for number, run in enumerate(runs):
@@ -219,8 +221,8 @@ def _points(runs: Sequence[Run]) -> str:
             with (results_directory(run.workdir, judge) / "points.csv").open(newline="") as file:
                 head, *rows = csv.reader(file)
             if number == position == 0:
-                writer.writerow(["contender", "seed", "judge", *head])
-            writer.writerows([run.contender, run.seed, judge, *row] for row in rows)
+                writer.writerow(["method", "seed", "judge", *head])
+            writer.writerows([run.method, run.seed, judge, *row] for row in rows)
     return stream.getvalue()
 
 
@@ -230,11 +232,11 @@ def _areas_csv(
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
     writer.writerow(
-        ["judge", "contender", "request", "measure", "seeds", "area", "low", "high", "reached"]
+        ["judge", "method", "request", "measure", "seeds", "area", "low", "high", "reached"]
     )
     for judge, found in areas.items():
-        for key, drawn in found.items():
-            area = estimate(drawn.area, drawn.areas)
-            numbers: list[Any] = [area.value, area.low, area.high, drawn.highest_accuracy]
+        for key, resampled in found.items():
+            area = estimate(resampled.area, resampled.areas)
+            numbers: list[Any] = [area.value, area.low, area.high, resampled.highest_accuracy]
             writer.writerow([judge, *key, settings.seeds, *(f"{x:.6f}" for x in numbers)])
     return stream.getvalue()

@@ -42,22 +42,22 @@ class Schedule:
 
 
 class Pictures(NamedTuple):
-    """Pictures of a state, drawn while it is trained.
+    """Pictures of a state, made while it is trained.
 
     Attributes:
       every: interval in steps, at least 1; there is one at the end, too.
-      draw: makes the picture of a state.
+      make: makes the picture of a state.
     """
 
     every: int
-    draw: Callable[[State], UInt8[np.ndarray, "h w 3"]]
+    make: Callable[[State], UInt8[np.ndarray, "h w 3"]]
 
 
 def train(
     state: State,
     batches: grain.DatasetIterator,
     *,
-    first_step: int,
+    steps_done: int,
     schedule: Schedule,
     train_step: TrainStep,
     devices: DataParallel,
@@ -72,8 +72,8 @@ def train(
 
     Args:
       state: the training state; consumed.
-      batches: at the batch of step `first_step + 1`.
-      first_step: steps already done.
+      batches: at the batch of step `steps_done + 1`.
+      steps_done: before this call.
       schedule: when things happen.
       train_step: from `make_train_step`.
       devices: over which a batch is split.
@@ -81,7 +81,7 @@ def train(
       checkpoints: gets the state.
       data: description of the batches, saved with the checkpoints.
       interrupts: entered, and deferred.
-      pictures: what is drawn, if anything.
+      pictures: what pictures, if any.
       workdir: gets `samples/STEP.png`.
 
     Returns:
@@ -91,7 +91,7 @@ def train(
       TrainingDiverged: if a number is not finite or a requirement of the log is not met. No
         checkpoint holds such a step.
     """
-    step = first_step
+    step = steps_done
     while step < schedule.num_steps:
         state, measured = train_step(state, devices.put_batch(next(batches)))
         step += 1
@@ -100,7 +100,7 @@ def train(
         if pictures and (step % pictures.every == 0 or step == schedule.num_steps):
             log.flush()
             if jax.process_index() == 0:
-                _save_picture(pictures.draw(state), step, log, workdir)
+                _save_picture(pictures.make(state), step, log, workdir)
             log.restart_clock()
         if schedule.saves_at(step) or is_interrupted:
             log.flush()  # the check of this step's numbers comes before its checkpoint

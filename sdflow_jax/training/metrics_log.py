@@ -33,16 +33,16 @@ class TrainingDiverged(RuntimeError):
 class MetricsLog:
     """Collects the scalars of each step a few steps late, so that no step waits for them.
 
-    A row is the mean over the `log_every` steps before it. Rows beyond `first_step`, from a run
+    A row is the mean over the `log_every` steps before it. Rows beyond `steps_done`, from a run
     that was killed after its last checkpoint, are removed.
 
     Args:
       workdir: gets `metrics.csv` and the directory `tensorboard`.
-      first_step: steps already done.
+      steps_done: before this log begins.
       num_steps: steps in all, for the progress bar.
       batch_size: faces per step, for the speed.
       log_every: steps per row.
-      unfinished: what `unfinished()` returned when the checkpoint of `first_step` was saved.
+      unfinished: what `unfinished()` returned when the checkpoint of `steps_done` was saved.
       is_silent: write nothing (processes other than the first); the checks still run.
       title: what stands before the progress bar.
       requirements: name of a measurement that must be true at every step -> what to say where it is
@@ -54,7 +54,7 @@ class MetricsLog:
         self,
         workdir: str | os.PathLike[str],
         *,
-        first_step: int,
+        steps_done: int,
         num_steps: int,
         batch_size: int,
         log_every: int,
@@ -77,13 +77,13 @@ class MetricsLog:
         if is_silent:
             return
         workdir = pathlib.Path(workdir)
-        self._csv = _CsvFile(workdir / CSV_FILE, first_step)
+        self._csv = _CsvFile(workdir / CSV_FILE, steps_done)
         self._board = tensorboardX.SummaryWriter(
-            str(workdir / "tensorboard"), purge_step=first_step + 1
+            str(workdir / "tensorboard"), purge_step=steps_done + 1
         )
         self._bar = tqdm(
             total=num_steps,
-            initial=first_step,
+            initial=steps_done,
             unit="step",
             desc=title,
             mininterval=0.5 if sys.stderr.isatty() else 10.0,  # a log file wants few lines
@@ -114,7 +114,7 @@ class MetricsLog:
         return {"sums": dict(self._sums), "count": self._count}
 
     def restart_clock(self) -> None:
-        """Leave out of the speed what has happened since the last row (drawing, saving)."""
+        """Leave out of the speed what has happened since the last row (pictures, saving)."""
         self._since = None
         self._timed_steps = 0
 

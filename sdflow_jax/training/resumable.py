@@ -8,7 +8,7 @@ from typing import Any
 import grain
 import jax
 
-from sdflow_jax.training.checkpoint import Checkpoints
+from sdflow_jax.training.checkpoint import CheckpointError, Checkpoints
 from sdflow_jax.training.interrupts import Interrupts
 from sdflow_jax.training.loop import Pictures, Schedule, train
 from sdflow_jax.training.metrics_log import MetricsLog
@@ -22,6 +22,22 @@ def has_begun(workdir: str | os.PathLike[str]) -> bool:
     workdir = pathlib.Path(workdir)
     folders = [*workdir.glob("checkpoints/*"), *workdir.glob("*/checkpoints/*")]
     return any(folder.name.isdigit() for folder in folders)
+
+
+def check_length(workdir: str | os.PathLike[str], num_steps: int) -> None:
+    """Make sure that a training of `num_steps` steps has not gone beyond them already: its config
+    would tell of a shorter training than its networks have had.
+
+    Raises:
+      CheckpointError: if its last checkpoint is of a later step.
+    """
+    folders = pathlib.Path(workdir).glob("checkpoints/*")
+    done = max((int(folder.name) for folder in folders if folder.name.isdigit()), default=0)
+    if done > num_steps:
+        raise CheckpointError(
+            f"config.training.num_steps is {num_steps}, and the run in {workdir} has done {done};"
+            " give it at least as many, or choose another --workdir"
+        )
 
 
 def train_resumably(
@@ -50,7 +66,7 @@ def train_resumably(
       data: description of the batches (`describe_batches`).
       devices: over which a batch is split.
       interrupts: entered; deferred while training.
-      pictures: what is drawn meanwhile, if anything.
+      pictures: what pictures are made meanwhile, if any.
       requirements: measurement that must be true at every step -> what to say where it is not.
       shown: measurements that stand beside the progress bar.
       title: of the progress bar.
@@ -59,21 +75,22 @@ def train_resumably(
       The state, and whether all steps are done.
 
     Raises:
-      CheckpointError: if the checkpoint does not fit.
+      CheckpointError: if the checkpoint does not fit, or is of a step beyond the schedule's end.
       TrainingDiverged: if a number is not finite, or a requirement is not met.
     """
     num_steps = schedule.num_steps
+    check_length(directory, num_steps)
     checkpoints = Checkpoints(directory / "checkpoints", keep=schedule.keep_checkpoints)
-    first_step, unfinished = 0, None
+    steps_done, unfinished = 0, None
     if checkpoints.latest_step is not None:
-        first_step, state, batches, unfinished = checkpoints.restore(
+        steps_done, state, batches, unfinished = checkpoints.restore(
             state, batches, data, devices.replicated
         )
-        if first_step < num_steps:
-            print(f"{title}: continuing after step {first_step}")
+        if steps_done < num_steps:
+            print(f"{title}: continuing after step {steps_done}")
     log = MetricsLog(
         directory,
-        first_step=first_step,
+        steps_done=steps_done,
         num_steps=num_steps,
         batch_size=devices.batch_size,
         log_every=schedule.log_every,
@@ -88,7 +105,7 @@ def train_resumably(
             state, step = train(
                 state,
                 batches,
-                first_step=first_step,
+                steps_done=steps_done,
                 schedule=schedule,
                 train_step=train_step,
                 devices=devices,

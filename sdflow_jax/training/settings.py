@@ -73,7 +73,7 @@ class TrainingSettings:
     Attributes:
       schedule: how long it goes, and when it measures and saves.
       batch_size: faces per step, over all devices.
-      sample_every: interval of pictures in steps; 0 draws none.
+      sample_every: interval of pictures in steps; 0 makes none.
       num_sample_faces: faces in a picture.
       optimizer: the update rule.
     """
@@ -93,7 +93,7 @@ class TrainingSettings:
         return cls(
             schedule=schedule,
             batch_size=group.whole("batch_size", least=1),
-            sample_every=group.whole("sample_every", least=0, note=" (0 draws none)"),
+            sample_every=group.whole("sample_every", least=0, note=" (0 makes none)"),
             num_sample_faces=group.whole("num_sample_faces", least=1),
             optimizer=OptimizerSettings.read(
                 config.group("optimizer"), num_steps=schedule.num_steps

@@ -59,13 +59,13 @@ def create_state(
 
     # One program, hardly optimised: it runs once, and the initialisers take long to optimise.
     @functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
-    def draw() -> dict[str, Any]:
+    def initialise() -> dict[str, Any]:
         return nnx.to_pure_dict(nnx.state(begin()))
 
     abstract = nnx.eval_shape(begin)
     training = nnx.graphdef(abstract)
     average = None
-    trained = draw()
+    trained = initialise()
     if keeps_average:
         parameters = nnx.merge(training, trained)["networks"]
         average = jax.tree.map(np.array, nnx.to_pure_dict(nnx.state(parameters, nnx.Param)))

@@ -7,9 +7,11 @@ from flax import nnx
 
 from sdflow_jax.data import face_latents
 from sdflow_jax.data.annotation_cache import AnnotationCache
+from sdflow_jax.data.file_digests import FileDigests
 from sdflow_jax.data.image_folder import ImageFolder
 from sdflow_jax.data.image_source import DataError
 from sdflow_jax.files import networks
+from sdflow_jax.files.lock import InUseError, locked
 from tests.tiny_world import write_pictures
 
 SPLITS = {"train": (0, 5), "test": (5, 8)}
@@ -105,7 +107,7 @@ class Breaking(ImageFolder):
 def _prepare(world, splits=None, *, folder=ImageFolder, data="data", **changes):
     source = folder(world / "faces", splits or SPLITS, image_size=8, batch_size=2)
     settings = {
-        "description": source.describe(),
+        "description": source.describe(FileDigests(world / data)),
         "inversion_encoder": world / "encoder.safetensors",
         "classifier": world / "classifier.safetensors",
         "batch_size": 3,
@@ -126,7 +128,7 @@ def _content(dataset):
 
 def _kept(world):
     """The files that a build has left for the next one."""
-    return sorted((world / "data").glob("*/*/1.0.0.annotated/*"))
+    return sorted((world / "data").glob("annotated-*/t*"))
 
 
 def test_faces_are_stored_with_what_the_networks_say(world):
@@ -205,7 +207,7 @@ def test_killed_build_continues_to_the_same_data_set(world, passes, monkeypatch,
     dataset = _prepare(world, batch_size=2)
     assert passes == [2] * 4
     assert _content(dataset) == whole
-    assert not dataset.with_name("1.0.0.annotated").exists()
+    assert not list(dataset.parents[2].glob("annotated-*"))
 
 
 def _killed_at(call, annotator):
@@ -248,7 +250,7 @@ def test_kill_after_the_last_face_leaves_nothing_behind(world, annotated, monkey
         dataset = _prepare(world)
     assert len(_kept(world)) == 3
     assert _prepare(world) == dataset and not passes
-    assert not dataset.with_name("1.0.0.annotated").exists()
+    assert not list(dataset.parents[2].glob("annotated-*"))
 
 
 @pytest.mark.parametrize("damage", ["cut", "emptied", "changed"])
@@ -269,6 +271,7 @@ def test_batches_of_another_size_are_computed_again(world, annotated, passes):
 
 
 def test_replaced_picture_is_annotated_again(world, annotated, passes):
+    (world / "faces" / "00004.png").unlink()
     shutil.copy(world / "faces" / "00000.png", world / "faces" / "00004.png")
     faces = face_latents.open_split(_prepare(world), "train")
     assert passes == [3]  # the batch of the training faces 3 and 4
@@ -298,7 +301,7 @@ def test_source_that_breaks_its_promise_is_named(world):
         face_latents.prepare(
             world / "data",
             source,
-            description=source.describe(),
+            description=source.describe(FileDigests(world)),
             inversion_encoder=world / "encoder.safetensors",
             classifier=world / "classifier.safetensors",
         )
@@ -310,7 +313,7 @@ def test_recipes_of_folders_keep_their_names(world):
     assert recipe.keys() == {
         *("source", "num_faces", "image_size", "latent_shape", "attributes", "networks")
     }
-    assert recipe["source"].keys() == {"kind", "splits", "image_size", "files", "num_files"}
+    assert recipe["source"].keys() == {"kind", "splits", "image_size", "content"}
     assert recipe["networks"].keys() == {"inversion_encoder", "classifier"}
 
 
@@ -326,3 +329,37 @@ def test_nothing_is_said_of_downloads(world, capsys):
     printed = capsys.readouterr()
     assert printed.out == ""
     assert "train faces" in printed.err
+
+
+def test_other_faces_under_the_same_names_make_another_data_set(world, capsys):
+    dataset = _prepare(world)
+    images = [face["image"] for face in _faces(dataset)]
+    assert "again" not in capsys.readouterr().out
+    pictures = sorted((world / "faces").iterdir())
+    contents = [file.read_bytes() for file in pictures]
+    for file, content in zip(pictures, contents[::-1], strict=True):
+        file.write_bytes(content)
+    other = _prepare(world)
+    assert other != dataset and "again" not in capsys.readouterr().out
+    np.testing.assert_array_equal(_faces(other)[0]["image"], images[-1])
+    for file, content in zip(pictures, contents, strict=True):
+        file.write_bytes(content)
+    assert _prepare(world) == dataset
+    assert capsys.readouterr().out == f"using the faces again that are in {dataset}\n"
+
+
+def _faces(dataset):
+    splits = [face_latents.open_split(dataset, split) for split in SPLITS]
+    return [faces[place] for faces in splits for place in range(len(faces))]
+
+
+def test_a_second_builder_is_refused_before_it_does_anything(world, passes):
+    with (
+        locked(world / "data", "building a data set"),
+        pytest.raises(InUseError, match="data is in use: building a data set, process"),
+    ):
+        _prepare(world)
+    assert not passes and not list((world / "data").rglob("dataset_info.json"))
+    dataset = _prepare(world)
+    with locked(world / "data", "building another"):
+        assert _prepare(world) == dataset

@@ -137,8 +137,8 @@ def test_data_set_needs_no_inversion_encoder_and_keeps_the_sampled_latents(files
     faces = face_latents.open_split(dataset, "test")
     source, _ = opened(files, image_size=16)
     ((ids, images),) = source.split("test")
-    teacher = networks.load_network(files["classifier"])
-    expected = teacher.attribute_probabilities(to_signed(jnp.asarray(images)))
+    classifier = networks.load_network(files["classifier"])
+    expected = classifier.attribute_probabilities(to_signed(jnp.asarray(images)))
     for place, face_id in enumerate(ids):
         face = faces[place]
         assert face["face_id"] == face_id

@@ -1,8 +1,11 @@
+import shutil
+
 import numpy as np
 import pytest
 from PIL import Image
 
-from sdflow_jax.data.image_folder import ImageFolder
+from sdflow_jax.data.file_digests import FileDigests
+from sdflow_jax.data.image_folder import ImageFolder, image_files
 from sdflow_jax.data.image_source import DataError
 from sdflow_jax.images.pixels import to_bytes, to_signed
 from tests.tiny_world import write_pictures
@@ -77,3 +80,77 @@ def test_pictures_are_read_as_viewers_show_them(folder):
     image.rotate(180).save(folder / "00000.png", exif=exif)
     _, images = _all(ImageFolder(folder, {"train": (0, 2)}, image_size=8), "train")
     np.testing.assert_array_equal(images[0], images[1])
+
+
+def _names(folder):
+    return [str(file.relative_to(folder)) for file in image_files(folder)]
+
+
+def test_hidden_files_and_folders_are_no_faces(folder):
+    usual = _names(folder)
+    for name in ("._00000.png", ".ipynb_checkpoints/00000-checkpoint.png", "__MACOSX/._00001.png"):
+        (folder / name).parent.mkdir(exist_ok=True)
+        shutil.copy(folder / "00000.png", folder / name)
+    assert _names(folder) == usual == [f"{i:05d}.png" for i in range(7)]
+
+
+def test_links_to_folders_are_followed_and_those_that_lead_back_are_named(folder, tmp_path):
+    write_pictures(tmp_path / "elsewhere" / "more", 1, size=8)
+    (folder / "link").symlink_to(tmp_path / "elsewhere")
+    assert _names(folder)[-1] == "link/more/00000.png" and len(_names(folder)) == 8
+    (tmp_path / "elsewhere" / "more" / "back").symlink_to(folder)
+    with pytest.raises(DataError, match="link/more/back: this link leads back to .*faces"):
+        image_files(folder)
+
+
+def test_a_link_that_leads_nowhere_is_named(folder, tmp_path):
+    (folder / "00007.png").symlink_to(tmp_path / "gone.png")
+    source = ImageFolder(folder, {"train": (0, 8)}, image_size=8)
+    with pytest.raises(DataError, match=r"00007\.png: No such file"):
+        source.describe(FileDigests(tmp_path / "data"))
+
+
+SPLITS = {"train": (0, 4), "test": (4, 7)}
+
+
+def test_the_description_follows_the_content_and_nothing_else(folder, tmp_path):
+    def describe(directory):
+        source = ImageFolder(directory, SPLITS, image_size=8)
+        return source.describe(FileDigests(tmp_path / "data"))
+
+    first = describe(folder)
+    moved = shutil.copytree(folder, tmp_path / "moved")
+    (moved / "00006.png").rename(moved / "last.png")
+    assert describe(moved) == first
+    (moved / "00000.png").write_bytes((moved / "last.png").read_bytes() + b" ")
+    other = describe(moved)
+    assert other["content"]["train"] != first["content"]["train"]
+    assert other["content"]["test"] == first["content"]["test"]
+
+
+def test_a_picture_in_two_splits_is_refused_by_name(folder, tmp_path):
+    shutil.copy(folder / "00001.png", folder / "00005.png")
+    source = ImageFolder(folder, SPLITS, image_size=8)
+    message = r"0000[15]\.png \(\w+\) and .*0000[15]\.png \(\w+\) are the same picture"
+    with pytest.raises(DataError, match=message):
+        source.describe(FileDigests(tmp_path / "data"))
+    shutil.copy(folder / "00001.png", folder / "00002.png")
+    ImageFolder(folder, {"train": (0, 4)}, image_size=8).describe(FileDigests(tmp_path / "data"))
+
+
+def test_the_same_pixels_in_another_file_are_the_same_picture(folder, tmp_path):
+    Image.open(folder / "00001.png").save(folder / "00005.webp", lossless=True)
+    (folder / "00005.png").unlink()
+    source = ImageFolder(folder, SPLITS, image_size=8)
+    source.describe(FileDigests(tmp_path / "data"))
+    _all(source, "train")
+    with pytest.raises(DataError, match=r"00001\.png \(train\) and .*00005\.webp \(test\)"):
+        _all(source, "test")
+
+
+def test_a_picture_that_changes_while_it_is_used_is_named(folder, tmp_path):
+    source = ImageFolder(folder, SPLITS, image_size=8)
+    source.describe(FileDigests(tmp_path / "data"))
+    shutil.copy(folder / "00006.png", folder / "00001.png")
+    with pytest.raises(DataError, match=r"00001\.png has been changed since it was first read"):
+        _all(source, "train")

@@ -14,10 +14,14 @@ def settings(**given) -> DataSettings:
 def test_folder_source_reads_the_folder(tmp_path, monkeypatch):
     write_pictures(tmp_path / "faces", 3, size=8)
     data = settings(
-        source="folder", folder=str(tmp_path / "faces"), splits={"train": (0, 3)}, num_threads=3
+        source="folder",
+        folder=str(tmp_path / "faces"),
+        splits={"train": (0, 3)},
+        num_threads=3,
+        directory=str(tmp_path),
     )
     source, description = open_source(data, {}, 8)
-    assert source.num_faces("train") == 3 and description["num_files"] == 3
+    assert source.num_faces("train") == 3 and description["content"].keys() == {"train"}
 
     pools = []
     pool = concurrent.futures.ThreadPoolExecutor

@@ -4,9 +4,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from sdflow_jax.evaluation import Request, Verdict, observe_faces
+from sdflow_jax.evaluation import JudgeOutputs, Request, observe_faces
 from sdflow_jax.evaluation.agreement import agreement
-from tests.evaluation.plain_world import COLUMNS, TurningEditor, plain_faces, plain_world
+from tests.evaluation.plain_setup import COLUMNS, TurningEditor, plain_faces, plain_setup
 
 YOUNG = Request("Young", ("Young",))
 
@@ -20,7 +20,7 @@ class Contrary:
     def judge(self, images):
         pixels = np.asarray(images).reshape(len(images), -1)
         identity = pixels[:, 4:6] / np.linalg.norm(pixels[:, 4:6], axis=1, keepdims=True)
-        return Verdict(np.stack([1 - pixels[:, 2], 1 + pixels[:, 1]], 1) / 2, identity)
+        return JudgeOutputs(np.stack([1 - pixels[:, 2], 1 + pixels[:, 1]], 1) / 2, identity)
 
 
 class FailingEditor(TurningEditor):
@@ -41,9 +41,9 @@ for angle, item in enumerate(ITEMS):  # twelve people
 
 
 def compared(items, method):
-    world = plain_world()
+    setup = plain_setup()
     faces, _ = observe_faces(
-        world,
+        setup,
         method,
         items,
         num_faces=len(items),
@@ -51,7 +51,7 @@ def compared(items, method):
         prediction_columns=COLUMNS,
         batch_size=4,
     )
-    return agreement(world, Contrary(), method, faces, [YOUNG], batch_size=4)
+    return agreement(setup, Contrary(), method, faces, [YOUNG], batch_size=4)
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from sdflow_jax.evaluation import FFHQ_FACE_CROP, Judges, load_judges
+from sdflow_jax.evaluation import FFHQ_FACE_CROP, NetworkJudges, load_judges
 from sdflow_jax.files import networks
 from tests.filled_networks import filled_arrays
 
@@ -30,7 +30,7 @@ class Brightness(nnx.Module):
 def test_each_judge_sees_its_own_part_and_size():
     images = np.full((1, 256, 256, 3), -1.0, np.float32)
     images[:, 35:223, 32:220] = 0.5
-    judges = Judges(
+    judges = NetworkJudges(
         Brightness(),
         Brightness(),
         attributes=("A",),
@@ -39,10 +39,10 @@ def test_each_judge_sees_its_own_part_and_size():
         identity_crop=FFHQ_FACE_CROP,
     )
     assert judges.image_size == 153  # of which the identity encoder's part is 112 pixels
-    verdict = judges(images)
-    assert verdict.probabilities.shape == (1, 1)  # columns beyond the named attributes are left out
-    np.testing.assert_allclose(verdict.probabilities[0, 0], images.mean(), atol=0.01)
-    np.testing.assert_allclose(verdict.embeddings[0], [0.5, 112], atol=1e-5)
+    outputs = judges(images)
+    assert outputs.probabilities.shape == (1, 1)  # columns beyond the named attributes are left out
+    np.testing.assert_allclose(outputs.probabilities[0, 0], images.mean(), atol=0.01)
+    np.testing.assert_allclose(outputs.embeddings[0], [0.5, 112], atol=1e-5)
 
 
 @pytest.mark.parametrize(

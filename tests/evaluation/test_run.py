@@ -6,16 +6,23 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sdflow_jax.evaluation import EvaluationSettings, Judges, Request, World, evaluate, report
+from sdflow_jax.evaluation import (
+    EvaluationSettings,
+    EvaluationSetup,
+    NetworkJudges,
+    Request,
+    evaluate,
+    report,
+)
 from sdflow_jax.evaluation.report import load_outcomes, table
-from tests.evaluation.plain_world import (
+from tests.evaluation.plain_setup import (
     COLUMNS,
     PixelClassifier,
     PixelGenerator,
     PixelIdentity,
     TurningEditor,
     plain_faces,
-    plain_world,
+    plain_setup,
 )
 
 SETTINGS = EvaluationSettings(
@@ -28,7 +35,7 @@ def results(tmp_path_factory):
     directory = tmp_path_factory.mktemp("run") / "evaluation"
     faces = plain_faces(np.random.default_rng(0).uniform(0, 1, (40, 3)))
     summary = evaluate(
-        plain_world(),
+        plain_setup(),
         TurningEditor(),
         faces,
         directory,
@@ -87,8 +94,8 @@ def test_every_face_comes_back_from_its_file(results):
 
 def test_nothing_else_to_preserve_is_null_and_never_nan(results):
     # A judge that knows only the edited attribute sees no other that could be preserved.
-    judges = Judges(PixelClassifier(), PixelIdentity(), attributes=("Eyeglasses",))
-    world = World(PixelGenerator(), judges)
+    judges = NetworkJudges(PixelClassifier(), PixelIdentity(), attributes=("Eyeglasses",))
+    setup = EvaluationSetup(PixelGenerator(), judges)
 
     class GlassesEditor(TurningEditor):
         attributes = ("Eyeglasses",)
@@ -101,7 +108,7 @@ def test_nothing_else_to_preserve_is_null_and_never_nan(results):
 
     faces = plain_faces(np.random.default_rng(0).uniform(0, 1, (8, 3)))
     directory = results[0].parent / "alone"
-    evaluate(world, GlassesEditor(), faces, directory, prediction_columns=(0,), settings=SETTINGS)
+    evaluate(setup, GlassesEditor(), faces, directory, prediction_columns=(0,), settings=SETTINGS)
     text = (directory / "summary.json").read_text()
     found = json.loads(text, parse_constant=lambda name: pytest.fail(f"{name} in the summary"))
     at = found["requests"]["Eyeglasses"]["at_accuracy"]["99%"]
@@ -120,7 +127,7 @@ def test_new_outcomes_never_stand_beside_an_older_summary(results, tmp_path, mon
     monkeypatch.setattr(report, "save_arrays", save_one_and_be_killed)
     with pytest.raises(KeyboardInterrupt):
         evaluate(
-            plain_world(),
+            plain_setup(),
             TurningEditor(),
             plain_faces(np.random.default_rng(1).uniform(0, 1, (8, 3))),
             directory,

@@ -2,7 +2,7 @@ import jax
 import numpy as np
 import pytest
 
-from sdflow_jax.evaluation import Verdict
+from sdflow_jax.evaluation import JudgeOutputs
 from sdflow_jax.evaluation.sampling import (
     SampledFaces,
     combinations_of,
@@ -14,7 +14,7 @@ from sdflow_jax.evaluation.sampling import (
 )
 from sdflow_jax.files import networks
 from sdflow_jax.methods.sdflow.editing import FlowEditing
-from tests.evaluation.plain_world import EDITED, PixelGenerator, plain_world
+from tests.evaluation.plain_setup import EDITED, PixelGenerator, plain_setup
 from tests.filled_networks import filled_arrays
 
 FLOW = {
@@ -57,14 +57,14 @@ def test_accuracy_counts_faces_on_which_the_judge_finds_what_was_asked():
     probabilities = np.array([[[0, 0.1, 0.9], [0, 0.7, 0.9]], [[0, 0.9, 0.2], [0, 0.8, 0.6]]])
     embeddings = np.tile([[1.0, 0.0], [0.0, 1.0]], (2, 1, 1))
     faces = SampledFaces(
-        combinations, np.zeros((2, 1, 4, 4, 3)), Verdict(probabilities, embeddings)
+        combinations, np.zeros((2, 1, 4, 4, 3)), JudgeOutputs(probabilities, embeddings)
     )
     found = summarize_samples(
         faces, ("Young", "Eyeglasses"), ("Male", "Young", "Eyeglasses"), np.eye(3)
     )
     assert found["accuracy"] == {"Young": 0.75, "Eyeglasses": 0.75}
     assert found["diversity"] == 1.0 and found["diversity_of_faces"] == 1.0
-    assert found["samples_per_wish"] == 2
+    assert found["samples_per_combination"] == 2
     assert summarize_samples(faces, ("Young", "Hat"), ("Male", "Young"), np.eye(3))["accuracy"] == {
         "Young": 0.75
     }
@@ -82,20 +82,20 @@ def flow_method(**given):
 
 
 def test_flow_of_one_row_has_one_kind_of_codes():
-    world, method = plain_world(), flow_method(num_rows=1)
-    assert kinds_of(world, flow_method()) == ("independent", "shared")
-    assert kinds_of(world, method) == ("shared",)
+    setup, method = plain_setup(), flow_method(num_rows=1)
+    assert kinds_of(setup, flow_method()) == ("independent", "shared")
+    assert kinds_of(setup, method) == ("shared",)
     sampled, of_all_rows = (
-        sample_and_judge(world, x, num_samples=3, num_shown=3, kind="shared", batch_size=3)
+        sample_and_judge(setup, x, num_samples=3, num_shown=3, kind="shared", batch_size=3)
         for x in (method, flow_method())
     )
     np.testing.assert_allclose(sampled.images, of_all_rows.images, atol=1e-5)
 
 
 def test_every_combination_starts_from_the_same_codes():
-    world, method = plain_world(), flow_method()
+    setup, method = plain_setup(), flow_method()
     sampled = sample_and_judge(
-        world, method, num_samples=5, num_shown=2, kind="independent", batch_size=3
+        setup, method, num_samples=5, num_shown=2, kind="independent", batch_size=3
     )
     assert sampled.images.shape == (4, 2, 4, 4, 3)
     codes = normal_codes(jax.random.key(0), 5, 2, 4, "independent")

@@ -3,6 +3,7 @@ import sys
 
 import numpy as np
 import pytest
+import safetensors
 
 from sdflow_jax.files import networks
 from tests.filled_networks import filled_arrays
@@ -64,6 +65,13 @@ def test_other_file_is_refused(tmp_path):
         networks.load_network(tmp_path / "e.safetensors")
 
 
-def test_packaged_networks_fit_their_descriptions():
-    for file in networks.resolve("pocket:generator").parent.glob("*.safetensors"):
-        assert networks.load_network(file) is not None
+def test_packaged_networks_hold_what_their_files_do():
+    files = sorted(networks.resolve("pocket:generator").parent.glob("*.safetensors"))
+    assert "generator" in [file.stem for file in files]
+    for file in files:
+        loaded = networks.flatten(networks.load_network(file))
+        with safetensors.safe_open(file, "numpy") as stored:
+            assert set(loaded) == set(stored.keys())
+            for key, array in loaded.items():
+                assert np.isfinite(array).all() and array.dtype == np.float32
+                np.testing.assert_array_equal(array, stored.get_tensor(key).astype(np.float32))

@@ -69,6 +69,11 @@ def test_interfacegan_leaves_boundaries_and_edits(world, tmp_path):
     assert report["Young"]["training_faces"] == 2 * int(0.8 * 12)  # of 0.3 x 40 faces on a side
     _check_edits(tmp_path, dataset)
 
+    reader = tmp_path / "interfacegan" / "training_classifier.safetensors"
+    assert networks.read_metadata(reader)["network"] == "ChosenAttributes"
+    reader.rename(reader.with_name("semantic_encoder.safetensors"))  # as older runs have it
+    _check_edits(tmp_path, dataset)
+
 
 def test_latent_transformer_trains_edits_and_resumes_to_the_same_bits(world, tmp_path):
     whole, parts = tmp_path / "whole", tmp_path / "parts"

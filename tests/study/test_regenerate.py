@@ -33,7 +33,7 @@ SETTINGS = Settings(
 def study(tmp_path_factory):
     world = build_tiny_world(tmp_path_factory.mktemp("world"))
     files = world / "networks"
-    # The same network as teacher and judge: two random ones would agree on hardly any face.
+    # The same network as training and evaluation classifier: two random ones would agree on hardly any face.
     shutil.copy(files / "classifier.safetensors", files / "evaluation_classifier.safetensors")
     config = str(pathlib.Path(__file__).with_name("tiny_configs.py"))
     return Study(
@@ -79,11 +79,11 @@ def test_page_shows_every_picture_and_the_tables(results):
 def test_every_point_of_every_run_is_in_the_csv(study, results):
     with (results / "results" / "points.csv").open() as file:
         rows = list(csv.DictReader(file))
-    assert {row["contender"] for row in rows} == set(study.configs)
+    assert {row["method"] for row in rows} == set(study.configs)
     assert {row["strength"] for row in rows} == {"0", "1"}
     with (results / "results" / "areas.csv").open() as file:
         areas = list(csv.DictReader(file))
-    assert len(areas) == 2 * 3 * 2  # contenders, requests, measures
+    assert len(areas) == 2 * 3 * 2  # methods, requests, measures
     for row in areas:
         assert float(row["low"]) <= float(row["high"])
 
@@ -136,7 +136,7 @@ def test_second_judges_see_the_methods_compared(study, tmp_path):
     other = dataclasses.replace(
         study, configs={**study.configs, "variant": study.configs["styleflow"]}
     )
-    seen = {(run.contender, run.seed): run.judges for run in plan_runs(other, settings, tmp_path)}
+    seen = {(run.method, run.seed): run.judges for run in plan_runs(other, settings, tmp_path)}
     assert seen["styleflow", 0] == ("config", "external")
     assert seen["variant", 0] == ("config",)
     alone = dataclasses.replace(settings, judges=("external",))

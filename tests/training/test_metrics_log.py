@@ -9,10 +9,10 @@ import pytest
 from sdflow_jax.training.metrics_log import MetricsLog, TrainingDiverged
 
 
-def _log(workdir, first_step=0, **settings):
+def _log(workdir, steps_done=0, **settings):
     requirements = {"success": "not solved; raise max_steps"}
     defaults = {"num_steps": 10, "batch_size": 4, "log_every": 2, "requirements": requirements}
-    return MetricsLog(workdir, first_step=first_step, **{**defaults, **settings})
+    return MetricsLog(workdir, steps_done=steps_done, **{**defaults, **settings})
 
 
 def _measured(loss, success=True):
@@ -70,7 +70,7 @@ def test_continued_log_equals_an_uninterrupted_one(tmp_path):
     first.close()
     with (tmp_path / "parts" / "metrics.csv").open("a") as file:
         file.write("6,1")  # cut short by a kill
-    second = _log(tmp_path / "parts", first_step=3, unfinished=unfinished)
+    second = _log(tmp_path / "parts", steps_done=3, unfinished=unfinished)
     for step in range(4, 9):
         second.add(step, _measured(step))
     second.flush()

@@ -17,6 +17,7 @@ from sdflow_jax.data import face_latents
 from sdflow_jax.data.training_latents import TrainingLatents, read_training_latents
 from sdflow_jax.files.atomic import write_json
 from sdflow_jax.files.attribute_names import attribute_columns
+from sdflow_jax.images.precision import in_float32
 from sdflow_jax.methods.interfacegan.boundary import (
     Boundary,
     Split,
@@ -34,6 +35,7 @@ from sdflow_jax.methods.readers import load_classifier_reader
 from sdflow_jax.training.interrupts import Interrupts
 
 
+@in_float32
 def train(
     settings: RunSettings, workdir: pathlib.Path, dataset: pathlib.Path, interrupts: Interrupts
 ) -> None:

@@ -14,6 +14,7 @@ from sdflow_jax.data.training_latents import correlations, read_training_latents
 from sdflow_jax.files import networks
 from sdflow_jax.files.attribute_names import attribute_columns
 from sdflow_jax.files.roles import load_role
+from sdflow_jax.images.precision import in_float32
 from sdflow_jax.methods.latent_editing import LatentEditing, export_editing
 from sdflow_jax.methods.latent_transformer.losses import (
     TERMS,
@@ -35,6 +36,7 @@ from sdflow_jax.training.step import Losses, TrainStep, make_train_step
 CLASSIFIER_FILE = "latent_classifier.safetensors"
 
 
+@in_float32
 def train(
     settings: RunSettings, workdir: pathlib.Path, dataset: pathlib.Path, interrupts: Interrupts
 ) -> None:

@@ -17,7 +17,7 @@ class SDFlow:
     """The room of SDFlow; a `Method`."""
 
     networks: Mapping[str, str] = {}  # the flow and the semantic encoder stand for themselves
-    exports = ("flow", "semantic_encoder")
+    exports = ("flow",)
 
     def read(self, config: Group) -> Any:
         # Late, as below: an editor needs neither losses nor data sets nor checkpoints.

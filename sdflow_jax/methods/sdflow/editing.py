@@ -13,7 +13,9 @@ from sdflow_jax.files import networks
 from sdflow_jax.flow.conditional_flow import ConditionalFlow
 from sdflow_jax.flow.solve import SolverSettings
 from sdflow_jax.methods.exports import exported
-from sdflow_jax.methods.readers import ReadingMethod, load_reader
+from sdflow_jax.methods.readers import ReadingMethod, find_reader, load_reader, save_reader
+
+FLOW_FILE = "flow.safetensors"
 
 
 class FlowEditing(ReadingMethod):
@@ -90,8 +92,7 @@ class FlowEditing(ReadingMethod):
     ) -> "FlowEditing":
         """Load the networks that a training run has exported; otherwise as `load`."""
         directory = exported(workdir, "sdflow")
-        files = (directory / f"{name}.safetensors" for name in ("flow", "semantic_encoder"))
-        return cls.load(*files, solver=solver)
+        return cls.load(directory / FLOW_FILE, find_reader(directory), solver=solver)
 
     @property
     def code_dim(self) -> int:
@@ -130,14 +131,10 @@ def export_editing(
       step: steps trained, kept as a note.
     """
     directory = pathlib.Path(workdir) / "sdflow"
-    notes = {
-        "attributes": ",".join(editing.attributes),
-        "image_size": str(editing.image_size),
-        "step": str(step),
-    }
+    notes = {**editing.notes, "step": str(step)}
     if editing.num_rows is not None:
         notes["num_rows"] = str(editing.num_rows)
-    for name in ("flow", "semantic_encoder"):
-        file = directory / f"{name}.safetensors"
-        networks.save_network(file, getattr(editing, name), arguments[name], notes=notes)
+    save_reader(directory, editing.semantic_encoder, arguments["semantic_encoder"], notes)
+    # Last: a directory that holds it is complete.
+    networks.save_network(directory / FLOW_FILE, editing.flow, arguments["flow"], notes=notes)
     return directory

@@ -8,6 +8,7 @@ import jax
 from sdflow_jax.data import face_latents, prepared
 from sdflow_jax.files.attribute_names import attribute_columns
 from sdflow_jax.files.roles import load_role
+from sdflow_jax.images.precision import in_float32
 from sdflow_jax.methods.method import RunSettings
 from sdflow_jax.methods.readers import load_classifier_reader
 from sdflow_jax.methods.sample_pictures import pictures_of
@@ -26,6 +27,7 @@ from sdflow_jax.training.sharding import DataParallel
 from sdflow_jax.training.state import State, create_state, evaluation_networks
 
 
+@in_float32
 def train(
     settings: RunSettings, workdir: pathlib.Path, dataset: pathlib.Path, interrupts: Interrupts
 ) -> None:

@@ -8,6 +8,7 @@ CPU cores, by estimate and not tried, nine hours, and days.
 import argparse
 import pathlib
 
+from sdflow_jax.images.precision import in_float32
 from sdflow_jax.pocket.build import stages
 
 WEIGHTS = pathlib.Path(__file__).parents[1] / "weights"
@@ -22,6 +23,7 @@ STAGES = {
 }
 
 
+@in_float32
 def main() -> None:
     """Run the asked stages in their order."""
     parser = argparse.ArgumentParser(

@@ -66,11 +66,11 @@ class CodeMaker:
         z = seeded_normal(seeds, self._style_dim)
         fine_z = z.copy()
         for row in np.flatnonzero(np.asarray(seeds) >= FREE_SEEDS):
-            draw = np.random.default_rng((int(seeds[row]), 1))
-            truncation[row] = draw.uniform(*_FREE_TRUNCATION)
-            if draw.random() < _MIXED_SHARE:
-                crossover[row] = draw.integers(1, _LAST_STYLE + 1)
-                fine_z[row] = draw.standard_normal(z.shape[1])
+            random = np.random.default_rng((int(seeds[row]), 1))
+            truncation[row] = random.uniform(*_FREE_TRUNCATION)
+            if random.random() < _MIXED_SHARE:
+                crossover[row] = random.integers(1, _LAST_STYLE + 1)
+                fine_z[row] = random.standard_normal(z.shape[1])
         coarse = np.asarray(self._styles(self._state, z, truncation))
         mixed = crossover < NUM_STYLES
         if not mixed.any():

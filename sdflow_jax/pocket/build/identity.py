@@ -24,6 +24,7 @@ class IdentitySettings:
 
     arguments: Mapping[str, object]
     num_steps: int
+    crop: tuple[int, int]  # first row and column of the part of 64 pixels that the network sees
     batch_size: int = 64
     seed: int = 7
     learning_rate: float = 2e-3
@@ -44,6 +45,7 @@ def train_identity(
     angles between faces that identity is read from.
     """
     network = networks.build("IdentityEncoder", settings.arguments, seed=settings.seed)
+    (top, left), side = settings.crop, network.image_size
     schedule = optax.warmup_cosine_decay_schedule(
         0.0, settings.learning_rate, settings.num_steps // 20, settings.num_steps
     )
@@ -55,7 +57,8 @@ def train_identity(
 
     @functools.partial(jax.jit, donate_argnums=0)
     def update(state, batch, wanted, key):
-        faces = mirror(key, to_signed(batch))
+        part = batch[:, top : top + side, left : left + side]
+        faces = mirror(key, to_signed(part))
         learner = nnx.merge(graph, state, copy=True)
 
         def loss_fn(network):

@@ -13,7 +13,9 @@ from tqdm import tqdm
 
 from sdflow_jax.evaluation.published_readers import FaceReadings, PublishedReaders
 from sdflow_jax.files.atomic import write_atomic
-from sdflow_jax.images.resizing import average_pool
+from sdflow_jax.images.batching import map_batches
+from sdflow_jax.images.pixels import to_bytes_on_device
+from sdflow_jax.images.resizing import pool_bytes
 from sdflow_jax.pocket.build.codes import FREE_SEEDS, CodeMaker, Codes
 
 CHUNK = 500  # faces in a file
@@ -46,7 +48,7 @@ def render_chunks(
       generator: a `MobileStyleGAN`.
       seeds: a multiple of `CHUNK`, consecutive within each chunk.
       folder: gets a file for each chunk.
-      batch_size: codes rendered at once; divides `CHUNK`.
+      batch_size: codes rendered at once.
 
     Raises:
       ImportError: if the published networks are not installed.
@@ -61,7 +63,10 @@ def render_chunks(
             continue
         codes = make(chunk)
         large = render(codes.w_plus())
-        arrays = {"pictures": _halved(large), **codes._asdict()}
+        arrays = {
+            "pictures": np.asarray(pool_bytes(large, READ_SIZE // KEPT_SIZE)),
+            **codes._asdict(),
+        }
         if chunk[0] < FREE_SEEDS:
             arrays |= vars(read(large))
         write_atomic(file, lambda stream, arrays=arrays: np.savez(stream, **arrays))
@@ -103,23 +108,6 @@ def _renderer(generator, batch_size):
     @jax.jit
     def render(state, w_plus):
         module = nnx.merge(graph, state)
-        images = module.synthesize(w_plus, resolution=READ_SIZE, dtype=dtype)
-        return jnp.rint((jnp.clip(images, -1.0, 1.0) + 1.0) * 127.5).astype(jnp.uint8)
+        return to_bytes_on_device(module.synthesize(w_plus, resolution=READ_SIZE, dtype=dtype))
 
-    def render_all(w_plus):
-        # All are asked for before the first is fetched, so that the device never waits.
-        starts = range(0, len(w_plus), batch_size)
-        parts = [render(state, w_plus[i : i + batch_size]) for i in starts]
-        return np.concatenate([np.asarray(part) for part in parts])
-
-    return render_all
-
-
-@jax.jit
-def _pooled(pictures):
-    means = average_pool(pictures.astype(jnp.float32), READ_SIZE // KEPT_SIZE)
-    return jnp.rint(means).astype(jnp.uint8)
-
-
-def _halved(pictures):
-    return np.asarray(_pooled(pictures))
+    return lambda w_plus: map_batches(lambda part: render(state, part), batch_size, w_plus)

@@ -2,10 +2,10 @@
 
 import numpy as np
 
+from sdflow_jax.pocket.build.classifiers import ClassifierSettings
 from sdflow_jax.pocket.build.codes import FREE_SEEDS
 from sdflow_jax.pocket.build.identity import IdentitySettings
 from sdflow_jax.pocket.build.inversion import InversionSettings
-from sdflow_jax.pocket.build.judges import JudgeSettings
 from sdflow_jax.pocket.build.student import StudentSettings
 
 # Seeds with a face in the world: to train, to choose settings by, to measure.
@@ -44,11 +44,11 @@ _CLASSIFIER = {
     "width": 16,
     "head_sizes": [],
 }
-JUDGES = {
-    "classifier": JudgeSettings(
+CLASSIFIERS = {
+    "classifier": ClassifierSettings(
         _CLASSIFIER, parity=0, seed=2, num_steps=800, num_annotated=40, num_others=120
     ),
-    "evaluation_classifier": JudgeSettings(
+    "evaluation_classifier": ClassifierSettings(
         {**_CLASSIFIER, "depth": 18, "width": 24},
         parity=1,
         seed=3,
@@ -60,13 +60,17 @@ JUDGES = {
 }
 IDENTITY = IdentitySettings(
     {
-        "image_size": 64,
+        "image_size": 48,
         "embedding_dim": 128,
         "widths": [24, 24, 48, 96, 128],
         "units": [2, 2, 2, 2],
     },
     num_steps=500,
-    batch_size=64,
+    crop=(9, 8),
 )
+# All faces share most of dlib's embedding, which leaves the cosine of two people at 0.87 and a network little to
+# learn from. Without a share of the mean it is 0.20, and still ranks pairs as dlib's does (Spearman 0.94; without
+# all of the mean 0.82).
+MEAN_SHARE = 0.8
 # The small networks learn from the first of the training seeds.
-NUM_JUDGED = 10_500
+NUM_LABELLED = 10_500

@@ -5,7 +5,6 @@ import subprocess
 import sys
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 from numpy.typing import NDArray
@@ -14,12 +13,13 @@ from sdflow_jax.files import networks
 from sdflow_jax.files.atomic import write_atomic
 from sdflow_jax.files.checkout import beside_package
 from sdflow_jax.images.batching import map_batches
-from sdflow_jax.images.resizing import average_pool
+from sdflow_jax.images.pixels import to_bytes_on_device
+from sdflow_jax.images.resizing import pool_bytes
 from sdflow_jax.pocket.build import settings
+from sdflow_jax.pocket.build.classifiers import LabelledFaces, train_classifier
 from sdflow_jax.pocket.build.codes import Codes
 from sdflow_jax.pocket.build.identity import train_identity
 from sdflow_jax.pocket.build.inversion import train_inversion
-from sdflow_jax.pocket.build.judges import LabelledFaces, train_judge
 from sdflow_jax.pocket.build.labels import (
     ATTRIBUTES,
     Annotations,
@@ -117,29 +117,30 @@ def build_inversion_encoder(build: Build) -> None:
 
 def build_classifiers(build: Build) -> None:
     """C from faces of even seeds and the evaluation classifier from those of odd ones."""
-    faces = build.renders(settings.TRAINING_SEEDS[: settings.NUM_JUDGED])
+    faces = build.renders(settings.TRAINING_SEEDS[: settings.NUM_LABELLED])
     labels = label_faces(faces.seeds, faces.readings, Annotations.read())
     variants = _variants(build, faces)
-    for name, chosen in settings.JUDGES.items():
+    for name, chosen in settings.CLASSIFIERS.items():
         own = faces.seeds % 2 == chosen.parity
         guesses = guess_labels(faces.codes.coarse, labels, own)
         learned = LabelledFaces(variants, labels, guesses).take(own)
-        judge = train_judge(name, learned, chosen, build.cache)
-        build.save(name, judge, chosen.arguments, {"attributes": ",".join(ATTRIBUTES)})
+        classifier = train_classifier(name, learned, chosen, build.cache)
+        build.save(name, classifier, chosen.arguments, {"attributes": ",".join(ATTRIBUTES)})
 
 
 def build_identity_encoder(build: Build) -> None:
     """dlib's embedding, distilled."""
-    faces = build.renders(settings.TRAINING_SEEDS[: settings.NUM_JUDGED])
+    faces = build.renders(settings.TRAINING_SEEDS[: settings.NUM_LABELLED])
     found = ~np.isnan(faces.readings.embedding[:, 0])
     embedding = faces.readings.embedding[found]
-    # All faces share most of dlib's embedding; what tells them apart is the rest.
-    embedding = embedding - embedding.mean(axis=0)
+    embedding = embedding - settings.MEAN_SHARE * embedding.mean(axis=0)
     embedding = embedding / np.linalg.norm(embedding, axis=1, keepdims=True)
     variants = _variants(build, faces)[:, found]
     chosen = settings.IDENTITY
     encoder = train_identity(variants, embedding, chosen, build.cache)
-    build.save("identity_encoder", encoder, chosen.arguments)
+    top, left = chosen.crop
+    crop = ",".join(str(pixels / 64) for pixels in (top, left, encoder.image_size))
+    build.save("identity_encoder", encoder, chosen.arguments, {"crop": crop})
 
 
 def _variants(build: Build, faces: Renders) -> NDArray[np.uint8]:
@@ -148,15 +149,10 @@ def _variants(build: Build, faces: Renders) -> NDArray[np.uint8]:
 
     @jax.jit
     def imitate(w_plus):
-        images = nnx.merge(graph, state).synthesize(w_plus, resolution=64)
-        return jnp.rint((jnp.clip(images, -1.0, 1.0) + 1.0) * 127.5).astype(jnp.uint8)
-
-    @jax.jit
-    def shrink(pictures):
-        return jnp.rint(average_pool(pictures.astype(jnp.float32), 2)).astype(jnp.uint8)
+        return to_bytes_on_device(nnx.merge(graph, state).synthesize(w_plus, resolution=64))
 
     own = map_batches(lambda *codes: imitate(Codes(*codes).w_plus()), 50, *faces.codes)
-    return np.stack([map_batches(shrink, 500, faces.pictures), own])
+    return np.stack([map_batches(lambda x: pool_bytes(x, 2), 500, faces.pictures), own])
 
 
 def build_sdflow(build: Build) -> None:

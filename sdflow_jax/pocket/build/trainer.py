@@ -36,7 +36,7 @@ def train(
       step: one update.
       num_steps: index at which the training is finished.
       folder: where checkpoints and `NAME.jsonl` with the smoothed metrics go.
-      preview: called with the state and the number of finished steps now and then, to draw pictures.
+      preview: called with the state and the number of finished steps now and then, to make pictures.
       preview_every: steps between previews.
 
     Returns:

@@ -2,9 +2,9 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from sdflow_jax.evaluation import World
+from sdflow_jax.evaluation import EvaluationSetup
 from sdflow_jax.evaluation.strength_sweep import edit_faces, edited_images
-from tests.evaluation.plain_world import TurningEditor, plain_faces, plain_world
+from tests.evaluation.plain_setup import TurningEditor, plain_faces, plain_setup
 
 
 class Sizes(nnx.Module):
@@ -27,7 +27,7 @@ class Looking:
 
     def judge(self, images):
         self.shown.append(images.shape[1])
-        return plain_world().judges.judge(images[:, :4, :4])
+        return plain_setup().judges.judge(images[:, :4, :4])
 
 
 def test_judges_are_shown_no_more_than_they_look_at_and_people_whole_faces():
@@ -35,7 +35,7 @@ def test_judges_are_shown_no_more_than_they_look_at_and_people_whole_faces():
     targets = np.full((3, 2), 0.5, np.float32)
     for image_size, seen in ((None, 8), (2, 4), (4, 4), (5, 8), (16, 8)):
         judges = Looking(image_size)
-        world = World(Sizes(), judges)
-        assert edit_faces(world, TurningEditor(), w_plus, targets)[0].shape[1] == seen
-        edited = edited_images(world, TurningEditor(), w_plus, targets, batch_size=3)
+        setup = EvaluationSetup(Sizes(), judges)
+        assert edit_faces(setup, TurningEditor(), w_plus, targets)[0].shape[1] == seen
+        edited = edited_images(setup, TurningEditor(), w_plus, targets, batch_size=3)
         assert edited.images.shape == (3, 8, 8, 3) and judges.shown == [seen]

@@ -1,4 +1,4 @@
-"""What turns latents into faces, and who looks at them."""
+"""What an evaluation is made with: generators of faces, and judges of them."""
 
 from typing import NamedTuple
 
@@ -7,7 +7,7 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float
 
-from sdflow_jax.evaluation.judges import Jury
+from sdflow_jax.evaluation.judges import Judges
 from sdflow_jax.models.synthesis import picture_size, render
 
 _render = jax.jit(render, static_argnames="resolution")
@@ -16,8 +16,8 @@ _render = jax.jit(render, static_argnames="resolution")
 SHOWN_SIZE = 256  # pixels, of a renderer's faces
 
 
-class World(NamedTuple):
-    """What makes faces of latents, and who looks at them.
+class EvaluationSetup(NamedTuple):
+    """What makes faces of latents, and what judges them.
 
     Attributes:
       generator: the one that training knows.
@@ -27,7 +27,7 @@ class World(NamedTuple):
     """
 
     generator: nnx.Module
-    judges: Jury
+    judges: Judges
     renderer: nnx.Module | None = None
 
     def judged_faces(self, w_plus: Float[Array, "b n d"]) -> Float[Array, "b r r 3"]:

@@ -1,4 +1,4 @@
-"""A world whose every number can be worked out by hand: latents are pixels, and judges read pixels.
+"""A setup whose every number can be worked out by hand: latents are pixels, and judges read pixels.
 
 A latent [2, 4] holds three attributes in its first row (-1 is off, 1 is on), and the face's
 identity in its second. The image shows the same eight numbers in its first pixels.
@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from sdflow_jax.evaluation import Judges, World
+from sdflow_jax.evaluation import EvaluationSetup, NetworkJudges
 from sdflow_jax.images.pixels import to_bytes, to_signed
 
 JUDGED = ("Eyeglasses", "Male", "Young")
@@ -58,8 +58,10 @@ class TurningEditor(nnx.Module):
         return edited.at[:, 0, np.asarray(COLUMNS)].set(2 * semantic_variables - 1)
 
 
-def plain_world():
-    return World(PixelGenerator(), Judges(PixelClassifier(), PixelIdentity(), attributes=JUDGED))
+def plain_setup():
+    return EvaluationSetup(
+        PixelGenerator(), NetworkJudges(PixelClassifier(), PixelIdentity(), attributes=JUDGED)
+    )
 
 
 def plain_faces(attributes):

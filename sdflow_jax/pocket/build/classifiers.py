@@ -24,7 +24,7 @@ from sdflow_jax.pocket.build.augmentation import augment
 
 
 @dataclasses.dataclass(frozen=True)
-class JudgeSettings:
+class ClassifierSettings:
     """One classifier's network and training."""
 
     arguments: Mapping[str, object]
@@ -58,8 +58,8 @@ class LabelledFaces:
         return LabelledFaces(self.variants[:, keep], self.labels[keep], self.guesses[keep])
 
 
-def train_judge(
-    name: str, faces: LabelledFaces, settings: JudgeSettings, folder: pathlib.Path
+def train_classifier(
+    name: str, faces: LabelledFaces, settings: ClassifierSettings, folder: pathlib.Path
 ) -> nnx.Module:
     """Train on all of `faces`, already of the right parity; returns the averaged network, in evaluation mode."""
     network = networks.build("AttributeClassifier", settings.arguments, seed=settings.seed)
