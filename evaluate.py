@@ -32,7 +32,6 @@ from sdflow_jax.data.prepared import prepare_data
 from sdflow_jax.data.settings import DataSettings
 from sdflow_jax.editor import find_larger
 from sdflow_jax.evaluation import (
-    STRENGTHS,
     EvaluationError,
     EvaluationSettings,
     EvaluationSetup,
@@ -55,7 +54,9 @@ from sdflow_jax.methods.registry import load_method
 from sdflow_jax.methods.settings import read_shared_settings
 
 WORKDIR = flags.DEFINE_string("workdir", None, "Directory of a training run.", required=True)
-NUM_FACES = flags.DEFINE_integer("num_faces", 500, "How many faces of the split to edit.")
+NUM_FACES = flags.DEFINE_integer(
+    "num_faces", EvaluationSettings.num_faces, "How many faces of the split to edit."
+)
 SPLIT = flags.DEFINE_string(
     "split", "test", "The faces: test, or validation to choose settings by."
 )
@@ -67,7 +68,9 @@ FACES = flags.DEFINE_string(
 NETWORKS = flags.DEFINE_multi_string(
     "network", [], "ROLE=FILE: a network in place of the config's, the judges above all."
 )
-BATCH_SIZE = flags.DEFINE_integer("batch_size", 32, "Faces per compiled call.")
+BATCH_SIZE = flags.DEFINE_integer(
+    "batch_size", EvaluationSettings.batch_size, "Faces per compiled call."
+)
 JUDGE = flags.DEFINE_enum(
     "judge",
     "config",
@@ -75,11 +78,13 @@ JUDGE = flags.DEFINE_enum(
     "Who judges: the networks of the config, or dlib's published networks on the edited pixels.",
 )
 NUM_SAMPLES = flags.DEFINE_integer(
-    "num_samples", 32, "New faces for each combination of attributes, if the method is a flow."
+    "num_samples",
+    EvaluationSettings.num_samples,
+    "New faces for each combination of attributes, if the method is a flow.",
 )
 STRENGTH_LIST = flags.DEFINE_list(
     "strengths",
-    [str(strength) for strength in STRENGTHS],
+    [str(strength) for strength in EvaluationSettings.strengths],
     "Rising strengths; 1 is the opposite end.",
 )
 

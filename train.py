@@ -8,7 +8,8 @@ The working directory gets `config.json`, `data/` (faces with their latents, bui
 `checkpoints/`, `metrics.csv`, `tensorboard/`, `samples/` and, when training ends, the trained
 networks in a directory with the method's name. The same command continues a run that was stopped in
 any way, to the same bits. SIGINT (Ctrl-C) and SIGTERM save a checkpoint and exit with status 0; a
-second one exits at once.
+second one exits at once. A directory that another process trains in, evaluates, or builds faces in
+is left alone.
 """
 
 import contextlib
@@ -114,7 +115,8 @@ def main(argv: list[str]) -> None:
     """Set jax up and run; a mistake of the user's ends the program with one sentence."""
     if len(argv) > 1:
         raise app.UsageError(f"unexpected arguments: {' '.join(argv[1:])}")
-    logging.set_verbosity(logging.ERROR)  # orbax and tfds tell twenty things about every file
+    # orbax and tfds tell twenty things about every file, and of a full disk a thousand lines.
+    logging.set_verbosity(logging.FATAL)
     if DISTRIBUTED.value:
         jax.distributed.initialize(COORDINATOR.value, NUM_PROCESSES.value, PROCESS_ID.value)
     with Interrupts() as interrupts:

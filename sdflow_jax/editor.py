@@ -345,12 +345,15 @@ class Editor:
 
         Raises:
           TypeError: if the method is no flow: only a flow knows a distribution of faces.
+          ValueError: if the semantic variables of a face are not finite.
+          FloatingPointError: if the differential equation could not be solved.
         """
         if not isinstance(self.method, SamplingMethod):
             raise TypeError(
                 f"{type(self.method).__name__} edits faces but cannot sample them; a flow can"
             )
         semantic_variables = np.asarray(semantic_variables, np.float32)
+        _check_finite(semantic_variables, "semantic variables")
         num_rows = self.method.num_rows or self.generator.num_styles
         shape = (len(semantic_variables), num_rows, self.method.code_dim)
         code = jax.random.normal(key, shape)
@@ -387,16 +390,15 @@ class Editor:
 
     def _codes(self, w_plus) -> tuple[Float[np.ndarray, "b n d"], bool]:
         """Checked latents as a batch, and whether they are one face's given by itself."""
-        w_plus = np.asarray(w_plus, np.float32)
+        with np.errstate(over="ignore"):  # what float32 cannot hold is refused below
+            w_plus = np.asarray(w_plus, np.float32)
         is_single = w_plus.ndim == 2
         w_plus = w_plus[None] if is_single else w_plus
         # One row may stand for all styles, and is edited alone, for less.
         is_row = w_plus.ndim == 3 and w_plus.shape[1] == 1
         rows = np.repeat(w_plus, self.generator.num_styles, axis=1) if is_row else w_plus
         self.generator.check_codes(rows)
-        is_finite = np.isfinite(w_plus).all(axis=(1, 2))
-        if not is_finite.all():
-            raise ValueError(f"the latents of face {np.argmin(is_finite)} are NaN or infinite")
+        _check_finite(w_plus, "latents")
         return w_plus, is_single
 
     def _wanted(
@@ -410,7 +412,9 @@ class Editor:
                 raise ValueError(
                     f"unknown attribute {name!r}; this editor knows {', '.join(self.attributes)}"
                 )
-            if not np.all(np.isfinite(value)):
+            with np.errstate(over="ignore"):
+                numbers = np.asarray(value, np.float32)
+            if not np.isfinite(numbers).all():
                 raise ValueError(f"the target of {name} must be finite, got {value}")
             if np.shape(value) not in ((), (num_faces,)):
                 raise ValueError(
@@ -431,6 +435,13 @@ def _latent_shape(network: nnx.Module) -> tuple[int, int]:
 
 def _halvings(size: int) -> tuple[int, ...]:
     return tuple(size >> k for k in range(size.bit_length()))
+
+
+def _check_finite(values: Float[np.ndarray, "b *rest"], name: str) -> None:
+    """Refuse NaN, and what is too large for float32, before it looks like a failure of the solver."""
+    is_finite = np.isfinite(values).reshape(len(values), -1).all(axis=1)
+    if not is_finite.all():
+        raise ValueError(f"the {name} of face {np.argmin(is_finite)} are NaN or infinite")
 
 
 def _solved(latents: Float[np.ndarray, "b n d"]) -> Float[np.ndarray, "b n d"]:

@@ -2,11 +2,30 @@
 different types of numbers.
 """
 
+import functools
 import os
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
 import jax
+import optax
+from flax.nnx.nn import normalization
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_numpy_dtype_promotion", "strict")
+
+
+def _as_by_default(function):
+    """`function`, a library's that mixes types of numbers on purpose, under jax's usual promotion."""
+
+    @functools.wraps(function)
+    def call(*arguments, **options):
+        with jax.numpy_dtype_promotion("standard"):
+            return function(*arguments, **options)
+
+    return call
+
+
+# Adam raises to the power of a whole number; a batch norm's statistics are in float32 or wider.
+optax.tree.bias_correction = _as_by_default(optax.tree.bias_correction)
+normalization._compute_stats = _as_by_default(normalization._compute_stats)

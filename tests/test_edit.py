@@ -5,6 +5,7 @@ from PIL import Image
 from sdflow_jax.edit import main, photos_of
 from sdflow_jax.editor import Editor
 from tests.exported_run import SIZE, write_run
+from tests.full_disk import full_disk
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (2, SIZE, SIZE, 3), dtype=np.uint8)
 
@@ -135,3 +136,12 @@ def test_a_folder_that_cannot_be_made_is_one_line(run, photos, tmp_path, capsys)
     assert capsys.readouterr().err.endswith("this is a file; name a folder\n")
     assert run(photos, "--set", "Young=1", "--out", tmp_path / "file" / "out") == 1
     assert capsys.readouterr().err == f"error: {tmp_path / 'file' / 'out'}: Not a directory\n"
+
+
+def test_a_full_disk_is_one_line_that_names_the_picture(run, photos, tmp_path, capsys):
+    out = tmp_path / "out"
+    with full_disk(100):
+        assert run(photos / "ada.png", "--set", "Young=1", "--out", out) == 1
+    told = capsys.readouterr().err.splitlines()
+    assert told[0].startswith("error: ") and f"{out / 'ada.png'}: File too large" in told[0]
+    assert told[1:] == ["1 of 1 photos could not be edited"] and not list(out.iterdir())

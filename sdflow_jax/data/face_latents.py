@@ -15,6 +15,7 @@ import io
 import json
 import os
 import pathlib
+import re
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
@@ -215,6 +216,7 @@ def prepare(
     Raises:
       DataError: if a face cannot be read, or the source does not give what it has announced.
       InUseError: if another process is building below `directory`.
+      OSError: if the disk is full or may not be written.
     """
     annotators = {"classifier": classifier}
     if inversion_encoder is None:
@@ -252,7 +254,8 @@ def prepare(
             shutil.rmtree(leftover, ignore_errors=True)
         builder.kept.begin(recipe.name)
         tfds.disable_progress_bar()  # its bar knows no total; _generate_examples has one that does
-        with contextlib.redirect_stdout(None):  # it announces downloads, and there are none
+        # It announces downloads, and there are none.
+        with contextlib.redirect_stdout(None), _records_told(path):
             builder.download_and_prepare()
         builder.kept.remove()
     return path
@@ -281,6 +284,20 @@ def read_recipe(dataset: str | os.PathLike[str]) -> dict[str, Any]:
     predictions.
     """
     return json.loads((pathlib.Path(dataset) / "metadata.json").read_text())
+
+
+@contextlib.contextmanager
+def _records_told(path: pathlib.Path) -> Iterator[None]:
+    """A record that could not be written, of which the writer tells as it tells of mistakes of
+    its own, as the disk's error.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if ".array_record" not in str(error):
+            raise
+        found = re.search(r"failed: ([^;]+);", str(error))
+        raise OSError(f"{path} cannot be written: {found[1] if found else error}") from error
 
 
 def _short_digest(plain: Mapping[str, Any]) -> str:

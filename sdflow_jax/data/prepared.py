@@ -96,7 +96,7 @@ def open_batches(
 
 
 def held_out_faces(dataset: pathlib.Path, count: int) -> tuple[NDArray, NDArray]:
-    """The first faces kept from training, to show them.
+    """The first faces of the split that training is watched on, for pictures.
 
     Returns:
       Their images [c, R, R, 3], uint8, and W+ latents [c, n, d]; c is `count` or all there are.

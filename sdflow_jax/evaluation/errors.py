@@ -1,4 +1,4 @@
-"""The error of an evaluation that cannot be."""
+"""What is raised where nothing can be evaluated."""
 
 
 class EvaluationError(ValueError):

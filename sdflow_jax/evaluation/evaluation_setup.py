@@ -46,7 +46,7 @@ class EvaluationSetup(NamedTuple):
 
 
 def _rendered(renderer, w_plus, size) -> Float[np.ndarray, "b r r 3"]:
-    """One by one: large pictures gain nothing from a batch."""
+    """Faces by the renderer, one by one: large pictures gain nothing from a batch."""
     resolution = picture_size(renderer, size)
     faces = [
         _render(renderer, w_plus[i : i + 1], resolution=resolution) for i in range(len(w_plus))

@@ -87,7 +87,9 @@ class NetworkJudges(nnx.Module):
 
     @property
     def image_size(self) -> int | None:
-        """Side of the images that either network would see no larger; None if one takes any."""
+        """Side of the smallest images that show both networks all they can see; None if one takes
+        images of any size.
+        """
         if self.classifier_size is None or self.identity_size is None:
             return None
         _, _, share = self.identity_crop or (0.0, 0.0, 1.0)

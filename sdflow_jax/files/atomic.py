@@ -1,28 +1,49 @@
 """Writing files so that a kill leaves the old one or the whole new one."""
 
+import contextlib
 import json
 import os
 import pathlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import IO, Any
+
+
+@contextlib.contextmanager
+def naming(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Give this path to an `OSError` inside that names none: a stream does not know its file, and
+    "No space left on device" alone tells nobody which.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.filename is not None:
+            raise
+        raise OSError(error.errno, error.strerror or str(error), str(path)) from error
 
 
 def write_atomic(path: str | os.PathLike[str], write: Callable[[IO[bytes]], Any]) -> None:
     """Write a file under another name and then give it its own, so that it is never half there.
+
+    What was written is removed again if writing fails.
 
     Args:
       path: the file; its directory is made if need be.
       write: is given the open binary stream.
 
     Raises:
-      OSError: if the disk is full or may not be written.
+      OSError: naming the file and the cause, if the disk is full or may not be written.
     """
     path = pathlib.Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(path.name + ".partial")
-    with partial.open("wb") as stream:
-        write(stream)
-    partial.replace(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with naming(path), partial.open("wb") as stream:
+            write(stream)
+        partial.replace(path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            partial.unlink()
+        raise
 
 
 def write_text(path: str | os.PathLike[str], text: str) -> None:

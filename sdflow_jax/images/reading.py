@@ -3,6 +3,8 @@
 import io
 import os
 import pathlib
+import warnings
+from collections.abc import Collection
 
 import numpy as np
 from jaxtyping import UInt8
@@ -16,7 +18,11 @@ _FORMATS_OF_DEEP_GREY = ("PNG", "PPM")
 _WHITE_16 = 65535
 
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
-_PNG_NOTES = (b"iCCP", b"iTXt", b"tEXt", b"zTXt")  # chunks that hold no pixels and turn none
+_PNG_PIXELS = (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND")  # all that a still picture is made of
+_PNG_ORIENTATION = b"eXIf"
+
+# Up to twice Pillow's limit these are large cameras' photographs; beyond it Pillow refuses by itself.
+warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning, append=True)
 
 
 class ImageFileError(ValueError):
@@ -26,14 +32,16 @@ class ImageFileError(ValueError):
 def read_image(path: str | os.PathLike[str]) -> UInt8[np.ndarray, "h w 3"]:
     """The pixels of a picture file, as `rgb_pixels` gives them; of an animation its first frame.
 
+    What a PNG says besides its pixels (color profile, texts, times) and Pillow cannot make sense of
+    is no reason to refuse them.
+
     Raises:
       ImageFileError: naming the file, if it is missing, damaged, no picture, larger than Pillow
         holds for safe, or of a mode that `rgb_pixels` refuses.
     """
     path = pathlib.Path(path)
     try:
-        with _opened(path) as image:
-            return rgb_pixels(image)
+        return _read(path)
     except FileNotFoundError as error:
         raise ImageFileError(f"{path}: no such file") from error
     except Image.UnidentifiedImageError as error:
@@ -45,22 +53,30 @@ def read_image(path: str | os.PathLike[str]) -> UInt8[np.ndarray, "h w 3"]:
         raise ImageFileError(f"{path}: not a readable image ({reason})") from error
 
 
-def _opened(path: pathlib.Path) -> Image.Image:
-    """Pillow's image; a PNG whose color profile or text is beyond its limits is read without."""
+def _read(path: pathlib.Path) -> UInt8[np.ndarray, "h w 3"]:
     try:
-        return Image.open(path)
-    except ValueError:
-        content = path.read_bytes()
-        if not content.startswith(_PNG_SIGNATURE):
-            raise
-        return Image.open(io.BytesIO(_without_notes(content)))
+        with Image.open(path) as image:
+            return rgb_pixels(image)
+    except (Image.DecompressionBombError, FileNotFoundError):
+        raise
+    except Exception as error:
+        with path.open("rb") as file:
+            if file.read(len(_PNG_SIGNATURE)) != _PNG_SIGNATURE:
+                raise
+        for chunks in ((*_PNG_PIXELS, _PNG_ORIENTATION), _PNG_PIXELS):
+            try:
+                with Image.open(io.BytesIO(_with_only(chunks, path.read_bytes()))) as image:
+                    return rgb_pixels(image)
+            except Exception:
+                continue  # what was wrong with the whole file is what is told
+        raise error
 
 
-def _without_notes(png: bytes) -> bytes:
+def _with_only(chunks: Collection[bytes], png: bytes) -> bytes:
     kept, start = [_PNG_SIGNATURE], len(_PNG_SIGNATURE)
     while start < len(png):
         end = start + int.from_bytes(png[start : start + 4]) + 12  # length, name, checksum
-        if png[start + 4 : start + 8] not in _PNG_NOTES:
+        if png[start + 4 : start + 8] in chunks:
             kept.append(png[start:end])
         start = end
     return b"".join(kept)

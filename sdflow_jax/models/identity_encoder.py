@@ -44,10 +44,12 @@ class IdentityNetwork(nnx.Module):
     """Embeddings of face crops on the unit sphere, in which the inner product measures identity.
 
     Args:
-      body: face crops to feature maps, of which the last has a sixteenth of their side.
       image_size: side of the input in pixels, a multiple of 16.
-      features: channels of the last feature map.
       embedding_dim: length of the embedding.
+      widths: channels of the stem and of the four stages.
+      units: residual units per stage.
+      squeeze_excitation: whether the units gate their channels, see `ImprovedResidualUnit`.
+      insightface: whether the units are InsightFace's, see there.
 
     Raises:
       ValueError: if the image size is no multiple of 16.
@@ -55,11 +57,13 @@ class IdentityNetwork(nnx.Module):
 
     def __init__(
         self,
-        body: FaceBody,
         image_size: int,
-        features: int,
         embedding_dim: int,
+        widths: Sequence[int],
+        units: Sequence[int],
         *,
+        squeeze_excitation: bool = False,
+        insightface: bool = False,
         rngs: nnx.Rngs,
     ):
         if image_size < 16 or image_size % 16:
@@ -68,8 +72,14 @@ class IdentityNetwork(nnx.Module):
             )
         self.image_size = image_size
         self.embedding_dim = embedding_dim
-        self.body = body
-        self.embedding = IdentityEmbedding(image_size // 16, features, embedding_dim, rngs=rngs)
+        self.body = FaceBody(
+            widths,
+            units,
+            squeeze_excitation=squeeze_excitation,
+            insightface=insightface,
+            rngs=rngs,
+        )
+        self.embedding = IdentityEmbedding(image_size // 16, widths[-1], embedding_dim, rngs=rngs)
 
     def embed(self, images: Float[Array, "b h w 3"]) -> Float[Array, "b e"]:
         """Embeddings before they are scaled to unit length."""
@@ -105,5 +115,7 @@ class IdentityEncoder(IdentityNetwork):
         *,
         rngs: nnx.Rngs,
     ):
-        body = FaceBody(widths, units, squeeze_excitation=squeeze_excitation, rngs=rngs)
-        super().__init__(body, image_size, widths[-1], embedding_dim, rngs=rngs)
+        gates = squeeze_excitation
+        super().__init__(
+            image_size, embedding_dim, widths, units, squeeze_excitation=gates, rngs=rngs
+        )

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from flax import nnx
 
 from sdflow_jax.models.identity_encoder import FACE_WIDTHS, IdentityNetwork
-from sdflow_jax.models.irse import FaceBody
 
 UNITS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 14, 3), 100: (3, 13, 30, 3)}
 
@@ -37,5 +36,6 @@ class IResNet(IdentityNetwork):
     ):
         if depth not in UNITS:
             raise ValueError(f"an IResNet has depth {', '.join(map(str, UNITS))}; got {depth}")
-        body = FaceBody(widths, UNITS[depth], insightface=True, rngs=rngs)
-        super().__init__(body, image_size, widths[-1], embedding_dim, rngs=rngs)
+        super().__init__(
+            image_size, embedding_dim, widths, UNITS[depth], insightface=True, rngs=rngs
+        )

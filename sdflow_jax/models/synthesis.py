@@ -54,8 +54,8 @@ def faces_of(
 
 
 def picture_size(generator: nnx.Module, size: int) -> int | None:
-    """The resolution that a generator need only synthesize where `size` pixels are looked at: the smallest
-    of its `picture_sizes` that has as many; None if that takes the whole face.
+    """Where a generator may stop if only `size` pixels are wanted: the smallest of its `picture_sizes`
+    that has as many, below its full resolution; None if it may not stop.
     """
     smaller = (r for r in generator.picture_sizes if size <= r < generator.resolution)
     return min(smaller, default=None)

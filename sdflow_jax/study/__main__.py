@@ -17,7 +17,8 @@ import sys
 from absl import logging
 
 from sdflow_jax.evaluation import EvaluationError, ExternalJudges
-from sdflow_jax.files.checkout import NoCheckoutError, beside_package
+from sdflow_jax.files.checkout import beside_package
+from sdflow_jax.files.lock import locked
 from sdflow_jax.study.execution import Stopped
 from sdflow_jax.study.plan import PAPER, ROOT, TINY, Settings
 from sdflow_jax.study.regenerate import regenerate
@@ -60,8 +61,11 @@ def main() -> None:
         beside_package("train.py")
         if "external" in settings.judges:
             ExternalJudges()  # missing packages are found out now and not after hours
-        regenerate(PAPER, settings, arguments.runs.absolute(), out, jobs=arguments.jobs)
-    except (EvaluationError, NoCheckoutError, Stopped) as error:
+        with locked(arguments.runs.absolute(), "regenerating the figures"):
+            regenerate(PAPER, settings, arguments.runs.absolute(), out, jobs=arguments.jobs)
+    # OSError: a disk that is full, or may not be written; runs that another process is making; no
+    # train.py beside the package.
+    except (EvaluationError, Stopped, OSError) as error:
         raise SystemExit(f"{type(error).__name__}: {error}") from error
     except KeyboardInterrupt:
         print("interrupted; the same command continues", file=sys.stderr)

@@ -9,7 +9,7 @@ from typing import Any
 
 import ml_collections
 
-from sdflow_jax.evaluation import STRENGTHS
+from sdflow_jax.evaluation import STRENGTHS, EvaluationSettings
 from sdflow_jax.files import networks
 from sdflow_jax.files.config_files import read_config
 from sdflow_jax.files.roles import JUDGING_ROLES, TRAINING_ROLES
@@ -96,9 +96,9 @@ class Settings:
     num_faces_external: int = 100
     strengths: tuple[float, ...] = (*STRENGTHS, 2.0, 2.5, 3.0, 4.0, 6.0, 8.0, 12.0)
     batch_size: int = 16
-    num_samples: int = 32
+    num_samples: int = EvaluationSettings.num_samples
     num_shown: int = 6
-    num_resamples: int = 500
+    num_resamples: int = EvaluationSettings.num_resamples
     overrides: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     def faces_for(self, judge: str) -> int:

@@ -1,7 +1,11 @@
 """Checkpoints from which a run continues to the same bits: state, position in the data, notes."""
 
+import contextlib
 import os
 import pathlib
+import re
+import shutil
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import grain
@@ -71,14 +75,17 @@ class Checkpoints:
           notes: anything JSON-able.
 
         Raises:
-          CheckpointError: if orbax declines.
+          CheckpointError: if orbax declines, or could not write this checkpoint or the one before,
+            which is then written only in part and removed.
         """
         args = ocp.args.Composite(
             state=ocp.args.StandardSave(_without_none(state)),
             batches=grain.checkpoint.CheckpointSave(batches),
             notes=ocp.args.JsonSave({"data": data, "notes": notes}),
         )
-        if not self._manager.save(step, args=args, force=True):
+        with self._told():
+            is_written = self._manager.save(step, args=args, force=True)
+        if not is_written:
             raise CheckpointError(f"orbax wrote no checkpoint of step {step} in {self._directory}")
 
     def restore(
@@ -129,9 +136,37 @@ class Checkpoints:
         return Restored(step, state, restored["batches"], notes["notes"])
 
     def close(self) -> None:
-        """Wait until everything is written."""
-        self._manager.wait_until_finished()
-        self._manager.close()
+        """Wait until everything is written.
+
+        Raises:
+          CheckpointError: as for `save`.
+        """
+        with self._told():
+            try:
+                self._manager.wait_until_finished()
+            finally:
+                self._manager.close()
+
+    @contextlib.contextmanager
+    def _told(self) -> Iterator[None]:
+        """What goes wrong while writing, here or in orbax's threads, as one sentence."""
+        try:
+            yield
+        except Exception as error:  # tensorstore's are ValueErrors, whatever the disk has said
+            for leftover in self._directory.glob("*.orbax-checkpoint-tmp"):
+                shutil.rmtree(leftover, ignore_errors=True)
+            raise CheckpointError(
+                f"no checkpoint could be written in {self._directory}: {_cause(error)}"
+            ) from error
+
+
+def _cause(error: Exception) -> str:
+    """What the system said, of tensorstore's long account of it."""
+    if found := re.search(r"os_error_code='(\d+)'", str(error)):
+        return os.strerror(int(found[1]))
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return (str(error) or type(error).__name__).splitlines()[0]
 
 
 def _without_none(state: State) -> State:

@@ -13,11 +13,11 @@ from typing import Any
 
 import jax
 import numpy as np
-import tensorboardX
 from jaxtyping import Array, UInt8
 from tqdm import tqdm
 
-from sdflow_jax.files.atomic import write_text
+from sdflow_jax.files.atomic import naming, write_text
+from sdflow_jax.training.event_file import EventFile
 
 CSV_FILE = "metrics.csv"
 
@@ -78,9 +78,7 @@ class MetricsLog:
             return
         workdir = pathlib.Path(workdir)
         self._csv = _CsvFile(workdir / CSV_FILE, steps_done)
-        self._board = tensorboardX.SummaryWriter(
-            str(workdir / "tensorboard"), purge_step=steps_done + 1
-        )
+        self._board = EventFile(workdir / "tensorboard", first_step=steps_done + 1)
         self._bar = tqdm(
             total=num_steps,
             initial=steps_done,
@@ -121,7 +119,7 @@ class MetricsLog:
     def add_image(self, name: str, step: int, image: UInt8[np.ndarray, "h w 3"]) -> None:
         """Show an image in TensorBoard."""
         if not self._is_silent:
-            self._board.add_image(name, image, step, dataformats="HWC")
+            self._board.add_image(name, image, step)
 
     def close(self) -> None:
         """Write what is still buffered."""
@@ -194,6 +192,7 @@ class _CsvFile:
         csv.writer(text).writerows(kept)
         write_text(path, text.getvalue())
         self._columns = kept[0] if kept else None
+        self._path = path
         self._file = path.open("a", newline="")
         self._writer = csv.writer(self._file)
 
@@ -202,11 +201,13 @@ class _CsvFile:
             self._columns = list(row)
             self._writer.writerow(self._columns)
         values = [str(row["step"]), *(f"{row[name]:.8g}" for name in self._columns[1:])]
-        self._writer.writerow(values)
-        self._file.flush()
+        with naming(self._path):
+            self._writer.writerow(values)
+            self._file.flush()
 
     def close(self) -> None:
-        self._file.close()
+        with naming(self._path):
+            self._file.close()
 
 
 def _rows_until(path: pathlib.Path, last_step: int) -> list[list[str]]:

@@ -1,5 +1,6 @@
 """One training from wherever its directory stands: from the beginning, or from the last checkpoint."""
 
+import contextlib
 import os
 import pathlib
 from collections.abc import Mapping, Sequence
@@ -75,32 +76,37 @@ def train_resumably(
       The state, and whether all steps are done.
 
     Raises:
-      CheckpointError: if the checkpoint does not fit, or is of a step beyond the schedule's end.
+      CheckpointError: if the checkpoint does not fit, is of a step beyond the schedule's end, or
+        cannot be written.
+      OSError: if a measurement or a picture cannot be written.
       TrainingDiverged: if a number is not finite, or a requirement is not met.
     """
     num_steps = schedule.num_steps
     check_length(directory, num_steps)
-    checkpoints = Checkpoints(directory / "checkpoints", keep=schedule.keep_checkpoints)
-    steps_done, unfinished = 0, None
-    if checkpoints.latest_step is not None:
-        steps_done, state, batches, unfinished = checkpoints.restore(
-            state, batches, data, devices.replicated
+    # Whatever happens, both are closed: threads of theirs that outlive the program end it in a mess.
+    with contextlib.ExitStack() as opened:
+        checkpoints = Checkpoints(directory / "checkpoints", keep=schedule.keep_checkpoints)
+        opened.callback(checkpoints.close)
+        steps_done, unfinished = 0, None
+        if checkpoints.latest_step is not None:
+            steps_done, state, batches, unfinished = checkpoints.restore(
+                state, batches, data, devices.replicated
+            )
+            if steps_done < num_steps:
+                print(f"{title}: continuing after step {steps_done}")
+        log = MetricsLog(
+            directory,
+            steps_done=steps_done,
+            num_steps=num_steps,
+            batch_size=devices.batch_size,
+            log_every=schedule.log_every,
+            unfinished=unfinished,
+            is_silent=jax.process_index() != 0,
+            title=title,
+            requirements=requirements,
+            shown=shown,
         )
-        if steps_done < num_steps:
-            print(f"{title}: continuing after step {steps_done}")
-    log = MetricsLog(
-        directory,
-        steps_done=steps_done,
-        num_steps=num_steps,
-        batch_size=devices.batch_size,
-        log_every=schedule.log_every,
-        unfinished=unfinished,
-        is_silent=jax.process_index() != 0,
-        title=title,
-        requirements=requirements,
-        shown=shown,
-    )
-    try:
+        opened.callback(log.close)
         with interrupts.deferred():
             state, step = train(
                 state,
@@ -116,9 +122,6 @@ def train_resumably(
                 pictures=pictures,
                 workdir=directory,
             )
-    finally:
-        log.close()
-        checkpoints.close()
     if step < num_steps:
         print(f"{interrupts.received}: stopped after step {step}; the same command continues")
     return state, step >= num_steps

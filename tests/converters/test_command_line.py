@@ -13,6 +13,7 @@ from converters.torch_reader import read_checkpoint
 from sdflow_jax.files import networks
 from sdflow_jax.methods.interfacegan.boundary import load_boundary
 from tests.converters.checkpoint_writer import write_checkpoint
+from tests.full_disk import full_disk
 from tests.golden.golden_weights import load_case
 
 GOLDEN = pathlib.Path(__file__).parents[1] / "golden"
@@ -327,3 +328,18 @@ def test_conversion_takes_little_more_memory_than_the_file_has_bytes(tmp_path):
     size = (tmp_path / "large.pt").stat().st_size
     assert size > 100e6
     assert after - before < 1.3 * size
+
+
+@pytest.mark.parametrize("kind", ["flow", "interfacegan"])
+def test_a_full_disk_is_one_line_and_leaves_no_file(kind, tmp_path, capsys):
+    checkpoint = tmp_path / "c.npy"
+    if kind == "flow":
+        write_network(checkpoint, kind)
+    else:
+        np.save(checkpoint, np.eye(1, 512, dtype=np.float32))
+    with full_disk(500):
+        assert main([str(checkpoint), "--out", str(tmp_path / "out")]) == 1
+    told = capsys.readouterr().err
+    assert told.count("\n") == 1 and told.startswith("error: ")
+    assert "File too large" in told and str(tmp_path / "out") in told
+    assert not list((tmp_path / "out").iterdir())

@@ -12,6 +12,7 @@ from sdflow_jax.data.image_folder import ImageFolder
 from sdflow_jax.data.image_source import DataError
 from sdflow_jax.files import networks
 from sdflow_jax.files.lock import InUseError, locked
+from tests.full_disk import full_disk
 from tests.tiny_world import write_pictures
 
 SPLITS = {"train": (0, 5), "test": (5, 8)}
@@ -363,3 +364,18 @@ def test_a_second_builder_is_refused_before_it_does_anything(world, passes):
     dataset = _prepare(world)
     with locked(world / "data", "building another"):
         assert _prepare(world) == dataset
+
+
+@pytest.mark.parametrize("is_kept", [True, False])
+def test_a_full_disk_is_named_and_leaves_no_data_set(world, monkeypatch, capfd, is_kept):
+    if not is_kept:
+        monkeypatch.setattr(AnnotationCache, "save", lambda *_: None)
+    with (
+        full_disk(300),
+        pytest.raises(OSError, match="(File too large: .*data)|(data.*: File too large$)"),
+    ):
+        _prepare(world)
+    assert not list((world / "data").rglob("dataset_info.json"))
+    assert not list((world / "data").rglob("*incomplete*"))
+    assert not list((world / "data").rglob("*.partial"))
+    assert len(face_latents.open_split(_prepare(world), "train")) == 5

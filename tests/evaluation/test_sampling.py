@@ -12,10 +12,9 @@ from sdflow_jax.evaluation.sampling import (
     sample_and_judge,
     summarize_samples,
 )
-from sdflow_jax.files import networks
 from sdflow_jax.methods.sdflow.editing import FlowEditing
 from tests.evaluation.plain_setup import EDITED, PixelGenerator, plain_setup
-from tests.filled_networks import filled_arrays
+from tests.filled_networks import filled_network
 
 FLOW = {
     "dim": 4,
@@ -71,13 +70,10 @@ def test_accuracy_counts_faces_on_which_the_judge_finds_what_was_asked():
 
 
 def flow_method(**given):
-    arrays = filled_arrays("ConditionalFlow", FLOW)
-    for key in arrays:
-        if key.endswith(("/variance", "/sqrt_end_time")):
-            arrays[key] = np.ones_like(arrays[key])
-    flow = networks.build("ConditionalFlow", FLOW)
-    networks.load_arrays(flow, arrays, source="test")
-    flow.eval()
+    flow = filled_network("ConditionalFlow", FLOW)
+    for norm in flow.norms:
+        norm.variance[...] = np.ones_like(norm.variance[...])
+    flow.blocks[0].sqrt_end_time[...] = np.ones((), np.float32)
     return FlowEditing(flow, PixelGenerator(), attributes=EDITED, image_size=4, **given)
 
 
@@ -99,7 +95,8 @@ def test_every_combination_starts_from_the_same_codes():
     )
     assert sampled.images.shape == (4, 2, 4, 4, 3)
     codes = normal_codes(jax.random.key(0), 5, 2, 4, "independent")
-    expected = method.decode(codes, np.tile(sampled.combinations[1], (5, 1)))
+    targets = np.tile(sampled.combinations[1], (5, 1))
+    expected = jax.jit(lambda codes, targets: method.decode(codes, targets))(codes, targets)
     pixels = sampled.images[1].reshape(2, 48)[:, :8]
     np.testing.assert_allclose(
         pixels, np.clip(np.asarray(expected)[:2].reshape(2, 8), -1, 1), atol=1e-3

@@ -1,8 +1,11 @@
+import errno
 import json
+import os
 
 import pytest
 
 from sdflow_jax.files.atomic import write_atomic, write_json
+from tests.full_disk import full_disk
 
 
 def test_a_file_is_the_old_one_or_the_whole_new_one(tmp_path):
@@ -26,3 +29,28 @@ def test_json_is_strict(tmp_path, value):
     with pytest.raises(ValueError, match="not JSON compliant"):
         write_json(tmp_path / "notes.json", {"a": value})
     assert not list(tmp_path.iterdir())
+
+
+def test_a_full_disk_is_named_and_nothing_is_left(tmp_path):
+    path = tmp_path / "below" / "arrays.bin"
+    write_atomic(path, lambda stream: stream.write(b"old"))
+    with full_disk(), pytest.raises(OSError, match=r"File too large: .*below/arrays\.bin'"):
+        write_atomic(path, lambda stream: stream.write(bytes(5000)))
+    assert path.read_bytes() == b"old"
+
+    def meet_the_end(stream):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with pytest.raises(OSError, match=r"No space left on device: .*arrays\.bin'") as caught:
+        write_atomic(path, meet_the_end)
+    assert caught.value.errno == errno.ENOSPC
+    assert [file.name for file in path.parent.iterdir()] == ["arrays.bin"]
+
+
+def test_an_error_that_names_its_file_keeps_it(tmp_path):
+    with pytest.raises(FileNotFoundError, match="source"):
+        write_atomic(tmp_path / "copy", lambda stream: (tmp_path / "source").read_bytes())
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(NotADirectoryError, match="file/below"):
+        write_json(tmp_path / "file" / "below" / "notes.json", {})
+    assert [file.name for file in tmp_path.iterdir()] == ["file"]

@@ -1,3 +1,4 @@
+import os
 import subprocess
 import sys
 
@@ -6,7 +7,7 @@ import pytest
 import safetensors
 
 from sdflow_jax.files import networks
-from tests.filled_networks import filled_arrays
+from tests.filled_networks import filled_arrays, filled_network
 
 NAME = "SemanticEncoder"
 ARGUMENTS = {"num_attributes": 2, "depth": 18, "width": 4, "hidden_sizes": [8]}
@@ -32,13 +33,16 @@ def test_equal_networks_are_equal_files(tmp_path):
         "networks.save_arrays(sys.argv[1], 'N', {}, {'x': np.ones(3), 'y': np.zeros(1)},"
         " notes={c: c for c in 'abcdefgh'})"
     )
-    for name in ("first", "second"):  # in processes of their own: the order was random in each
-        subprocess.run([sys.executable, "-c", program, str(tmp_path / name)], check=True)
+    # One in a process of its own: the order was another in each.
+    command = [sys.executable, "-c", program, str(tmp_path / "first")]
+    subprocess.run(command, check=True, env={**os.environ, "PYTHONHASHSEED": "1"})
+    arrays, notes = {"x": np.ones(3), "y": np.zeros(1)}, {c: c for c in "hgfedcba"}
+    networks.save_arrays(tmp_path / "second", "N", {}, arrays, notes=notes)
     assert (tmp_path / "first").read_bytes() == (tmp_path / "second").read_bytes()
 
 
 def test_misfits_are_named_and_nothing_is_loaded(arrays):
-    module = networks.build(NAME, ARGUMENTS)
+    module = filled_network(NAME, ARGUMENTS, seed=1)
     before = networks.flatten(module)
     wrong = {**arrays, "output/bias": np.zeros(3, np.float32), "extra": np.zeros(1, np.float32)}
     del wrong["output/kernel"]

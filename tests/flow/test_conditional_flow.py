@@ -234,9 +234,14 @@ def test_log_prob_asks_for_noise():
 def test_a_pass_takes_a_solver_by_name_or_as_an_object_of_diffrax():
     flow = small_flow()
     w, s, _ = small_batch()
-    named = flow.forward(w, s, solver={**flow.solver.to_dict(), "method": "tsit5"})
-    given = jax.jit(lambda w: flow.forward(w, s, solver=diffrax.Tsit5()))(w)
+    tsit5 = {**flow.solver.to_dict(), "method": "tsit5"}
+
+    @jax.jit
+    def run(w):
+        passes = [flow.forward(w, s, solver=x) for x in (None, tsit5, diffrax.Tsit5())]
+        return *passes, flow.inverse(passes[-1].latents, s, solver=diffrax.Tsit5())
+
+    own, named, given, back = run(w)
     np.testing.assert_allclose(given.latents, named.latents, atol=1e-5)
-    assert given.num_evaluations == named.num_evaluations != flow.forward(w, s).num_evaluations
-    back = flow.inverse(given.latents, s, solver=diffrax.Tsit5())
+    assert given.num_evaluations == named.num_evaluations != own.num_evaluations
     np.testing.assert_allclose(back.latents, w, atol=1e-3)

@@ -1,9 +1,13 @@
 import io
+import subprocess
+import sys
+import zlib
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from sdflow_jax.images import reading
 from sdflow_jax.images.reading import ImageFileError, center_crop, read_image, rgb_pixels
 
 GREY = np.linspace(0, 255, 48).astype(np.uint8).reshape(6, 8)
@@ -134,6 +138,50 @@ def test_a_bad_profile_is_no_reason_to_refuse_pixels(tmp_path, suffix, profile):
     image = Image.new("RGB", (8, 8), (200, 100, 50))
     pixels = read_image(saved(tmp_path / f"p{suffix}", image, icc_profile=profile))
     assert np.abs(pixels.astype(int) - (200, 100, 50)).max() <= 2
+
+
+def _chunk(name, content):
+    checksum = zlib.crc32(name + content).to_bytes(4)
+    return len(content).to_bytes(4) + name + content + checksum
+
+
+@pytest.mark.parametrize("place", ["before", "after"])
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        (b"zTXt", b"a\0\0" + zlib.compress(bytes(3 << 20))),
+        (b"iTXt", b"a\0\1\0\0\0" + zlib.compress(bytes(3 << 20))),
+        (b"iCCP", b""),
+        (b"gAMA", b""),
+        (b"pHYs", b"1"),
+        (b"eXIf", b"junk"),
+    ],
+)
+def test_notes_that_make_no_sense_are_no_reason_to_refuse_pixels(tmp_path, place, name, content):
+    path = saved(tmp_path / "p.png", Image.fromarray(COLORS))
+    png = path.read_bytes()
+    where = 33 if place == "before" else png.index(b"IEND") - 4  # before or after the pixels
+    path.write_bytes(png[:where] + _chunk(name, content) + png[where:])
+    np.testing.assert_array_equal(read_image(path), COLORS)
+
+
+def test_a_note_that_makes_no_sense_takes_no_orientation_away(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 3
+    path = saved(tmp_path / "p.png", Image.fromarray(COLORS), exif=exif)
+    png = path.read_bytes()
+    path.write_bytes(png[:33] + _chunk(b"gAMA", b"") + png[33:])
+    np.testing.assert_array_equal(read_image(path), COLORS[::-1, ::-1])
+
+
+def test_a_large_photo_is_read_without_a_word(tmp_path):
+    path = saved(tmp_path / "large.png", Image.new("L", (12, 12)))
+    program = (
+        "import runpy; from PIL import Image; Image.MAX_IMAGE_PIXELS = 100;"
+        f"print(runpy.run_path({reading.__file__!r})['read_image']({str(path)!r}).shape)"
+    )
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert (result.stdout, result.stderr) == ("(12, 12, 3)\n", "")
 
 
 def test_center_crop():

@@ -2,7 +2,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from sdflow_jax.images.resizing import crop_and_resize, take_nearest
+from sdflow_jax.images.resizing import crop_and_resize, pool_bytes, take_nearest
 
 
 def test_shrinking_averages_instead_of_skipping():
@@ -36,3 +36,9 @@ def test_antialiased_resize_keeps_the_mean_and_equal_sizes_are_left_alone():
     stripes = jnp.broadcast_to(jnp.asarray([1.0, -1.0] * 8)[None, None, :, None], (1, 16, 16, 1))
     assert jnp.abs(crop_and_resize(stripes, 4)).max() < 0.2
     assert jnp.abs(take_nearest(stripes, 4)).max() == 1
+
+
+def test_pooled_bytes_are_rounded_means():
+    columns = np.array([[0, 1, 0, 1], [1, 1, 0, 255]], np.uint8)  # of two by two: 0.75 and 64
+    pooled = pool_bytes(columns[None, :, :, None], 2)
+    assert pooled.dtype == np.uint8 and pooled.ravel().tolist() == [1, 64]

@@ -8,6 +8,7 @@ from sdflow_jax.methods.interfacegan.directions import AttributeDirections
 from sdflow_jax.methods.latent_editing import LatentEditing, export_editing
 from sdflow_jax.methods.latent_transformer.networks import AttributeTransformers
 from sdflow_jax.methods.registry import find_method
+from tests.filled_networks import filled_network
 
 ATTRIBUTES = ("Young", "Male")
 
@@ -71,8 +72,7 @@ def test_editing_survives_its_files(tmp_path, method):
         "head_sizes": [],
     }
     arguments = {"classifier": classifier, "columns": [1, 0]}
-    reader = networks.build("ChosenAttributes", arguments)
-    reader.eval()
+    reader = filled_network("ChosenAttributes", arguments)
     if method == "interfacegan":
         mover = AttributeDirections(2, 3, 4, rngs=nnx.Rngs(0))
         mover.directions.set_value(jnp.arange(24.0).reshape(2, 3, 4))

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 
 from sdflow_jax.evaluation.published_readers import FaceReadings
-from sdflow_jax.files import networks
 from sdflow_jax.models.style_space import seeded_normal
 from sdflow_jax.pocket.build.codes import FREE_SEEDS, CodeMaker
 from sdflow_jax.pocket.build.labels import ATTRIBUTES, Annotations, adults, label_faces
 from sdflow_jax.pocket.build.probes import fit_probe
+from tests.filled_networks import filled_network
 
 
 @pytest.fixture(scope="module")
@@ -19,7 +19,7 @@ def maker():
         "channels": {"4": 4, "8": 4, "16": 4},
         "num_mapping_layers": 1,
     }
-    return CodeMaker(networks.build("MobileStyleGAN", arguments))
+    return CodeMaker(filled_network("MobileStyleGAN", arguments))
 
 
 def test_codes_depend_on_the_seed_alone(maker):

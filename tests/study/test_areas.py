@@ -55,7 +55,7 @@ def test_seeds_widen_the_interval_by_their_own_difference():
     assert unlike.areas.std() == pytest.approx(0.3 * LEVELS.mean() * np.sqrt(2) / 3, rel=0.2)
 
 
-def test_seeds_of_two_contenders_are_drawn_apart():
+def test_seeds_of_two_methods_are_resampled_apart():
     seeds = [{"Young": outcomes(identity)} for identity in (0.2, 0.5, 0.8)]
     found = resample_all({"one": seeds, "two": seeds}, num_resamples=400)
     one, two = (found[name, "Young", "identity"] for name in ("one", "two"))

@@ -30,7 +30,7 @@ def page(areas, summaries=None):
     )
 
 
-def test_verdict_follows_the_interval_of_the_lead():
+def test_lead_is_told_by_its_interval():
     text = page(
         {
             ("a", "Young", "identity"): resampled(0.7),

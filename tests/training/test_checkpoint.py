@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from sdflow_jax.training.checkpoint import CheckpointError, Checkpoints
+from tests.full_disk import full_disk
 
 DATA = {"data": "abc", "batch_size": 2}
 
@@ -87,3 +88,19 @@ def test_empty_directory_has_no_checkpoint(tmp_path):
     checkpoints = Checkpoints(tmp_path / "new", keep=2)
     assert checkpoints.latest_step is None
     checkpoints.close()
+
+
+def test_a_full_disk_is_told_in_one_sentence_and_leaves_whole_checkpoints(tmp_path):
+    batches = _saved(tmp_path)
+    checkpoints = Checkpoints(tmp_path, keep=2)
+    noise = np.random.default_rng(0).standard_normal(50_000)  # that no compression makes small
+    large = {**_state(5), "trained": {"kernel": jnp.asarray(noise)}}
+    message = f"^no checkpoint could be written in {tmp_path}: File too large$"
+    with full_disk(20_000):
+        checkpoints.save(5, large, batches, DATA, {})
+        with pytest.raises(CheckpointError, match=message):  # of the one before
+            checkpoints.save(6, large, batches, DATA, {})
+        checkpoints.save(7, large, batches, DATA, {})
+        with pytest.raises(CheckpointError, match=message):
+            checkpoints.close()
+    assert [folder.name for folder in tmp_path.iterdir()] == ["3"]

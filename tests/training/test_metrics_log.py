@@ -1,4 +1,5 @@
 import csv
+import io
 import math
 import pathlib
 
@@ -7,6 +8,7 @@ import numpy as np
 import pytest
 
 from sdflow_jax.training.metrics_log import MetricsLog, TrainingDiverged
+from tests.full_disk import full_disk
 
 
 def _log(workdir, steps_done=0, **settings):
@@ -104,3 +106,14 @@ def test_silent_log_writes_nothing_but_still_checks(tmp_path):
         log.flush()
     log.close()
     assert not list(tmp_path.iterdir())
+
+
+def test_a_full_disk_is_named(tmp_path, monkeypatch):
+    monkeypatch.setattr("sys.stderr", io.StringIO())  # pytest's is a file that would be full, too
+    log = _log(tmp_path, log_every=1)
+    with full_disk(0):
+        with pytest.raises(OSError, match=r"File too large: .*metrics\.csv"):
+            for step in range(1, 9):
+                log.add(step, _measured(step))
+        with pytest.raises(OSError, match=f"File too large: .*{tmp_path.name}"):
+            log.close()

@@ -8,6 +8,7 @@ CPU cores, by estimate and not tried, nine hours, and days.
 import argparse
 import pathlib
 
+from sdflow_jax.files.lock import locked
 from sdflow_jax.images.precision import in_float32
 from sdflow_jax.pocket.build import stages
 
@@ -46,10 +47,14 @@ def main() -> None:
     unknown = set(asked) - set(STAGES)
     if unknown:
         parser.error(f"unknown stage {', '.join(sorted(unknown))}; stages are {', '.join(STAGES)}")
-    build = stages.Build(arguments.cache, arguments.weights, arguments.render_batch)
-    for name, run in STAGES.items():
-        if name in asked:
-            run(build)
+    try:
+        with locked(arguments.cache, "building the pocket world"):
+            build = stages.Build(arguments.cache, arguments.weights, arguments.render_batch)
+            for name, run in STAGES.items():
+                if name in asked:
+                    run(build)
+    except OSError as error:  # a disk that is full, or may not be written; a cache that is in use
+        raise SystemExit(f"{type(error).__name__}: {error}") from error
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ from sdflow_jax.files import networks
 from sdflow_jax.images.pixels import to_signed
 from sdflow_jax.pocket.build import trainer
 from sdflow_jax.pocket.build.augmentation import augment
+from sdflow_jax.pocket.build.optimizer import kernel_optimizer
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,7 +34,8 @@ class ClassifierSettings:
     num_steps: int
     num_annotated: int  # of a batch
     num_others: int
-    learning_rate: float = 1e-3
+    kernel_rate: float = 5e-3
+    learning_rate: float = 2e-3
     weight_decay: float = 0.05
     average_decay: float = 0.99
     others_weight: float = 0.5
@@ -63,14 +65,13 @@ def train_classifier(
 ) -> nnx.Module:
     """Train on all of `faces`, already of the right parity; returns the averaged network, in evaluation mode."""
     network = networks.build("AttributeClassifier", settings.arguments, seed=settings.seed)
-    schedule = optax.warmup_cosine_decay_schedule(
-        0.0, settings.learning_rate, settings.num_steps // 20, settings.num_steps
+    optimizer = kernel_optimizer(
+        network,
+        settings.num_steps,
+        kernel_rate=settings.kernel_rate,
+        learning_rate=settings.learning_rate,
+        weight_decay=settings.weight_decay,
     )
-    transform = optax.chain(
-        optax.clip_by_global_norm(1.0),
-        optax.adamw(schedule, b2=0.99, weight_decay=settings.weight_decay),
-    )
-    optimizer = nnx.Optimizer(network, transform, wrt=nnx.Param)
     graph, state = nnx.split({"network": network, "optimizer": optimizer})
     average_graph, _ = nnx.split(nnx.view(network, use_running_average=True))
     state = nnx.to_pure_dict(state)

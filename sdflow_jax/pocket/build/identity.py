@@ -8,7 +8,6 @@ from collections.abc import Mapping
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 from flax import nnx
 from numpy.typing import NDArray
 
@@ -16,6 +15,7 @@ from sdflow_jax.files import networks
 from sdflow_jax.images.pixels import to_signed
 from sdflow_jax.pocket.build import trainer
 from sdflow_jax.pocket.build.augmentation import mirror
+from sdflow_jax.pocket.build.optimizer import kernel_optimizer
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,6 +27,7 @@ class IdentitySettings:
     crop: tuple[int, int]  # first row and column of the part of 64 pixels that the network sees
     batch_size: int = 64
     seed: int = 7
+    kernel_rate: float = 5e-3
     learning_rate: float = 2e-3
     weight_decay: float = 0.05
 
@@ -46,13 +47,14 @@ def train_identity(
     """
     network = networks.build("IdentityEncoder", settings.arguments, seed=settings.seed)
     (top, left), side = settings.crop, network.image_size
-    schedule = optax.warmup_cosine_decay_schedule(
-        0.0, settings.learning_rate, settings.num_steps // 20, settings.num_steps
+    optimizer = kernel_optimizer(
+        network,
+        settings.num_steps,
+        kernel_rate=settings.kernel_rate,
+        learning_rate=settings.learning_rate,
+        weight_decay=settings.weight_decay,
     )
-    transform = optax.adamw(schedule, b2=0.99, weight_decay=settings.weight_decay)
-    graph, state = nnx.split(
-        {"network": network, "optimizer": nnx.Optimizer(network, transform, wrt=nnx.Param)}
-    )
+    graph, state = nnx.split({"network": network, "optimizer": optimizer})
     state = jax.tree.map(jnp.array, nnx.to_pure_dict(state))
 
     @functools.partial(jax.jit, donate_argnums=0)

@@ -77,7 +77,7 @@ class Build:
 
 
 def build_renders(build: Build) -> None:
-    """Pictures and readings of every face of the build."""
+    """Large pictures of every face of the build, and what published networks read from them."""
     for seeds in (
         settings.TEST_SEEDS,
         settings.VALIDATION_SEEDS,
@@ -98,7 +98,7 @@ def build_adults(build: Build) -> None:
 
 
 def build_student(build: Build) -> None:
-    """The generator that ships."""
+    """The generator: the renderer, distilled into a small network."""
     faces = build.renders(np.concatenate([settings.TRAINING_SEEDS, settings.FREE]))
     chosen = settings.STUDENT
     first = Codes(*(part[:6000] for part in faces.codes))
@@ -108,7 +108,7 @@ def build_student(build: Build) -> None:
 
 
 def build_inversion_encoder(build: Build) -> None:
-    """From pictures to codes."""
+    """The inversion encoder: from pictures to codes."""
     faces = build.renders(np.concatenate([settings.TRAINING_SEEDS, settings.FREE]))
     chosen, student = settings.INVERSION, build.network("generator")
     encoder = train_inversion(student, faces.codes, faces.pictures, chosen, build.cache)
@@ -116,7 +116,9 @@ def build_inversion_encoder(build: Build) -> None:
 
 
 def build_classifiers(build: Build) -> None:
-    """C from faces of even seeds and the evaluation classifier from those of odd ones."""
+    """The training classifier, from faces of even seeds, and the evaluation classifier, from those of
+    odd ones.
+    """
     faces = build.renders(settings.TRAINING_SEEDS[: settings.NUM_LABELLED])
     labels = label_faces(faces.seeds, faces.readings, Annotations.read())
     variants = _variants(build, faces)
@@ -129,7 +131,7 @@ def build_classifiers(build: Build) -> None:
 
 
 def build_identity_encoder(build: Build) -> None:
-    """dlib's embedding, distilled."""
+    """The identity encoder: dlib's face embedding, distilled."""
     faces = build.renders(settings.TRAINING_SEEDS[: settings.NUM_LABELLED])
     found = ~np.isnan(faces.readings.embedding[:, 0])
     embedding = faces.readings.embedding[found]
