@@ -11,14 +11,15 @@ PAGES = sorted((ROOT / "docs").glob("*.md")) + sorted((ROOT / "docs" / "guides")
 # What a fence says of code that no test runs, as "```{.bash .long}".
 MARKERS = {
     "ffhq": "needs FFHQ or published checkpoints",
-    "long": "takes minutes or hours, or what such a command has left",
+    "long": "takes a minute or hours, or needs what such a command has left",
     "install": "installs packages",
     "devices": "needs several devices or machines",
     "page": "opens a page",
+    "yours": "needs files that the reader has",
 }
 LANGUAGES = ("bash", "python")
 
-_FENCE = re.compile(r"^( *)```(.*)\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)
+_FENCE = re.compile(r"^( *)```([^\n]*)\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)
 
 
 @dataclasses.dataclass(frozen=True)
