@@ -13,6 +13,9 @@ import pytest
 
 ROOT = pathlib.Path(__file__).parent.parent
 
+# What the source distribution has besides the packages.
+BESIDE = ("benchmarks", "configs", "docs", "notebooks", "tests")
+
 
 def can_build() -> bool:
     if importlib.util.find_spec("build") is None or importlib.util.find_spec("setuptools") is None:
@@ -40,9 +43,8 @@ def built(tmp_path_factory):
     """The folder of the two distributions, and what was said while they were built."""
     source, out = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("dist")
     ignored = shutil.ignore_patterns("__pycache__", "*.egg-info", "*.partial*")
-    for folder in ("sdflow_jax", "converters", "configs", "benchmarks", "docs", "notebooks"):
+    for folder in ("sdflow_jax", "converters", *BESIDE):
         shutil.copytree(ROOT / folder, source / folder, ignore=ignored)
-    (source / "tests").mkdir()
     for path in ROOT.iterdir():
         if path.is_file() and path.name != ".git":
             shutil.copy(path, source)
