@@ -6,13 +6,19 @@ JOBS ?= 1
 BIN = $(VENV)/bin
 PIP_INSTALL = $(BIN)/python -m pip install --disable-pip-version-check --quiet --constraint constraints.txt
 
-.PHONY: pocket figures test test-full lint docs benchmarks pocket-build pocket-build-environment clean
+.PHONY: pocket demo demo-environment figures test test-full lint docs benchmarks pocket-build pocket-build-environment clean
 
 # Train SDFlow on the pocket world, then draw its metric curves and edits.
 pocket: $(VENV)/installed-renderer
 	$(BIN)/python train.py --config=configs/pocket.py --workdir=$(RUN)
 	$(BIN)/python evaluate.py --workdir=$(RUN)
 	@echo "Pictures: $(RUN)/evaluation"
+
+# The page in the browser, at http://127.0.0.1:7860.
+demo: $(VENV)/installed-demo
+	$(BIN)/python -m sdflow_jax.demo
+
+demo-environment: $(VENV)/installed-demo
 
 # Train, evaluate and draw everything in docs/results: hours, and continues where it was stopped.
 figures: $(VENV)/installed-pocket-build
@@ -49,6 +55,10 @@ $(VENV)/installed: setup.cfg constraints.txt
 $(VENV)/installed-renderer: $(VENV)/installed
 	$(PIP_INSTALL) --no-deps random-face \
 		|| echo "random-face could not be installed: faces are shown at 128 pixels"
+	touch $@
+
+$(VENV)/installed-demo: $(VENV)/installed-renderer
+	$(PIP_INSTALL) --editable ".[demo]"
 	touch $@
 
 $(VENV)/installed-dev: $(VENV)/installed

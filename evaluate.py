@@ -173,7 +173,7 @@ def _evaluate(
         prediction_columns=attribute_columns(recipe["attributes"], method.attributes),
         requests=requests_for(requested),
         compared_judges=compared,
-        has_originals=not data.brings_latents,
+        has_originals=data.has_originals,
         notes={"split": split, "faces": faces or "", "judge": judge, "judge_files": judge_files},
         settings=settings,
     )

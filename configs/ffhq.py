@@ -57,6 +57,8 @@ def get_config() -> ml_collections.ConfigDict:
             },
             "num_threads": 8,
             **GROUP_DEFAULTS["data"],  # nothing of what only the source "generator" reads
+            # Of the source "latents": what `python -m converters.latents` has made.
+            "latents": "",
         }
     )
     config.data.limits = ml_collections.ConfigDict()

@@ -2,10 +2,15 @@
 
 A photo is an aligned, square face, as FFHQ's are; a folder stands for the photos in it. Each becomes
 DIR/NAME.png, and with `--strip ATTRIBUTE` DIR/NAME-ATTRIBUTE.png, the face at several strengths.
+
+With `--align` a photo is any photo: its faces are found and aligned. DIR/NAME.png is then the edited
+face, DIR/NAME-2.png where the photo has several; with `--paste` it is the photo with all its edited
+faces.
 """
 
 import argparse
 import contextlib
+import dataclasses
 import math
 import pathlib
 import sys
@@ -16,6 +21,11 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
 
+from sdflow_jax.align.cutting import cut_face
+from sdflow_jax.align.faces import choose_faces, find_faces
+from sdflow_jax.align.finders import FaceFinder, load_finder
+from sdflow_jax.align.geometry import AlignError, FaceSquare
+from sdflow_jax.align.pasting import paste
 from sdflow_jax.editor import Editor
 from sdflow_jax.files.atomic import write_atomic
 from sdflow_jax.images.grids import labeled_rows
@@ -31,7 +41,7 @@ from sdflow_jax.images.reading import (
 STRENGTHS = (0.0, 0.25, 0.5, 0.75, 1.0)
 
 # What goes wrong with one photo, and leaves the others.
-_PHOTO_ERRORS = (ImageFileError, FloatingPointError, OSError)
+_PHOTO_ERRORS = (ImageFileError, AlignError, FloatingPointError, OSError)
 
 
 class EditError(ValueError):
@@ -56,9 +66,11 @@ def _edit_all(arguments: argparse.Namespace) -> int:
     targets = dict(arguments.set)
     if not targets and not arguments.strip:
         raise EditError("nothing to do; give --set ATTRIBUTE=VALUE, or --strip ATTRIBUTE")
+    _check_alignment(arguments)
     photos = photos_of(arguments.photos)
     outputs = _outputs(photos, arguments.out)
     arguments.out.mkdir(parents=True, exist_ok=True)  # told before the work if it cannot be
+    finder = load_finder("dlib") if arguments.align else None
     print("loading the networks")
     # Photo by photo: one that cannot be edited leaves the others, and none waits for a batch.
     if arguments.workdir is None:
@@ -66,11 +78,12 @@ def _edit_all(arguments: argparse.Namespace) -> int:
     else:
         editor = Editor.from_workdir(arguments.workdir, batch_size=1)
     _check(editor, [*targets, *filter(None, [arguments.strip])], arguments.size)
+    work = _Work(editor, finder, targets, arguments, frozenset(outputs))
     num_failed = 0
     for number, (photo, output) in enumerate(zip(photos, outputs, strict=True), 1):
         progress = f"{number}/{len(photos)} {photo}"
         try:
-            written = _edit_one(editor, photo, output, targets, arguments)
+            written = work.edit(photo, output)
         except _PHOTO_ERRORS as error:
             message = _in_words(error)
             about = "" if str(photo) in message else f"{photo}: "
@@ -130,44 +143,113 @@ def _check(editor: Editor, attributes: Sequence[str], size: int | None) -> None:
         raise EditError(f"--size must be one of {sizes} for these networks, got {size}")
 
 
-def _edit_one(
-    editor: Editor,
-    photo: pathlib.Path,
-    output: pathlib.Path,
-    targets: Mapping[str, float],
-    arguments: argparse.Namespace,
-) -> list[pathlib.Path]:
-    """Edit one photo; returns the files written."""
-    pixels = read_image(photo)
-    height, width = pixels.shape[:2]
-    if height != width and not arguments.crop:
-        raise ImageFileError(
-            f"{photo}: {width} x {height} pixels; expected a square photo of an aligned face,"
-            " or --crop to cut one from its middle"
-        )
-    pixels = center_crop(pixels)
-    w_plus = editor.invert(pixels, num_steps=arguments.num_steps)
+def _check_alignment(arguments: argparse.Namespace) -> None:
+    if arguments.align and arguments.crop:
+        raise EditError("--align finds the faces, --crop takes the middle; give one of them")
+    for name in ("paste", "face"):
+        if getattr(arguments, name) and not arguments.align:
+            raise EditError(f"--{name} is for the faces that --align finds; give that as well")
+    if arguments.paste and not arguments.set:
+        raise EditError("--paste needs something to paste; give --set ATTRIBUTE=VALUE")
 
-    def picture(wanted: Mapping[str, float]) -> UInt8[np.ndarray, "s s 3"]:
-        edited = editor.edit(w_plus, pixels, wanted)
-        return to_bytes(editor.synthesize(edited, size=arguments.size))
 
-    written = []
-    if targets:
-        _write(output, picture(targets))
-        written.append(output)
-    if arguments.strip:
-        others = {name: value for name, value in targets.items() if name != arguments.strip}
-        faces = [picture({**others, arguments.strip: strength}) for strength in STRENGTHS]
-        original = resize_square(pixels, faces[0].shape[0])
-        strip = labeled_rows(
-            [arguments.strip],
-            np.stack([original, *faces])[None],
-            headings=["photo", *(f"{strength:g}" for strength in STRENGTHS)],
-        )
-        written.append(output.with_name(f"{output.stem}-{arguments.strip}.png"))
-        _write(written[-1], strip)
-    return written
+@dataclasses.dataclass(frozen=True)
+class _Work:
+    """What is done to every photo.
+
+    Attributes:
+      editor: edits.
+      finder: finds the faces; None where the photo is the face.
+      targets: attribute -> wanted value.
+      arguments: of the command line.
+      outputs: the files that all the photos become.
+    """
+
+    editor: Editor
+    finder: FaceFinder | None
+    targets: Mapping[str, float]
+    arguments: argparse.Namespace
+    outputs: frozenset[pathlib.Path]
+
+    def edit(self, photo: pathlib.Path, output: pathlib.Path) -> list[pathlib.Path]:
+        """Edit one photo; returns the files written."""
+        pixels = read_image(photo)
+        if self.finder is not None:
+            pictures = self._edit_found(photo, pixels, output)
+        else:
+            height, width = pixels.shape[:2]
+            if height != width and not self.arguments.crop:
+                raise ImageFileError(
+                    f"{photo}: {width} x {height} pixels; expected a square photo of an aligned"
+                    " face, --align to find the faces, or --crop to cut a square from the middle"
+                )
+            pictures = _named(output, self._edit_face(center_crop(pixels), self.arguments.size))
+        for path, picture in pictures.items():
+            _write(path, picture)
+        return list(pictures)
+
+    def _edit_found(
+        self, photo: pathlib.Path, pixels: UInt8[np.ndarray, "h w 3"], output: pathlib.Path
+    ) -> dict[pathlib.Path, np.ndarray]:
+        """The pictures of a photo whose faces are to be found."""
+        found = find_faces(pixels, self.finder)
+        faces, small = choose_faces(found, self.arguments.face)
+        for face in small:
+            about = f"face {face.number} is too small, {face.square.side:.0f} pixels"
+            print(f"note: {photo}: {about}", file=sys.stderr)
+        pasted, pictures = pixels, {}
+        for face in faces:
+            cut = cut_face(pixels, face.square, self.editor.picture_size)
+            edits = self._edit_face(cut, self._size_of(face.square))
+            name = output if len(found) == 1 else _beside(output, str(face.number))
+            if self.arguments.paste:
+                others = [other.square for other in found if other is not face]
+                pasted = paste(pasted, edits.pop(""), face.square, others=others)
+            pictures |= _named(name, edits)
+        if taken := self.outputs & pictures.keys() - {output}:
+            raise AlignError(f"{photo}: its faces and another photo would become {min(taken)}")
+        return {output: pasted, **pictures} if self.arguments.paste else pictures
+
+    def _size_of(self, square: FaceSquare) -> int | None:
+        """Side of a face's picture; None for the editor's usual one."""
+        if self.arguments.size is not None or not self.arguments.paste:
+            return self.arguments.size
+        # The smallest that loses nothing where the face is put.
+        sizes = self.editor.sizes
+        return next((size for size in sizes if size >= square.side), sizes[-1])
+
+    def _edit_face(
+        self, pixels: UInt8[np.ndarray, "r r 3"], size: int | None
+    ) -> dict[str, np.ndarray]:
+        """The edited face under "", the strip under its attribute; what of them was asked for."""
+        editor, strip = self.editor, self.arguments.strip
+        w_plus = editor.invert(pixels, num_steps=self.arguments.num_steps)
+
+        def picture(wanted: Mapping[str, float]) -> UInt8[np.ndarray, "s s 3"]:
+            edited = editor.edit(w_plus, pixels, wanted)
+            return to_bytes(editor.synthesize(edited, size=size))
+
+        edits = {}
+        if self.targets:
+            edits[""] = picture(self.targets)
+        if strip:
+            others = {name: value for name, value in self.targets.items() if name != strip}
+            faces = [picture({**others, strip: strength}) for strength in STRENGTHS]
+            original = resize_square(pixels, faces[0].shape[0])
+            edits[strip] = labeled_rows(
+                [strip],
+                np.stack([original, *faces])[None],
+                headings=["photo", *(f"{strength:g}" for strength in STRENGTHS)],
+            )
+        return edits
+
+
+def _named(output: pathlib.Path, edits: Mapping[str, np.ndarray]) -> dict[pathlib.Path, np.ndarray]:
+    return {_beside(output, name) if name else output: picture for name, picture in edits.items()}
+
+
+def _beside(output: pathlib.Path, name: str) -> pathlib.Path:
+    return output.with_name(f"{output.stem}-{name}.png")
 
 
 def _write(path: pathlib.Path, pixels: UInt8[np.ndarray, "h w 3"]) -> None:
@@ -205,10 +287,17 @@ def _count(text: str) -> int:
     return int(text)
 
 
+def _number(text: str) -> int:
+    number = _count(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError("faces are counted from 1, from left to right")
+    return number
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m sdflow_jax.edit",
-        description="Edits photographs of aligned, square faces.",
+        description="Edits photographs of faces.",
     )
     parser.add_argument(
         "photos",
@@ -245,6 +334,22 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--crop", action="store_true", help="cut a square from the middle of photos that are none"
+    )
+    parser.add_argument(
+        "--align",
+        action="store_true",
+        help="find the faces of any photo and align them (needs the extra `align`)",
+    )
+    parser.add_argument(
+        "--paste",
+        action="store_true",
+        help="with --align: write the photo with its edited faces, not the faces",
+    )
+    parser.add_argument(
+        "--face",
+        type=_number,
+        metavar="N",
+        help="with --align: edit only the Nth face from the left",
     )
     return parser
 

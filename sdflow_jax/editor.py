@@ -2,7 +2,7 @@
 
 import functools
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -21,7 +21,7 @@ from sdflow_jax.images.resizing import crop_and_resize
 from sdflow_jax.methods.method import EditingMethod, SamplingMethod
 from sdflow_jax.methods.registry import load_method
 from sdflow_jax.methods.sdflow.editing import FlowEditing
-from sdflow_jax.models.refinement import Whitening, refine_codes
+from sdflow_jax.models.refinement import Refinement, Whitening, continue_refinement
 from sdflow_jax.models.style_space import seeded_normal
 from sdflow_jax.models.synthesis import faces_of
 
@@ -29,6 +29,7 @@ from sdflow_jax.models.synthesis import faces_of
 _RENDERERS = {"pocket": "sdflow_jax.pocket.renderer:load_renderer"}
 _RENDERED_SIZE = 256
 _SMALLEST_SIZE = 16
+_STEPS_BETWEEN_REPORTS = 5
 
 
 @jax.jit
@@ -37,9 +38,9 @@ def _invert(encoder, images):
 
 
 @jax.jit
-def _refine(generator, whitening, w_plus, images, num_steps):
+def _refine(generator, whitening, refinement, images, steps, num_steps):
     images = crop_and_resize(images, generator.resolution)
-    return refine_codes(generator, whitening, w_plus, images, num_steps)
+    return continue_refinement(generator, whitening, refinement, images, steps, num_steps)
 
 
 @functools.partial(jax.jit, static_argnames="size")
@@ -204,6 +205,12 @@ class Editor:
         largest = (self.renderer or self.generator).resolution
         return tuple(size for size in _halvings(largest) if size >= _SMALLEST_SIZE)[::-1]
 
+    @property
+    def picture_size(self) -> int:
+        """To which side in pixels pictures of any size are brought: no network here takes more."""
+        readers = (self.inversion_encoder, self.method)
+        return max(self.generator.resolution, *(getattr(x, "image_size", 0) for x in readers))
+
     def __call__(
         self,
         images: Images,
@@ -230,13 +237,20 @@ class Editor:
         return to_bytes(self.synthesize(self.edit(w_plus, images, targets), size=size))
 
     @in_float32
-    def invert(self, images: Images, *, num_steps: int = 0) -> Float[np.ndarray, "*b n d"]:
+    def invert(
+        self,
+        images: Images,
+        *,
+        num_steps: int = 0,
+        report: Callable[[int, int], None] | None = None,
+    ) -> Float[np.ndarray, "*b n d"]:
         """W+ latents whose synthesis looks like the images.
 
         Args:
           images: faces, in any form.
           num_steps: steps of `refine_codes` from what the encoder finds, each about as much work
             as three syntheses; 100 find most of what there is to find, 0 leaves it.
+          report: called during the refinement with the steps done and those to do, of each batch.
 
         Raises:
           ValueError: for images that are no faces' (see `as_faces`), a negative number of steps, or
@@ -250,11 +264,11 @@ class Editor:
             )
         if num_steps < 0:
             raise ValueError(f"num_steps must be at least 0, got {num_steps}")
-        faces, is_single = as_faces(images, self._picture_size)
+        faces, is_single = as_faces(images, self.picture_size)
         w_plus = self._run(lambda x: _invert(self.inversion_encoder, x), faces)
         if num_steps:
             w_plus = map_batches(
-                lambda *x: _refine(self.generator, self._whitening, *x, num_steps),
+                lambda *x: self._refined(*x, num_steps, report),
                 min(self.batch_size, len(faces)),  # filling a batch up would cost as much again
                 w_plus,
                 faces,
@@ -268,7 +282,7 @@ class Editor:
         Raises:
           ValueError, ImageFileError: as `invert`.
         """
-        faces, is_single = as_faces(images, self._picture_size)
+        faces, is_single = as_faces(images, self.picture_size)
         read = self._run(lambda x: _read(self.method, x), faces)
         return read[0] if is_single else read
 
@@ -300,6 +314,19 @@ class Editor:
         return faces[0] if is_single else faces
 
     @in_float32
+    def generate(self, w_plus: Float[Array, "*b n d"]) -> Float[np.ndarray, "*b r r 3"]:
+        """The generator's own images of latents, in [-1, 1], whatever they are shown with: those from
+        which a face's semantic variables are read.
+
+        Raises:
+          ValueError: for latents that are not the generator's or not finite.
+        """
+        w_plus, is_single = self._codes(w_plus)
+        size = self.generator.resolution
+        faces = self._run(lambda w: _synthesize(self.generator, w, size), w_plus)
+        return faces[0] if is_single else faces
+
+    @in_float32
     def edit(
         self,
         w_plus: Float[Array, "*b n d"],
@@ -325,10 +352,9 @@ class Editor:
         w_plus, is_single = self._codes(w_plus)
         wanted, is_edited = self._wanted(targets, len(w_plus))
         if images is None:
-            size = self.generator.resolution
-            faces = self._run(lambda w: _synthesize(self.generator, w, size), w_plus)
+            faces = self.generate(w_plus)
         else:
-            faces, _ = as_faces(images, self._picture_size)
+            faces, _ = as_faces(images, self.picture_size)
         if len(faces) != len(w_plus):
             raise ValueError(f"got {len(w_plus)} latents of faces and {len(faces)} images")
         edited = self._run(
@@ -382,11 +408,21 @@ class Editor:
     def _whitening(self) -> Whitening:
         return Whitening.of_generator(self.generator)
 
-    @property
-    def _picture_size(self) -> int:
-        """To which side pictures of any size are brought: no network here takes more."""
-        readers = (self.inversion_encoder, self.method)
-        return max(self.generator.resolution, *(getattr(x, "image_size", 0) for x in readers))
+    def _refined(self, w_plus, images, num_steps, report):
+        refinement = Refinement.of(self._whitening, w_plus)
+        stops = [num_steps]
+        if report is not None:
+            report(0, num_steps)
+            stops = [*range(_STEPS_BETWEEN_REPORTS, num_steps, _STEPS_BETWEEN_REPORTS), num_steps]
+        for start, stop in zip([0, *stops], stops, strict=False):
+            steps = np.array([start, stop], np.int32)
+            refinement = _refine(
+                self.generator, self._whitening, refinement, images, steps, num_steps
+            )
+            if report is not None:
+                jax.block_until_ready(refinement)
+                report(stop, num_steps)
+        return refinement.codes(self._whitening)
 
     def _codes(self, w_plus) -> tuple[Float[np.ndarray, "b n d"], bool]:
         """Checked latents as a batch, and whether they are one face's given by itself."""

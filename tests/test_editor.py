@@ -297,3 +297,17 @@ def test_run_whose_generator_was_replaced_is_refused(workdir, tmp_path):
         config_file.ConfigError, match="config.networks.generator: pocket:generator"
     ):
         Editor.from_workdir(moved)
+
+
+def test_a_refinement_tells_how_far_it_is_and_is_the_same(editor, images):
+    told = []
+    refined = editor.invert(images[:2], num_steps=7, report=lambda *steps: told.append(steps))
+    np.testing.assert_array_equal(refined, editor.invert(images[:2], num_steps=7))
+    assert told == [(0, 7), (5, 7), (7, 7)]
+
+
+def test_what_is_read_is_the_generators_own_picture(editor, images, w_plus):
+    pictures = editor.generate(w_plus)
+    edited = editor.edit(w_plus, pictures, {"Young": 1.0})
+    np.testing.assert_array_equal(editor.edit(w_plus, None, {"Young": 1.0}), edited)
+    assert editor.generate(w_plus[0]).shape == (SIZE, SIZE, 3)

@@ -16,6 +16,7 @@ PACKAGE = "sdflow_jax"
 FLOORS = (
     "images",
     "files",
+    "align",
     "models",
     "flow",
     "losses",
@@ -24,6 +25,7 @@ FLOORS = (
     "methods",
     "editor",
     "edit",
+    "demo",
     "evaluation",
     "study",
     "pocket",

@@ -97,7 +97,8 @@ def build_all(path, dtype, solver):
 
 
 def synthesize(generator, w_plus):
-    return generator.synthesize(w_plus, dtype=w_plus.dtype)
+    # The latents have 18 rows, of which the original's 64-pixel generator ignores the last eight.
+    return generator.synthesize(w_plus[:, : generator.num_styles], dtype=w_plus.dtype)
 
 
 def recorded_batch(arrays, dtype):

@@ -35,6 +35,7 @@ from sdflow_jax.data.image_source import (
     DataError,
     FaceBatch,
     ImageSource,
+    LabeledSource,
     LatentSource,
 )
 from sdflow_jax.files import networks
@@ -206,7 +207,8 @@ def prepare(
       description: JSON-able facts that determine the faces; other facts make another data set.
       inversion_encoder: network file whose network maps images to `w_plus`; None for a
         `LatentSource`.
-      classifier: network file whose network maps images to attribute probabilities.
+      classifier: network file whose network maps images to attribute probabilities; not read for a
+        `LabeledSource`.
       batch_size: faces per pass through the networks; a build that continues with another one begins
         anew.
 
@@ -218,7 +220,8 @@ def prepare(
       InUseError: if another process is building below `directory`.
       OSError: if the disk is full or may not be written.
     """
-    annotators = {"classifier": classifier}
+    is_labeled = isinstance(source, LabeledSource)
+    annotators = {} if is_labeled else {"classifier": classifier}
     if inversion_encoder is None:
         image_size, latent_shape = source.image_size, source.latent_shape
     else:
@@ -231,14 +234,16 @@ def prepare(
         num_faces={name: source.num_faces(name) for name in SPLITS},
         image_size=image_size,
         latent_shape=latent_shape,
-        attributes=attribute_names(networks.read_metadata(classifier)),
+        attributes=(
+            source.attributes if is_labeled else attribute_names(networks.read_metadata(classifier))
+        ),
         networks={role: networks.digest(file) for role, file in annotators.items()},
     )
     root = pathlib.Path(directory).expanduser().absolute()
     builder = FaceLatents(
         recipe=recipe,
         source=source,
-        annotate=_annotator(source, inversion_encoder, classifier),
+        annotate=_annotator(source, inversion_encoder, None if is_labeled else classifier),
         batch_size=batch_size,
         data_dir=str(root),
     )
@@ -305,10 +310,10 @@ def _short_digest(plain: Mapping[str, Any]) -> str:
 
 
 def _annotator(
-    source: ImageSource | LatentSource, inversion_encoder: str | None, classifier: str
+    source: ImageSource | LatentSource, inversion_encoder: str | None, classifier: str | None
 ) -> Annotate:
     """The frozen networks as one compiled function of 8-bit images; without an inversion encoder
-    the source gives the latents.
+    the source gives the latents, without a classifier the predictions.
 
     They are loaded at its first call: a data set that is there needs neither, nor does a build that
     has kept all its batches.
@@ -317,20 +322,25 @@ def _annotator(
     @functools.cache
     def load():
         encoder = networks.load_network(inversion_encoder) if inversion_encoder else None
-        graphdef, weights = nnx.split((encoder, networks.load_network(classifier)))
+        judge = networks.load_network(classifier) if classifier else None
+        graphdef, weights = nnx.split((encoder, judge))
 
         @jax.jit
         def run(weights, images):
-            encoder, classifier = nnx.merge(graphdef, weights)
+            encoder, judge = nnx.merge(graphdef, weights)
             signed = to_signed(images)
             w_plus = None if encoder is None else encoder(signed)
-            return w_plus, classifier.attribute_probabilities(signed)
+            return w_plus, None if judge is None else judge.attribute_probabilities(signed)
 
         return functools.partial(run, nnx.as_pure(weights))
 
     def annotate(ids, images):
-        w_plus, predictions = load()(images)
-        return source.latents(ids) if w_plus is None else w_plus, predictions
+        # What no network is asked for, the source knows.
+        w_plus, predictions = load()(images) if inversion_encoder or classifier else (None, None)
+        return (
+            source.latents(ids) if w_plus is None else w_plus,
+            source.predictions(ids) if predictions is None else predictions,
+        )
 
     return annotate
 

@@ -52,6 +52,21 @@ class LatentSource(ImageSource, Protocol):
         ...
 
 
+@runtime_checkable
+class LabeledSource(ImageSource, Protocol):
+    """An image source that knows predictions of its faces, so that no classifier is asked.
+
+    Attributes:
+      attributes: names of the predictions' columns.
+    """
+
+    attributes: tuple[str, ...]
+
+    def predictions(self, ids: Int64[np.ndarray, "b"]) -> Float32[np.ndarray, "b a"]:
+        """The predictions of the faces with these identifiers, in [0, 1]."""
+        ...
+
+
 def check_ranges(splits: Mapping[str, tuple[int, int]]) -> None:
     """Make sure that splits are known, not empty, and apart from each other.
 

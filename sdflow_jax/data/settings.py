@@ -11,12 +11,14 @@ from sdflow_jax.files.run_config import GROUP_DEFAULTS
 SOURCES = {
     "folder": "sdflow_jax.data.image_folder:open_folder",
     "generator": "sdflow_jax.data.generator_samples:open_generator",
+    "latents": "sdflow_jax.data.known_latents:open_latents",
 }
 # Sources whose faces come with their latents: no inversion encoder is needed.
-WITH_LATENTS = ("generator",)
+WITH_LATENTS = ("generator", "latents")
 
-# What only the source "generator" reads, as it must be for any other.
-_OF_GENERATOR = GROUP_DEFAULTS["data"]
+# What not every source reads, as it must be for the others.
+_NEUTRAL = {**GROUP_DEFAULTS["data"], "latents": ""}
+_READ_BY = {"generator": _NEUTRAL.keys() - {"latents"}, "latents": {"latents", "image_size"}}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,18 +29,20 @@ class DataSettings:
       source: where they come from, a key of `SOURCES`.
       limits: split -> number of faces, for sources that make faces; the source "generator" takes
         so many of a split's seeds, or all where a split is not named.
-      folder: the directory of the source "folder".
-      splits: name -> first and last + 1: of the folder's images, or of the generator's seeds.
+      folder: the directory of the source "folder", and of the pictures that the source "latents" names.
+      splits: name -> first and last + 1: of the folder's images, of the generator's seeds, or
+        of a file of latents that has no splits of its own.
       directory: of the built data set; empty for `WORKDIR/data`.
       annotation_batch_size: faces per pass through the networks that annotate them.
       num_threads: faces decoded at a time.
       prefetch: training batches held ready.
-      image_size: side in pixels of the pictures of the source "generator"; 0 for the generator's
-        own. (Of other sources the inversion encoder decides.)
+      image_size: side in pixels of the pictures of the sources "generator" and "latents"; 0 for the
+        generator's own. (Of other sources the inversion encoder decides.)
       truncation: of its samples, in [0, 1]; 1 for none.
       mixed_share: share of its faces that mix two samples, in [0, 1].
       seed_list: .npy file of the seeds that may be used, or `pocket:NAME` for a packaged one; empty
         for all.
+      latents: file of the source "latents", made by `python -m converters.latents`.
     """
 
     source: str
@@ -49,15 +53,21 @@ class DataSettings:
     annotation_batch_size: int
     num_threads: int
     prefetch: int
-    image_size: int = _OF_GENERATOR["image_size"]
-    truncation: float = _OF_GENERATOR["truncation"]
-    mixed_share: float = _OF_GENERATOR["mixed_share"]
-    seed_list: str = _OF_GENERATOR["seed_list"]
+    image_size: int = _NEUTRAL["image_size"]
+    truncation: float = _NEUTRAL["truncation"]
+    mixed_share: float = _NEUTRAL["mixed_share"]
+    seed_list: str = _NEUTRAL["seed_list"]
+    latents: str = _NEUTRAL["latents"]
 
     @property
     def brings_latents(self) -> bool:
         """Whether the faces come with their latents, so that no encoder has to invert them."""
         return self.source in WITH_LATENTS
+
+    @property
+    def has_originals(self) -> bool:
+        """Whether the faces are pictures, and not what the generator draws of the latents."""
+        return self.source == "folder" or (self.source == "latents" and bool(self.folder))
 
     @classmethod
     def read(cls, group: Group) -> "DataSettings":
@@ -75,15 +85,19 @@ class DataSettings:
             truncation=group.number("truncation", least=0, most=1, expected="in [0, 1]"),
             mixed_share=group.number("mixed_share", least=0, most=1, expected="in [0, 1]"),
             seed_list=group.text("seed_list"),
+            latents=group.text("latents") if "latents" in group else "",
         )
         if settings.source == "folder" and not settings.folder:
             group.complain("folder", "the directory of the face images")
         if settings.source in ("folder", "generator") and "train" not in settings.splits:
             group.complain("splits", "a mapping that has the split train")
-        if settings.source != "generator":
-            for key, neutral in _OF_GENERATOR.items():
-                if getattr(settings, key) not in (None, neutral):
-                    group.complain(key, f"{neutral!r} unless the source is 'generator'")
+        if settings.source == "latents" and not settings.latents:
+            group.complain("latents", "the file of latents")
+        for key, neutral in _NEUTRAL.items():
+            readers = [source for source, keys in _READ_BY.items() if key in keys]
+            if settings.source not in readers and getattr(settings, key) not in (None, neutral):
+                allowed = " or ".join(repr(source) for source in readers)
+                group.complain(key, f"{neutral!r} unless the source is {allowed}")
         group.complain_of_unread()
         return settings
 

@@ -196,10 +196,10 @@ def save_arrays(
         "arguments": json.dumps(dict(arguments)),
         **(notes or {}),
     }
-    write_atomic(path, lambda file: _write_safetensors(file, arrays, metadata))
+    write_atomic(path, lambda file: write_safetensors(file, arrays, metadata))
 
 
-def _write_safetensors(
+def write_safetensors(
     file: BinaryIO, arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str]
 ) -> None:
     """Write arrays one by one in the safetensors format.

@@ -34,6 +34,10 @@ _RETIRED = {
     "solver": {"error_norm": "max_rms"},
 }
 
+# Keys that say nothing where they have this value. They are left out there, so that runs are equal to
+# those that are older than the keys.
+_SILENT = {"data": {"latents": ""}}
+
 # What a run may change between being stopped and being resumed: nothing that the course of training
 # depends on.
 _FREE = {
@@ -48,6 +52,7 @@ _FREE = {
         "annotation_batch_size",
         "folder",
         "seed_list",
+        "latents",
     },
     "networks": set(ROLES),  # the place; what the files of training hold is checked by digest
     "solver": {"max_steps"},  # a bound: no solve that stays within it changes
@@ -66,9 +71,10 @@ def to_json(config: Mapping[str, Any]) -> dict[str, Any]:
     for key in ("directory", "folder"):
         if plain["data"][key]:
             plain["data"][key] = str(pathlib.Path(plain["data"][key]).expanduser().absolute())
-    seeds = plain["data"]["seed_list"]
-    if seeds and pathlib.Path(seeds).exists():
-        plain["data"]["seed_list"] = str(pathlib.Path(seeds).absolute())
+    for key in ("seed_list", "latents"):
+        file = plain["data"].get(key)
+        if file and pathlib.Path(file).exists():
+            plain["data"][key] = str(pathlib.Path(file).absolute())
     return plain
 
 
@@ -115,9 +121,10 @@ def _brought_up(config: Mapping[str, Any]) -> dict[str, Any]:
     found = {**DEFAULTS, **config}
     for group in GROUP_DEFAULTS.keys() & found.keys():
         found[group] = {**GROUP_DEFAULTS[group], **found[group]}
-    for group in _RETIRED.keys() & found.keys():
-        retired = _RETIRED[group].items()
-        found[group] = {key: x for key, x in found[group].items() if (key, x) not in retired}
+    for left_out in (_RETIRED, _SILENT):
+        for group in left_out.keys() & found.keys():
+            without = left_out[group].items()
+            found[group] = {key: x for key, x in found[group].items() if (key, x) not in without}
     return found
 
 

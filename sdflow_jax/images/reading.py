@@ -41,31 +41,43 @@ def read_image(path: str | os.PathLike[str]) -> UInt8[np.ndarray, "h w 3"]:
     """
     path = pathlib.Path(path)
     try:
-        return _read(path)
+        return decode_image(path.read_bytes())
     except FileNotFoundError as error:
         raise ImageFileError(f"{path}: no such file") from error
-    except Image.UnidentifiedImageError as error:
-        raise ImageFileError(f"{path}: not a readable image (of no known format)") from error
     except ImageFileError as error:
         raise ImageFileError(f"{path}: {error}") from error
-    except Exception as error:  # Pillow's decoders raise whatever damaged bytes lead them to
-        reason = getattr(error, "strerror", None) or error
-        raise ImageFileError(f"{path}: not a readable image ({reason})") from error
+    except OSError as error:
+        raise ImageFileError(f"{path}: not a readable image ({error.strerror or error})") from error
 
 
-def _read(path: pathlib.Path) -> UInt8[np.ndarray, "h w 3"]:
+def decode_image(content: bytes) -> UInt8[np.ndarray, "h w 3"]:
+    """The pixels of a picture file's bytes, as `read_image` gives those of the file.
+
+    Raises:
+      ImageFileError: as `read_image`, without a name.
+    """
     try:
-        with Image.open(path) as image:
+        return _decoded(content)
+    except Image.UnidentifiedImageError as error:
+        raise ImageFileError("not a readable image (of no known format)") from error
+    except ImageFileError:
+        raise
+    except Exception as error:  # Pillow's decoders raise whatever damaged bytes lead them to
+        raise ImageFileError(f"not a readable image ({error})") from error
+
+
+def _decoded(content: bytes) -> UInt8[np.ndarray, "h w 3"]:
+    try:
+        with Image.open(io.BytesIO(content)) as image:
             return rgb_pixels(image)
-    except (Image.DecompressionBombError, FileNotFoundError):
+    except Image.DecompressionBombError:
         raise
     except Exception as error:
-        with path.open("rb") as file:
-            if file.read(len(_PNG_SIGNATURE)) != _PNG_SIGNATURE:
-                raise
+        if not content.startswith(_PNG_SIGNATURE):
+            raise
         for chunks in ((*_PNG_PIXELS, _PNG_ORIENTATION), _PNG_PIXELS):
             try:
-                with Image.open(io.BytesIO(_with_only(chunks, path.read_bytes()))) as image:
+                with Image.open(io.BytesIO(_with_only(chunks, content))) as image:
                     return rgb_pixels(image)
             except Exception:
                 continue  # what was wrong with the whole file is what is told

@@ -5,7 +5,7 @@ w(n + d_i), in coordinates in which W has mean 0 and unit covariance, and n and 
 offsets d_i are held small.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -21,6 +21,7 @@ _BATCH = 1024
 _LEAST_VARIANCE = 1e-2  # of a direction, in units of the mean variance
 
 _LEARNING_RATE = 0.05
+_OPTIMIZER = optax.adam(_LEARNING_RATE)
 _STYLE_WEIGHT = 0.06
 _OFFSET_WEIGHT = 0.25
 _SMALLEST_PICTURE = 16
@@ -61,6 +62,79 @@ def _map(generator: nnx.Module, z: Float[Array, "b d"]) -> Float[Array, "b d"]:
     return generator.map(z)
 
 
+class Refinement(NamedTuple):
+    """Where a refinement stands, so that it can be continued.
+
+    Attributes:
+      parts: "shared" [b, 1, d] and "offsets" [b, n, d], whose sum is n + d_i.
+      states: the optimizer's, of each part.
+    """
+
+    parts: dict[str, Array]
+    states: dict[str, Any]
+
+    @classmethod
+    def of(cls, whitening: Whitening, w_plus: Float[Array, "b n d"]) -> "Refinement":
+        """The refinement that begins with these codes."""
+        normal = (w_plus - whitening.mean[None, None]) @ whitening.inverse  # [b, n, d]
+        # The median: an encoder may give anything for rows that the generator does not read.
+        shared = jnp.median(normal, axis=1, keepdims=True)  # [b, 1, d]
+        parts = {"shared": shared, "offsets": normal - shared}
+        return cls(parts, {name: _OPTIMIZER.init(part) for name, part in parts.items()})
+
+    def codes(self, whitening: Whitening) -> Float[Array, "b n d"]:
+        """The codes as they are by now."""
+        return _codes(whitening, self.parts)
+
+
+@jax.jit
+def continue_refinement(
+    generator: nnx.Module,
+    whitening: Whitening,
+    refinement: Refinement,
+    images: Float[Array, "b r r 3"],
+    steps: Int[Array, "2"],
+    num_steps: int | Int[Array, ""],
+) -> Refinement:
+    """Some of the steps of `refine_codes`: a caller that takes them in parts can tell how far it is.
+
+    Args:
+      generator: has `synthesize`.
+      whitening: of the generator's W.
+      refinement: as the steps before have left it.
+      images: in [-1, 1], of the generator's resolution r.
+      steps: the first, and the first that is left to another call.
+      num_steps: of the whole refinement.
+    """
+    target = _pyramid(images)
+
+    def loss(parts):
+        pictures = _pyramid(jnp.clip(generator.synthesize(_codes(whitening, parts)), -1.0, 1.0))
+        # Sums over faces, so that a face's gradient is its own.
+        errors = [_difference(a, b) for a, b in zip(pictures, target, strict=True)]
+        near = _STYLE_WEIGHT * _per_face(jnp.square(parts["shared"]))
+        near += _OFFSET_WEIGHT * _per_face(jnp.square(parts["offsets"]))
+        return jnp.sum(sum(errors) / len(errors) + near)
+
+    def step(index, carry):
+        parts, states = carry
+        gradients = jax.grad(loss)(parts)
+        moved = {}
+        for name, gradient in gradients.items():
+            update, state = _OPTIMIZER.update(gradient, states[name])
+            moved[name] = (parts[name] + update, state)
+        # The offsets' moments begin with their own first step, not with the shared part's.
+        is_later = index >= num_steps // 2
+        kept = (parts["offsets"], states["offsets"])
+        moved["offsets"] = jax.tree.map(
+            lambda new, old: jnp.where(is_later, new, old), moved["offsets"], kept
+        )
+        return Refinement(*({name: pair[i] for name, pair in moved.items()} for i in (0, 1)))
+
+    # Not a scan: any number of steps runs the same compiled code.
+    return jax.lax.fori_loop(steps[0], steps[1], step, refinement)
+
+
 @jax.jit
 def refine_codes(
     generator: nnx.Module,
@@ -85,44 +159,14 @@ def refine_codes(
     Returns:
       The refined codes. Every face is optimized by itself, whatever its neighbors.
     """
-    mean = whitening.mean[None, None]
-    normal = (w_plus - mean) @ whitening.inverse  # [b, n, d]
-    # The median: an encoder may give anything for rows that the generator does not read.
-    shared = jnp.median(normal, axis=1, keepdims=True)  # [b, 1, d]
-    start = {"shared": shared, "offsets": normal - shared}
-    target = _pyramid(images)
-    optimizer = optax.adam(_LEARNING_RATE)
+    start = Refinement.of(whitening, w_plus)
+    steps = jnp.stack([0, num_steps])
+    end = continue_refinement(generator, whitening, start, images, steps, num_steps)
+    return end.codes(whitening)
 
-    def codes(parts):
-        return mean + (parts["shared"] + parts["offsets"]) @ whitening.scale
 
-    def loss(parts):
-        pictures = _pyramid(jnp.clip(generator.synthesize(codes(parts)), -1.0, 1.0))
-        # Sums over faces, so that a face's gradient is its own.
-        errors = [_difference(a, b) for a, b in zip(pictures, target, strict=True)]
-        near = _STYLE_WEIGHT * _per_face(jnp.square(parts["shared"]))
-        near += _OFFSET_WEIGHT * _per_face(jnp.square(parts["offsets"]))
-        return jnp.sum(sum(errors) / len(errors) + near)
-
-    def step(index, carry):
-        parts, states = carry
-        gradients = jax.grad(loss)(parts)
-        moved = {}
-        for name, gradient in gradients.items():
-            update, state = optimizer.update(gradient, states[name])
-            moved[name] = (parts[name] + update, state)
-        # The offsets' moments begin with their own first step, not with the shared part's.
-        is_later = index >= num_steps // 2
-        kept = (parts["offsets"], states["offsets"])
-        moved["offsets"] = jax.tree.map(
-            lambda new, old: jnp.where(is_later, new, old), moved["offsets"], kept
-        )
-        return tuple({name: pair[i] for name, pair in moved.items()} for i in (0, 1))
-
-    states = {name: optimizer.init(part) for name, part in start.items()}
-    # Not a scan: any number of steps runs the same compiled code.
-    parts, _ = jax.lax.fori_loop(0, num_steps, step, (start, states))
-    return codes(parts)
+def _codes(whitening: Whitening, parts: dict[str, Array]) -> Float[Array, "b n d"]:
+    return whitening.mean[None, None] + (parts["shared"] + parts["offsets"]) @ whitening.scale
 
 
 def _pyramid(images: Float[Array, "b r r 3"]) -> list[Float[Array, "b s s 3"]]:

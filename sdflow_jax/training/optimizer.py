@@ -1,5 +1,6 @@
 """The update rule that a config describes: Adam with warmup, decay and a limit of the gradient."""
 
+import jax.numpy as jnp
 import optax
 
 from sdflow_jax.training.settings import OptimizerSettings
@@ -24,7 +25,14 @@ def build_optimizer(
         if warmup
         else main
     )
-    parts = [optax.adam(schedule, b1=settings.b1, b2=settings.b2)]
+    parts = [optax.adam(in_floats(schedule), b1=settings.b1, b2=settings.b2)]
     if settings.gradient_clip:
         parts.insert(0, optax.clip_by_global_norm(settings.gradient_clip))
     return optax.chain(*parts, *further)
+
+
+def in_floats(schedule: optax.Schedule) -> optax.Schedule:
+    """The same schedule, which is given the count of steps as a float: optax's own compare counts with
+    floats, and strict promotion of types refuses that.
+    """
+    return lambda count: schedule(jnp.asarray(count, jnp.float32))

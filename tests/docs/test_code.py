@@ -3,7 +3,6 @@
 import configparser
 import contextlib
 import functools
-import importlib.util
 import io
 import re
 import runpy
@@ -15,9 +14,6 @@ from PIL import Image
 from sdflow_jax import Editor
 from sdflow_jax.files.config_files import read_config
 from tests.docs.fences import PAGES, ROOT, Fence, fences
-
-# Programs that the documents name before they are there.
-COMING = ("sdflow_jax.demo",)
 
 ALL = [fence for page in PAGES for fence in fences(page)]
 RUNNING = [page for page in PAGES if any(not fence.marker for fence in fences(page))]
@@ -105,8 +101,6 @@ def test_what_is_typed_exists(words):
             for extras in re.findall(r"\[(.*?)\]", " ".join(arguments)):
                 assert set(extras.split(",")) <= known
         case "python", ["-m", module, *arguments]:
-            if module in COMING and importlib.util.find_spec(module) is None:
-                return
             assert flags(arguments) <= set(re.findall(r"--[\w-]+", help_of(module)))
         case "python", [("train.py" | "evaluate.py") as script, *arguments]:
             check_script(script, arguments)

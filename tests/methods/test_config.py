@@ -57,7 +57,7 @@ def test_good_config_passes(config):
             "data",
             "source",
             "web",
-            "config.data.source must be 'folder' or 'generator', got 'web'",
+            "config.data.source must be one of folder, generator, latents, got 'web'",
         ),
         ("data", "truncation", 0.7, "config.data.truncation must be 1.0 unless the source is 'gen"),
         ("data", "mixed_share", 1.5, r"config.data.mixed_share must be in \[0, 1\], got 1.5"),
@@ -136,6 +136,29 @@ def test_samples_of_a_generator_need_no_inversion_encoder(config, is_absent, tmp
     config.data.splits = {"test": (0, 5)}
     (complaint,) = _complaints(config)
     assert complaint.startswith("config.data.splits must be a mapping that has the split train")
+
+
+def test_latents_that_others_have_found_need_no_inversion_encoder(config):
+    config.networks.inversion_encoder = ""
+    config.data.update({"source": "latents", "splits": {}, "image_size": 16})
+    (complaint,) = _complaints(config)
+    assert complaint.startswith("config.data.latents must be the file of latents")
+    with config.unlocked():
+        config.data.latents = "ffhq.safetensors"
+    data = read_settings(run_config.to_json(config)).data
+    assert data.brings_latents and data.has_originals and data.latents == "ffhq.safetensors"
+    config.data.source = "generator"
+    config.data.splits = {"train": (0, 5)}
+    (complaint,) = _complaints(config)
+    assert complaint.startswith("config.data.latents must be '' unless the source is 'latents'")
+
+
+def test_runs_older_than_the_source_latents_are_the_same(config):
+    plain = run_config.to_json(config)
+    assert "latents" not in plain["data"]
+    with config.unlocked():
+        config.data.latents = ""
+    assert run_config.to_json(config) == plain
 
 
 def test_runs_older_than_the_generator_source_go_on(config):

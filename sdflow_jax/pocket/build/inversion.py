@@ -24,6 +24,7 @@ from sdflow_jax.pocket.build import trainer
 from sdflow_jax.pocket.build.codes import Codes
 from sdflow_jax.pocket.build.photo_augmentation import photograph
 from sdflow_jax.pocket.build.student import pyramid_loss
+from sdflow_jax.training.optimizer import in_floats
 
 _LEAST_VARIANCE = 1e-2  # of a direction, in units of the mean variance
 
@@ -90,7 +91,7 @@ def train_inversion(
     )
     transform = optax.chain(
         optax.clip_by_global_norm(1.0),
-        optax.adamw(schedule, b2=0.99, weight_decay=settings.weight_decay),
+        optax.adamw(in_floats(schedule), b2=0.99, weight_decay=settings.weight_decay),
     )
     graph, state = nnx.split(
         {"encoder": encoder, "optimizer": nnx.Optimizer(encoder, transform, wrt=nnx.Param)}

@@ -5,6 +5,8 @@ import optax
 from flax import nnx
 from optax.contrib import MuonDimensionNumbers, muon
 
+from sdflow_jax.training.optimizer import in_floats
+
 _SMALLEST_KERNEL = 1000
 
 
@@ -29,7 +31,9 @@ def kernel_optimizer(
     """
 
     def schedule(highest):
-        return optax.warmup_cosine_decay_schedule(0.0, highest, num_steps // 20 + 1, num_steps)
+        return in_floats(
+            optax.warmup_cosine_decay_schedule(0.0, highest, num_steps // 20 + 1, num_steps)
+        )
 
     rule = muon(
         schedule(kernel_rate),

@@ -45,17 +45,9 @@ _CLASSIFIER = {
     "head_sizes": [],
 }
 CLASSIFIERS = {
-    "classifier": ClassifierSettings(
-        _CLASSIFIER, parity=0, seed=2, num_steps=800, num_annotated=40, num_others=120
-    ),
+    "classifier": ClassifierSettings(_CLASSIFIER, parity=0, seed=2, num_steps=1500),
     "evaluation_classifier": ClassifierSettings(
-        {**_CLASSIFIER, "depth": 18, "width": 24},
-        parity=1,
-        seed=3,
-        num_steps=1200,
-        num_annotated=24,
-        num_others=40,
-        learning_rate=2e-3,
+        {**_CLASSIFIER, "depth": 18, "width": 24}, parity=1, seed=3, num_steps=1500
     ),
 }
 IDENTITY = IdentitySettings(

@@ -125,7 +125,8 @@ def build_classifiers(build: Build) -> None:
     for name, chosen in settings.CLASSIFIERS.items():
         own = faces.seeds % 2 == chosen.parity
         guesses = guess_labels(faces.codes.coarse, labels, own)
-        learned = LabelledFaces(variants, labels, guesses).take(own)
+        targets = np.where(np.isnan(labels), guesses, labels)
+        learned = LabelledFaces(variants, targets).take(own)
         classifier = train_classifier(name, learned, chosen, build.cache)
         build.save(name, classifier, chosen.arguments, {"attributes": ",".join(ATTRIBUTES)})
 

@@ -23,6 +23,7 @@ from sdflow_jax.images.resizing import average_pool
 from sdflow_jax.models.compact_generator import BASE_SIZE, CompactGenerator
 from sdflow_jax.pocket.build import trainer
 from sdflow_jax.pocket.build.codes import Codes
+from sdflow_jax.training.optimizer import in_floats
 
 RIDGE = 1e-2  # of the least squares for the linear picture, in units of the codes' mean variance
 
@@ -202,7 +203,7 @@ def train_student(
     transform = optax.chain(
         optax.clip_by_global_norm(1.0),
         optax.scale_by_adam(b1=0.9, b2=0.99),
-        optax.scale_by_learning_rate(schedule),
+        optax.scale_by_learning_rate(in_floats(schedule)),
     )
     rates = jax.tree_util.tree_map_with_path(_rate, params)
     state = {"params": params, "optimizer": transform.init(params)}

@@ -1,0 +1,63 @@
+import pytest
+
+from sdflow_jax.demo import __main__ as command
+from sdflow_jax.editor import Editor
+
+
+@pytest.fixture
+def loaded(monkeypatch):
+    """How an editor was asked for."""
+    calls = []
+    for name in ("from_pretrained", "from_workdir", "from_files"):
+        monkeypatch.setattr(
+            Editor,
+            name,
+            classmethod(
+                lambda cls, *words, name=name, **options: calls.append((name, words, options))
+            ),
+        )
+    return calls
+
+
+def load(*words):
+    return command.load_editor(command._parser().parse_args(words))
+
+
+FILES = {"generator": "g", "inversion_encoder": "i", "flow": "f", "semantic_encoder": "s"}
+
+
+def test_the_pocket_world_a_run_or_files(loaded):
+    load()
+    load("--workdir", "runs/mine")
+    load(*(word for name, file in FILES.items() for word in (f"--{name.replace('_', '-')}", file)))
+    assert [(name, tuple(map(str, words))) for name, words, _ in loaded] == [
+        ("from_pretrained", ("pocket",)),
+        ("from_workdir", ("runs/mine",)),
+        ("from_files", ()),
+    ]
+    assert {name: str(file) for name, file in loaded[2][2].items() if name in FILES} == FILES
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--flow", "f"), "missing: --generator --inversion-encoder --semantic-encoder"),
+        (("--flow", "f", "--workdir", "w"), "not both"),
+    ],
+)
+def test_what_does_not_go_together_is_told(loaded, words, message):
+    with pytest.raises(ValueError, match=message):
+        load(*words)
+    assert not loaded
+
+
+def test_only_this_machine_is_listened_to():
+    arguments = command._parser().parse_args([])
+    assert (arguments.host, arguments.port, arguments.open) == ("127.0.0.1", 7860, False)
+
+
+def test_a_run_that_is_none_is_one_line(tmp_path, capsys):
+    pytest.importorskip("gradio", reason='needs gradio: pip install "sdflow_jax[demo]"')
+    assert command.main(["--workdir", str(tmp_path)]) == 1
+    told = capsys.readouterr().err
+    assert told.startswith("error: ") and told.count("\n") == 1
