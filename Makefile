@@ -6,7 +6,7 @@ JOBS ?= 1
 BIN = $(VENV)/bin
 PIP_INSTALL = $(BIN)/python -m pip install --disable-pip-version-check --quiet --constraint constraints.txt
 
-.PHONY: pocket demo demo-environment figures test test-full lint benchmarks reliability pocket-build pocket-build-environment clean
+.PHONY: pocket demo demo-environment figures test test-full lint docs benchmarks reliability pocket-build pocket-build-environment clean
 
 # Train SDFlow on the pocket world, then draw its metric curves and edits.
 pocket: $(VENV)/installed-renderer
@@ -38,6 +38,11 @@ lint: $(VENV)/installed-dev
 pocket-build: $(VENV)/installed-pocket-build
 	$(BIN)/python -m sdflow_jax.pocket.build --cache=runs/pocket-build
 
+# The documents, in build/docs.
+docs: $(VENV)/installed-dev
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+	@echo "Documents: build/docs/index.html"
+
 benchmarks: $(VENV)/installed
 	$(BIN)/python -m benchmarks
 
@@ -61,7 +66,7 @@ $(VENV)/installed-demo: $(VENV)/installed-renderer
 	touch $@
 
 $(VENV)/installed-dev: $(VENV)/installed
-	$(PIP_INSTALL) --editable ".[dev]"
+	$(PIP_INSTALL) --editable ".[dev,docs,notebooks]"
 	touch $@
 
 pocket-build-environment: $(VENV)/installed-pocket-build

@@ -7,7 +7,7 @@ with the field scaled by T: `T` is then a parameter like any other, and its grad
 in both directions (upstream's lacks the field's explicit time dependence in the reverse direction).
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -16,11 +16,19 @@ from jaxtyping import Array, Float, PyTree
 
 from sdflow_jax.flow import solve as solving
 from sdflow_jax.flow.trace import Trace, exact_trace, hutchinson_trace
-from sdflow_jax.flow.vector_field import VectorField, velocity
+from sdflow_jax.flow.vector_field import VectorField
+
+# (time, latents, what `condition` returned) -> dy/dt
+Velocity = Callable[[Array, Array, PyTree], Array]
 
 
 class CNF(nnx.Module):
-    """One continuous flow: a vector field and the time for which it is followed."""
+    """One continuous flow: a vector field and the time for which it is followed.
+
+    `field` may be replaced by any module with `condition(s)`, which returns a pytree of arrays, and a
+    static method `velocity(time, y, conditioned)`, which sees traced values through its arguments
+    only and treats the n latents of an example alike.
+    """
 
     def __init__(
         self,
@@ -68,15 +76,15 @@ class CNF(nnx.Module):
         sqrt_end_time = sqrt_end_time.astype(jnp.promote_types(sqrt_end_time.dtype, y.dtype))
         args = (self.field.condition(s), sqrt_end_time**2, noise)
         if trace == "exact":
-            solution = solving.solve(
-                _with_exact_density, _start(y), args, settings, reverse=reverse
-            )
+            derivative, start = _with_exact_density, _start(y)
         elif noise is not None:
-            solution = solving.solve(
-                _with_estimated_density, _start(y), args, settings, reverse=reverse
-            )
+            derivative, start = _with_estimated_density, _start(y)
         else:
-            solution = solving.solve(_latents_only, y, args, settings, reverse=reverse)
+            derivative, start = _latents_only, y
+        # A partial that jax compares by its parts: it compiles once for each field.
+        derivative = jax.tree_util.Partial(derivative, self.field.velocity)
+        solution = solving.solve(derivative, start, args, settings, reverse=reverse)
+        if derivative.func is _latents_only:
             return solution.y, None, solution
         return *solution.y, solution
 
@@ -84,13 +92,13 @@ class CNF(nnx.Module):
 # The three right-hand sides. Everything traced comes in by `args` = (layers, end_time, noise).
 
 
-def _latents_only(time: Array, y: Array, args: PyTree) -> Array:
+def _latents_only(velocity: Velocity, time: Array, y: Array, args: PyTree) -> Array:
     layers, end_time, _ = args
     return end_time * velocity(end_time * time, y, layers)
 
 
 def _with_estimated_density(
-    time: Array, state: tuple[Array, Array], args: PyTree
+    velocity: Velocity, time: Array, state: tuple[Array, Array], args: PyTree
 ) -> tuple[Array, Array]:
     layers, end_time, noise = args
     dy, divergence = hutchinson_trace(
@@ -100,7 +108,7 @@ def _with_estimated_density(
 
 
 def _with_exact_density(
-    time: Array, state: tuple[Array, Array], args: PyTree
+    velocity: Velocity, time: Array, state: tuple[Array, Array], args: PyTree
 ) -> tuple[Array, Array]:
     layers, end_time, _ = args
     dy, divergence = exact_trace(lambda y: velocity(end_time * time, y, layers), state[0])

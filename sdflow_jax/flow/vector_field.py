@@ -81,6 +81,8 @@ class VectorField(nnx.Module):
     Holds parameters only: a solve may evaluate it any number of times without a trace of it.
     """
 
+    velocity = staticmethod(velocity)
+
     def __init__(
         self, dim: int, num_conditions: int, hidden_sizes: Sequence[int], *, rngs: nnx.Rngs
     ):

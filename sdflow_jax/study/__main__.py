@@ -17,6 +17,7 @@ import sys
 from absl import logging
 
 from sdflow_jax.evaluation import EvaluationError, ExternalJudges
+from sdflow_jax.files.checkout import beside_package
 from sdflow_jax.files.lock import locked
 from sdflow_jax.study.execution import Stopped
 from sdflow_jax.study.plan import PAPER, ROOT, TINY, Settings
@@ -57,11 +58,13 @@ def main() -> None:
     settings = dataclasses.replace(TINY if arguments.tiny else Settings(), **chosen)
     logging.set_verbosity(logging.WARNING)
     try:
+        beside_package("train.py")
         if "external" in settings.judges:
             ExternalJudges()  # missing packages are found out now and not after hours
         with locked(arguments.runs.absolute(), "regenerating the figures"):
             regenerate(PAPER, settings, arguments.runs.absolute(), out, jobs=arguments.jobs)
-    # OSError: a disk that is full, or may not be written; runs that another process is making.
+    # OSError: a disk that is full, or may not be written; runs that another process is making; no
+    # train.py beside the package.
     except (EvaluationError, Stopped, OSError) as error:
         raise SystemExit(f"{type(error).__name__}: {error}") from error
     except KeyboardInterrupt:

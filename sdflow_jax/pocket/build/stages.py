@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from sdflow_jax.files import networks
 from sdflow_jax.files.atomic import write_atomic
+from sdflow_jax.files.checkout import beside_package
 from sdflow_jax.images.batching import map_batches
 from sdflow_jax.images.pixels import to_bytes_on_device
 from sdflow_jax.images.resizing import pool_bytes
@@ -161,12 +162,13 @@ def build_sdflow(build: Build) -> None:
     """Flow and semantic encoder, by the command that users run; their files are copied as they are.
 
     Raises:
+      NoCheckoutError: if the package is installed without the command.
       subprocess.CalledProcessError: if the training fails.
     """
-    root = pathlib.Path(__file__).parents[3]
+    script, config = beside_package("train.py"), beside_package("configs/pocket.py")
     workdir = build.cache / "sdflow"
-    command = ["train.py", f"--config={root / 'configs' / 'pocket.py'}", f"--workdir={workdir}"]
-    subprocess.run([sys.executable, str(root / command[0]), *command[1:]], check=True, cwd=root)
+    command = [sys.executable, str(script), f"--config={config}", f"--workdir={workdir}"]
+    subprocess.run(command, check=True, cwd=script.parent)
     for name in ("flow", "semantic_encoder"):
         file = workdir / "sdflow" / f"{name}.safetensors"
         metadata = networks.read_metadata(file)
