@@ -30,7 +30,7 @@ def get_config() -> ml_collections.ConfigDict:
     }
     config.data = {
         "source": "generator",
-        "limits": {"train": 6000, "validation": 300, "test": 500},
+        "limits": {"train": 6000, "validation": 300, "test": 300},
         "folder": "",
         "splits": {"train": (0, 40_000), "validation": (56_000, 56_400), "test": (60_000, 60_800)},
         "directory": "",  # of the built data set; empty for workdir/data
