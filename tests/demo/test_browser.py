@@ -35,6 +35,7 @@ _FLAGS = (
 )
 _START_SECONDS = 900  # loading and compiling, on two slow cores that others use as well
 _SECONDS = 120
+_QUIET_SECONDS = 0.5  # longer than a slider waits before it asks for its full picture
 
 
 class Page:
@@ -53,8 +54,11 @@ class Page:
         service = selenium.ChromeService(DRIVER)
         self.driver = selenium.Chrome(options=options, service=service)
         self.address = address
+        self._hosts = collections.Counter()
+        self._answers = set()  # that are still being sent, by the browser's number
 
     def open(self, query: str = "") -> None:
+        self.rest()
         self.driver.get(f"{self.address}/{query}")
         self.until(lambda: self.size("#sd-after img") > 0)
         self.until(lambda: "=" in self.link() or "seed" in self.driver.current_url)
@@ -71,6 +75,22 @@ class Page:
                 failure = error
             time.sleep(0.1)
         raise AssertionError("the page did not get there in time") from failure
+
+    def rest(self) -> None:
+        """Wait until all that was asked of the server has been answered, follow-ups included.
+
+        A page that is left before that reports its broken connection as an error.
+        """
+        quiet_since = time.monotonic()
+
+        def is_at_rest():
+            nonlocal quiet_since
+            self._watch()
+            if self._answers:
+                quiet_since = time.monotonic()
+            return time.monotonic() - quiet_since > _QUIET_SECONDS
+
+        self.until(is_at_rest)
 
     def find(self, selector: str):
         return self.driver.find_element("css selector", selector)
@@ -110,16 +130,23 @@ class Page:
         self.driver.execute_script(code, name)
 
     def requests(self) -> collections.Counter:
-        """Hosts that have been asked for anything since this was last called."""
-        hosts = collections.Counter()
+        """Hosts that have been asked for anything."""
+        self._watch()
+        return self._hosts
+
+    def _watch(self) -> None:
+        """Read what has gone over the network since the last time."""
         for entry in self.driver.get_log("performance"):
             message = json.loads(entry["message"])["message"]
             kind, told = message["method"], message["params"]
             if kind in ("Network.requestWillBeSent", "Network.webSocketCreated"):
                 address = urllib.parse.urlsplit(told.get("url") or told["request"]["url"])
                 if address.scheme in ("http", "https", "ws", "wss"):
-                    hosts[address.netloc] += 1
-        return hosts
+                    self._hosts[address.netloc] += 1
+                if address.path.endswith(("/queue/join", "/queue/data", "/upload")):
+                    self._answers.add(told["requestId"])
+            elif kind in ("Network.loadingFinished", "Network.loadingFailed"):
+                self._answers.discard(told["requestId"])
 
 
 @pytest.fixture(scope="module")
@@ -245,6 +272,10 @@ def test_a_photo_is_inverted_and_not_kept(page, tmp_path, server):
     assert len(page.readings()["Young"]) == 4  # photo, inverted, edited, asked for
     page.click("#sd-against")
     assert page.find("#sd-before .sd-photo").is_displayed()
+    assert not page.find("#sd-before .sd-tag-rendered").is_displayed()
+    page.click("#sd-against")
+    assert not page.find("#sd-before .sd-photo").is_displayed()
+    assert page.find("#sd-before .sd-tag-rendered").is_displayed()
     assert not files_of(server)
 
 
@@ -275,6 +306,7 @@ def test_a_phone_shows_all_of_it(page):
 
 def test_nothing_came_from_elsewhere_and_nothing_failed(page, server):
     """Last: of all that the tests above have done."""
+    page.rest()
     hosts = page.requests()
     assert set(hosts) == {urllib.parse.urlsplit(server[0]).netloc} and hosts.total() > 50
     errors = [entry for entry in page.driver.get_log("browser") if entry["level"] == "SEVERE"]
