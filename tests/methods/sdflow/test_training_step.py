@@ -85,14 +85,17 @@ def test_unsolved_equation_is_reported(run):
 def test_update_is_the_gradient_of_the_weighted_loss(monkeypatch):
     # All in float64, the images too.
     monkeypatch.setattr(
-        "sdflow_jax.methods.sdflow.step.to_signed", lambda pixels: pixels / 127.5 - 1.0
+        "sdflow_jax.methods.sdflow.step.to_signed",
+        lambda pixels: pixels.astype(jnp.float64) / 127.5 - 1.0,
     )
-    with jax.enable_x64(True):
+    # The frozen generator's weights stay in float32.
+    with jax.enable_x64(True), jax.numpy_dtype_promotion("standard"):
         # With a single attribute, s_hat is drawn and nothing else. Otherwise it moves with the encoder, but
         # counts as constant in the gradient, which no difference quotient would show.
         graphs, state, step, _ = toy.toy_run(num_attributes=1)
         batch = toy.toy_batch(num_attributes=1)
-        batch["w_plus"] = batch["w_plus"].astype(np.float64)
+        for name in ("w_plus", "predictions"):
+            batch[name] = batch[name].astype(np.float64)
 
         def in_float64(x):
             return x.astype(jnp.float64) if x.dtype == jnp.float32 else x
