@@ -32,9 +32,9 @@ class ColorReadout(nnx.Module):
     def __call__(
         self, x: Float[Array, "b h w i"], w: Float[Array, "b d"]
     ) -> Float[Array, "b h w 3"]:
-        return self.linear(self.modulation(x, w)).astype(
-            x.dtype if x.dtype.itemsize > 4 else jnp.float32
-        )
+        x = self.modulation(x, w)
+        # Colors are not rounded to the feature maps' type.
+        return self.linear(x.astype(x.dtype if x.dtype.itemsize > 4 else jnp.float32))
 
 
 class CompactGenerator(StyleSpace):

@@ -81,7 +81,7 @@ class MobileStyleGAN(StyleSpace):
         size = self.checked_resolution(resolution)
         x = self.trunk(w_plus, len(self.trunk.blocks), dtype)[-1]
         x = self.color_modulation(x, w_plus[:, 2 * len(self.trunk.blocks) + 1])
-        bands = self.colors(x).astype(x.dtype if x.dtype.itemsize > 4 else jnp.float32)
+        bands = self.colors(x.astype(x.dtype if x.dtype.itemsize > 4 else jnp.float32))
         if size == self.resolution:
             return inverse_haar(bands)
         # The mean band is the image of half the size, twice as bright.
