@@ -31,8 +31,14 @@ def _reframe(key, images):
 
     def frame(image, draw):
         scale = jnp.exp(draw[0])
-        rows = (jnp.arange(height) - height / 2 + 0.5) * scale + height / 2 - 0.5 + draw[1] * height
-        columns = (jnp.arange(width) - width / 2 + 0.5) * scale + width / 2 - 0.5 + draw[2] * width
+        places = (
+            (jnp.arange(side, dtype=draw.dtype) - side / 2 + 0.5) * scale
+            + side / 2
+            - 0.5
+            + shift * side
+            for side, shift in ((height, draw[1]), (width, draw[2]))
+        )
+        rows, columns = places
         return _sample(_sample(image, rows, 0), columns, 1)
 
     return jax.vmap(frame)(images, draws)
@@ -41,9 +47,10 @@ def _reframe(key, images):
 def _sample(image, places, axis):
     """Linear interpolation along one axis."""
     places = jnp.clip(places, 0.0, image.shape[axis] - 1.0)
-    low = jnp.floor(places).astype(jnp.int32)
+    below = jnp.floor(places)
+    low = below.astype(jnp.int32)
     high = jnp.minimum(low + 1, image.shape[axis] - 1)
-    share = (places - low).reshape((-1, 1, 1) if axis == 0 else (1, -1, 1))
+    share = (places - below).reshape((-1, 1, 1) if axis == 0 else (1, -1, 1))
     return jnp.take(image, low, axis) * (1 - share) + jnp.take(image, high, axis) * share
 
 
