@@ -22,7 +22,8 @@ from tests.filled_networks import filled_network
 
 @pytest.fixture(autouse=True)
 def double():
-    with jax.enable_x64(True):
+    # Weights of 32 bits meet the user's numbers of 64 in the flow: by jax's usual rules.
+    with jax.enable_x64(True), jax.numpy_dtype_promotion("standard"):
         assert jnp.zeros(()).dtype == np.float64
         yield
 

@@ -113,7 +113,7 @@ def test_skipped_steps_are_counted_and_said_and_not_averaged(tmp_path, capsys):
     said = capsys.readouterr().err
     assert "skipped step 2: loss not finite" in said and "evaluations_forward 13" in said
     assert "w_plus in [1, 1] but not finite in rows 1" in said
-    continued = _log(tmp_path, log_every=4, first_step=7, unfinished=log.unfinished())
+    continued = _log(tmp_path, log_every=4, steps_done=7, unfinished=log.unfinished())
     with pytest.raises(
         TrainingDiverged, match="5 steps in a row were skipped, the last of them step 8"
     ):
