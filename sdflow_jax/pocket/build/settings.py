@@ -57,7 +57,7 @@ IDENTITY = IdentitySettings(
         "widths": [24, 24, 48, 96, 128],
         "units": [2, 2, 2, 2],
     },
-    num_steps=500,
+    num_steps=1200,
     crop=(9, 8),
 )
 # All faces share most of dlib's embedding, which leaves the cosine of two people at 0.87 and a network little to
