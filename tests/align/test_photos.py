@@ -4,6 +4,7 @@ import zipfile
 
 import pytest
 
+from sdflow_jax.align import photos
 from sdflow_jax.align.geometry import AlignError
 from sdflow_jax.align.photos import MAX_BYTES, PhotoError, open_photos
 
@@ -98,7 +99,7 @@ def test_a_tar_that_is_cut_short_gives_what_it_has(tmp_path):
 
 def test_what_is_no_photo_by_its_size_is_not_read(tmp_path, monkeypatch):
     assert MAX_BYTES >= 2**29
-    monkeypatch.setattr("sdflow_jax.align.photos.MAX_BYTES", 5)
+    monkeypatch.setattr(photos, "MAX_BYTES", 5)
     (tmp_path / "a.png").write_bytes(b"longer")
     with open_photos(tmp_path) as source, pytest.raises(PhotoError, match="6 bytes are no photo"):
         source.photos[0].read()

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from sdflow_jax.align import preparation
 from sdflow_jax.align.__main__ import main
 from sdflow_jax.align.cutting import cut_face
 from sdflow_jax.align.faces import PhotoFace
@@ -195,7 +196,7 @@ def test_a_full_disk_is_one_line_and_loses_nothing(photos, tmp_path, capsys, mon
 
     out = tmp_path / "faces"
     with monkeypatch.context() as patch:
-        patch.setattr("sdflow_jax.align.preparation.write_atomic", full)
+        patch.setattr(preparation, "write_atomic", full)
         assert main(words(photos, out)) == 1
     told = capsys.readouterr().err
     assert told.endswith("No space left on device; the same command continues\n")
