@@ -11,7 +11,7 @@ from sdflow_jax.align.finders import load_finder
 from sdflow_jax.align.geometry import AlignError
 from sdflow_jax.images.reading import read_image
 
-PICTURE = pathlib.Path(__file__).parents[2] / "docs" / "images" / "edits.png"
+PICTURE = pathlib.Path(__file__).parents[2] / "docs" / "images" / "edits.jpg"
 MISSING = [
     package
     for package in ("dlib", "face_recognition_models")
