@@ -14,6 +14,7 @@ _PLACES = {
     "ConditionalFlow": "flow.conditional_flow",
     "VectorField": "flow.vector_field",
     "SolverSettings": "flow.solve",
+    "draw_noise": "flow.trace",
     "Generator": "models.stylegan2",
     "CompactGenerator": "models.compact_generator",
     "MobileStyleGAN": "models.mobile_stylegan",
@@ -29,6 +30,7 @@ _PLACES = {
     "save_network": "files.networks",
     "NetworkFileError": "files.networks",
     "read_image": "images.reading",
+    "ImageFileError": "images.reading",
     "to_bytes": "images.pixels",
     "to_signed": "images.pixels",
 }

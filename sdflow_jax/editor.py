@@ -136,6 +136,10 @@ class Editor:
     def from_pretrained(cls, world: str = "pocket", *, batch_size: int = 8) -> "Editor":
         """The editor of a packaged world, e.g. "pocket", with its renderer where that is installed.
 
+        Args:
+          world: its name; there is one, "pocket".
+          batch_size: faces per pass.
+
         Raises:
           NetworkFileError: if the world is unknown or lacks a network.
         """
@@ -172,6 +176,10 @@ class Editor:
     @classmethod
     def from_workdir(cls, workdir: str | os.PathLike[str], *, batch_size: int = 8) -> "Editor":
         """The editor that a training run has produced, whichever its config's method is.
+
+        Args:
+          workdir: the `--workdir` of the run.
+          batch_size: faces per pass.
 
         Raises:
           FileNotFoundError: if the directory holds no run.
@@ -279,6 +287,9 @@ class Editor:
     def read(self, images: Images) -> Float[np.ndarray, "*b a"]:
         """Semantic variables of images, each in [0, 1]; `attributes` names the columns.
 
+        Args:
+          images: faces, in any form.
+
         Raises:
           ValueError, ImageFileError: as `invert`.
         """
@@ -317,6 +328,9 @@ class Editor:
     def generate(self, w_plus: Float[Array, "*b n d"]) -> Float[np.ndarray, "*b r r 3"]:
         """The generator's own images of latents, in [-1, 1], whatever they are shown with: those from
         which a face's semantic variables are read.
+
+        Args:
+          w_plus: latents of faces.
 
         Raises:
           ValueError: for latents that are not the generator's or not finite.
@@ -369,6 +383,13 @@ class Editor:
     ) -> Float[np.ndarray, "b r r 3"]:
         """New faces with these semantic variables: z ~ N(0, I), through flow and generator.
 
+        Args:
+          semantic_variables: nominally in [0, 1], a row for each face.
+          key: of the random codes.
+
+        Returns:
+          Images in [-1, 1], as `synthesize` makes them.
+
         Raises:
           TypeError: if the method is no flow: only a flow knows a distribution of faces.
           ValueError: if the semantic variables of a face are not finite.
@@ -397,7 +418,10 @@ class Editor:
 
         Args:
           seeds: one, or several.
-          truncation: how far w may be from the average; 1 leaves it.
+          truncation: share of w's distance from the average that is kept, in [0, 1].
+
+        Raises:
+          ValueError: for a negative seed.
         """
         z = seeded_normal(np.atleast_1d(seeds), self.generator.style_dim)
         w = self._run(lambda x: _map(self.generator, x, truncation), z)
