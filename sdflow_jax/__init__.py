@@ -29,6 +29,7 @@ _PLACES = {
     "load_network": "files.networks",
     "save_network": "files.networks",
     "NetworkFileError": "files.networks",
+    "pocket_faces": "pocket.faces",
     "read_image": "images.reading",
     "ImageFileError": "images.reading",
     "to_bytes": "images.pixels",

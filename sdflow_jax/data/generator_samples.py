@@ -44,10 +44,10 @@ class GeneratorSamples:
         files: Mapping[str, str],
         seeds: Mapping[str, Int64[np.ndarray, "f"]],
         *,
-        image_size: int = 0,
-        truncation: float = 1.0,
-        mixed_share: float = 0.0,
-        batch_size: int = 64,
+        image_size: int,
+        truncation: float,
+        mixed_share: float,
+        batch_size: int,
     ):
         metadata = network_files.read_metadata(files["generator"])
         generator = network_files.build_abstract(metadata["network"], metadata["arguments"])
@@ -115,7 +115,7 @@ def open_generator(
     Raises:
       DataError: if the splits overlap, or hold fewer of the seeds that may be used than asked for.
     """
-    allowed = _read_seeds(data.seed_list) if data.seed_list else None
+    allowed = read_seeds(data.seed_list) if data.seed_list else None
     source = GeneratorSamples(
         networks,
         choose_seeds(data.splits, data.limits, allowed),
@@ -168,8 +168,16 @@ def choose_seeds(
     return chosen
 
 
-def _read_seeds(path: str) -> Int64[np.ndarray, "s"]:
-    """The seeds in a file, rising."""
+def read_seeds(path: str) -> Int64[np.ndarray, "s"]:
+    """The seeds in a file, rising.
+
+    Args:
+      path: of a .npy file, or `pocket:NAME` for a packaged one.
+
+    Raises:
+      NetworkFileError: for an unknown packaged file.
+      DataError: if the file cannot be read, or holds no row of whole numbers.
+    """
     file = network_files.resolve(path, suffix=".npy")
     try:
         seeds = np.load(file, allow_pickle=False)

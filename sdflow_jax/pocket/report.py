@@ -30,9 +30,9 @@ from sdflow_jax.images.precision import in_float32
 from sdflow_jax.images.resizing import pool_bytes
 from sdflow_jax.pocket.build.codes import CodeMaker
 from sdflow_jax.pocket.build.labels import ANNOTATED, ATTRIBUTES, YOUNG_BELOW, Annotations
+from sdflow_jax.pocket.faces import FIRST_TEST_SEED
 from sdflow_jax.pocket.renderer import RendererMissing, find_renderer
 
-FIRST_TEST_SEED = 60_000
 REFINEMENT_STEPS = (0, 100)
 NUM_ANNOTATED = 800
 MEASURED = (
@@ -114,7 +114,7 @@ def pictures_of_test_faces(num_faces: int) -> Pictures:
 def student_rows(pictures: Pictures) -> Iterator[Row]:
     """How near the student is to the renderer, and whether the judge decides alike on both."""
     wanted = _shrunk(pictures.renders)
-    errors = np.square((pictures.student / 1.0 - wanted) / 127.5).mean((1, 2, 3))
+    errors = np.square(to_signed(pictures.student) - to_signed(wanted)).mean((1, 2, 3))
     yield Row("student, PSNR at 64 px, dB", f"{np.mean(10 * np.log10(4 / errors)):.2f}", ">= 25")
     judge = networks.load_network("pocket:evaluation_classifier")
     decided = [_decide(judge, x) > 0.5 for x in (pictures.student, wanted)]
