@@ -6,7 +6,9 @@ from jaxtyping import Array, Float, UInt8
 
 
 def to_signed(images: UInt8[Array, "*b h w c"]) -> Float[Array, "*b h w c"]:
-    """8-bit pixels [..., h, w, c] as float32 in [-1, 1]: 0 is -1 and 255 is 1."""
+    """8-bit pixels [..., h, w, c] as float32 in [-1, 1]: 0 is -1 and 255 is 1. Means of pixels are
+    converted alike.
+    """
     return images.astype(jnp.float32) * (2.0 / 255.0) - 1.0
 
 
