@@ -31,9 +31,9 @@ class KnownLatents:
     Args:
       file: the latents.
       places: split -> the faces' places in the file.
-      folder: of the pictures that the file names; "" where it names none, and the generator draws
+      folder: of the pictures that the file names; "" where it names none, and the generator makes
         them.
-      files: role -> network file; the generator's is read when the first face is drawn.
+      files: role -> network file; the generator's is read when the first face is made.
       image_size: side of the images in pixels.
       batch_size: faces per batch, and per pass through the generator.
       num_threads: pictures decoded at a time.
@@ -80,7 +80,7 @@ class KnownLatents:
                 yield ids, np.stack(list(pool.map(self._read, ids)))
 
     def picture_files(self, split: str) -> list[pathlib.Path]:
-        """The pictures of a split; none where the generator draws them."""
+        """The pictures of a split; none where the generator makes them."""
         pictures = self._file.pictures
         return [self._folder / pictures[place] for place in self._places[split]] if pictures else []
 
@@ -136,7 +136,7 @@ def open_latents(
         needs = (
             "names pictures: set config.data.folder"
             if file.pictures
-            else ("names no pictures, the generator draws them: leave config.data.folder empty")
+            else ("names no pictures, the generator makes them: leave config.data.folder empty")
         )
         raise DataError(f"{file.path} {needs}")
     source = (LabeledLatents if file.attributes else KnownLatents)(
