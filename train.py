@@ -82,8 +82,8 @@ def _run(
         jax.config.update("jax_compilation_cache_dir", settings.compilation_cache)
     jax.config.update("jax_default_matmul_precision", settings.matmul_precision)
     if has_begun(workdir):
-        check_resumable(load_config(workdir), plain)
-        check_length(workdir, plain["training"]["num_steps"])
+        check_resumable(load_config(workdir), plain, settings.keys)
+        check_length(workdir, plain["training"].get("num_steps", 0))
     if jax.process_index() == 0:
         save_config(workdir, plain)
     dataset = _prepared_data(settings, workdir)

@@ -30,7 +30,7 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
     """The pocket config with the losses of one variant, at the weights that all of them share."""
     if variant not in VARIANTS:
         raise ValueError(
-            f"name a variant, as in ablation.py:kd: one of {', '.join(VARIANTS)}; got {variant!r}"
+            f"the variants are {', '.join(VARIANTS)}, got {variant!r}; name one, as in ablation.py:kd"
         )
     config = read_config(pathlib.Path(__file__).with_name("pocket.py"))
     for term in VARIANTS["kd"]:

@@ -151,8 +151,8 @@ def test_what_is_no_config_file_is_told_in_one_line(tmp_path):
     complaints = {
         f"{tmp_path}/nowhere.py": "nowhere.py: no such config file",
         f"{ROOT}/README.md": "a config file must be Python",
-        f"{ROOT}/configs/ablation.py": "name a variant, as in ablation.py:kd",
-        f"{ROOT}/configs/ablation.py:all": "one of nll, reg, mi, kd; got 'all'",
+        f"{ROOT}/configs/ablation.py": "got ''; name one, as in ablation.py:kd",
+        f"{ROOT}/configs/ablation.py:all": "the variants are nll, reg, mi, kd, got 'all'",
         f"{tmp_path}/torn.py": "torn.py, line 1: ",
     }
     command = [sys.executable, "-c", _SAY, *(f"--config={file}" for file in complaints)]
