@@ -16,14 +16,13 @@ import jax
 import numpy as np
 from flax import nnx
 from numpy.typing import NDArray
-from PIL import Image
 from scipy.stats import rankdata, spearmanr
 
 from sdflow_jax.editor import Editor
 from sdflow_jax.evaluation.judges import load_judges
 from sdflow_jax.evaluation.published_readers import FaceReadings, PublishedReaders
 from sdflow_jax.files import networks
-from sdflow_jax.files.atomic import write_atomic
+from sdflow_jax.files.pictures import write_png
 from sdflow_jax.images.batching import map_batches
 from sdflow_jax.images.pixels import to_bytes, to_signed
 from sdflow_jax.images.precision import in_float32
@@ -319,11 +318,7 @@ def main() -> None:
     print(f"weights {weights_digest()}\n\n{as_markdown(report.rows)}")
     if arguments.out:
         for name, pixels in report.pictures.items():
-            picture = Image.fromarray(pixels)
-            write_atomic(
-                arguments.out / name,
-                lambda stream, picture=picture: picture.save(stream, format="PNG"),
-            )
+            write_png(arguments.out / name, pixels)
 
 
 if __name__ == "__main__":
