@@ -81,7 +81,8 @@ def find_larger(path: str, generator: nnx.Module) -> nnx.Module | None:
 
 
 class Editor:
-    """Inverts, reads, edits, synthesizes and samples faces, any number at a time.
+    """Inverts, reads, edits, synthesizes and samples faces, any number at a time (upstream
+    `models/editor.py`, here for any method).
 
     editor = Editor.from_pretrained("pocket")
     picture = editor("photo.png", {"Eyeglasses": 1.0})  # [R, R, 3], uint8
