@@ -18,7 +18,7 @@ from sdflow_jax.data.image_source import SPLITS, DataError, FaceBatch, check_ran
 from sdflow_jax.data.settings import DataSettings
 from sdflow_jax.files import networks as network_files
 from sdflow_jax.files.roles import load_role
-from sdflow_jax.images.batching import map_batches
+from sdflow_jax.images.batching import batches_of, map_batches
 from sdflow_jax.images.pixels import to_bytes
 from sdflow_jax.models.style_space import seeded_normal
 from sdflow_jax.models.synthesis import faces_of
@@ -66,8 +66,7 @@ class GeneratorSamples:
     def split(self, split: str) -> Iterator[FaceBatch]:
         _, synthesize = self._networks
         seeds = self._seeds.get(split, np.zeros(0, np.int64))
-        for start in range(0, len(seeds), self._batch_size):
-            ids = seeds[start : start + self._batch_size]
+        for ids in batches_of(seeds, self._batch_size):
             yield ids, map_batches(synthesize, self._batch_size, self.latents(ids))
 
     def latents(self, ids: Int64[np.ndarray, "b"]) -> Float32[np.ndarray, "b n d"]:

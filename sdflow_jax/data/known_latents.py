@@ -20,7 +20,7 @@ from sdflow_jax.data.latents_file import LatentsFile
 from sdflow_jax.data.settings import DataSettings
 from sdflow_jax.files import networks as network_files
 from sdflow_jax.files.roles import load_role
-from sdflow_jax.images.batching import map_batches
+from sdflow_jax.images.batching import batches_of, map_batches
 from sdflow_jax.images.pixels import to_bytes
 from sdflow_jax.models.synthesis import faces_of
 
@@ -66,11 +66,7 @@ class KnownLatents:
         return self._file.latents(ids)
 
     def split(self, split: str) -> Iterator[FaceBatch]:
-        places = self._places[split]
-        batches = (
-            places[start : start + self._batch_size]
-            for start in range(0, len(places), self._batch_size)
-        )
+        batches = batches_of(self._places[split], self._batch_size)
         if not self._file.pictures:
             for ids in batches:
                 yield ids, map_batches(self._synthesize, self._batch_size, self.latents(ids))
