@@ -380,12 +380,12 @@ class Editor:
 
     @in_float32
     def sample(
-        self, semantic_variables: Float[Array, "b a"], key: jax.Array
-    ) -> Float[np.ndarray, "b r r 3"]:
+        self, semantic_variables: Float[Array, "*b a"], key: jax.Array
+    ) -> Float[np.ndarray, "*b r r 3"]:
         """New faces with these semantic variables: z ~ N(0, I), through flow and generator.
 
         Args:
-          semantic_variables: nominally in [0, 1], a row for each face.
+          semantic_variables: nominally in [0, 1], a row for each face; or [a] for one.
           key: of the random codes.
 
         Returns:
@@ -393,7 +393,8 @@ class Editor:
 
         Raises:
           TypeError: if the method is no flow: only a flow knows a distribution of faces.
-          ValueError: if the semantic variables of a face are not finite.
+          ValueError: if the semantic variables of a face are not finite, or not as many as
+            `attributes`.
           FloatingPointError: if the differential equation could not be solved.
         """
         if not isinstance(self.method, SamplingMethod):
@@ -401,12 +402,20 @@ class Editor:
                 f"{type(self.method).__name__} edits faces but cannot sample them; a flow can"
             )
         semantic_variables = np.asarray(semantic_variables, np.float32)
+        is_single, count = semantic_variables.ndim == 1, len(self.attributes)
+        if semantic_variables.ndim not in (1, 2) or semantic_variables.shape[-1] != count:
+            raise ValueError(
+                f"expected semantic variables [b, {count}] or [{count}], of"
+                f" {', '.join(self.attributes)}; got shape {semantic_variables.shape}"
+            )
+        semantic_variables = np.atleast_2d(semantic_variables)
         _check_finite(semantic_variables, "semantic variables")
         num_rows = self.method.num_rows or self.generator.num_styles
         shape = (len(semantic_variables), num_rows, self.method.code_dim)
         code = jax.random.normal(key, shape)
         w_plus = self._run(lambda *x: _decode(self.method, *x), code, semantic_variables)
-        return self.synthesize(_solved(w_plus))
+        faces = self.synthesize(_solved(w_plus))
+        return faces[0] if is_single else faces
 
     @in_float32
     def codes_of_seeds(

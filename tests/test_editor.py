@@ -111,6 +111,11 @@ def test_sample_is_decided_by_its_key(editor):
     assert first.shape == (3, SIZE, SIZE, 3)
     np.testing.assert_array_equal(first, again)
     assert np.abs(first - other).max() > 1e-3
+    assert editor.sample(wanted[0], jax.random.key(0)).shape == (SIZE, SIZE, 3)
+    with pytest.raises(
+        ValueError, match=r"\[b, 2\] or \[2\], of Young, Eyeglasses; got shape \(3,"
+    ):
+        editor.sample(wanted[:, :1], jax.random.key(0))
 
 
 def test_unknown_attribute_is_named(editor, images, w_plus):
