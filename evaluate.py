@@ -210,6 +210,27 @@ def _with_networks(config: dict[str, Any], replaced: Sequence[str]) -> dict[str,
     return {**config, "networks": files}
 
 
+def settings_of(strengths: Sequence[str], **others: int) -> EvaluationSettings:
+    """The settings that flags ask for.
+
+    Args:
+      strengths: as words.
+      **others: the settings that are whole numbers.
+
+    Raises:
+      ConfigError: naming the flag, for what is no number or out of range.
+    """
+    try:
+        numbers = tuple(float(word) for word in strengths)
+    except ValueError:
+        words = ",".join(strengths)
+        raise ConfigError(f"--strengths must be numbers with commas between, got {words}") from None
+    try:
+        return EvaluationSettings(strengths=numbers, **others)
+    except ValueError as error:  # which begins with the setting's name
+        raise ConfigError(f"--{error}") from error
+
+
 def main(argv: list[str]) -> None:
     """Evaluate as the flags say."""
     if len(argv) > 1:
@@ -217,15 +238,12 @@ def main(argv: list[str]) -> None:
     logging.set_verbosity(logging.INFO)
     workdir = pathlib.Path(WORKDIR.value).expanduser().absolute()
     try:
-        settings = EvaluationSettings(
+        settings = settings_of(
+            STRENGTH_LIST.value,
             num_faces=NUM_FACES.value,
-            strengths=tuple(float(strength) for strength in STRENGTH_LIST.value),
             batch_size=BATCH_SIZE.value,
             num_samples=NUM_SAMPLES.value,
         )
-    except ValueError as error:
-        raise app.UsageError(str(error)) from error
-    try:
         if FACES.value and SPLIT.value != "test":
             raise ConfigError(f"--faces are test faces; --split={SPLIT.value} is of the run's own")
         config = _with_networks(load_config(workdir), NETWORKS.value)

@@ -24,6 +24,7 @@ from ml_collections import config_flags
 
 from sdflow_jax.data.image_source import DataError
 from sdflow_jax.data.prepared import prepare_data
+from sdflow_jax.files.config_files import read_config
 from sdflow_jax.files.lock import locked
 from sdflow_jax.files.networks import NetworkFileError
 from sdflow_jax.files.run_config import (
@@ -33,6 +34,7 @@ from sdflow_jax.files.run_config import (
     save_config,
     to_json,
 )
+from sdflow_jax.files.words import in_words
 from sdflow_jax.methods.method import RunSettings
 from sdflow_jax.methods.registry import find_method
 from sdflow_jax.methods.settings import read_settings
@@ -80,8 +82,8 @@ def _run(
         jax.config.update("jax_compilation_cache_dir", settings.compilation_cache)
     jax.config.update("jax_default_matmul_precision", settings.matmul_precision)
     if has_begun(workdir):
-        check_resumable(load_config(workdir), plain)
-        check_length(workdir, plain["training"]["num_steps"])
+        check_resumable(load_config(workdir), plain, settings.keys)
+        check_length(workdir, plain["training"].get("num_steps", 0))
     if jax.process_index() == 0:
         save_config(workdir, plain)
     dataset = _prepared_data(settings, workdir)
@@ -98,8 +100,29 @@ def _prepared_data(settings: RunSettings, workdir: pathlib.Path) -> pathlib.Path
     return dataset if is_first else prepare_data(settings.data, settings.networks, workdir)
 
 
+def _check_config_file(argv: list[str]) -> None:
+    """Read the config file for its mistakes: ml_collections tells of them with tracebacks, or late.
+
+    Raises:
+      SystemExit: with a sentence, if it cannot be read.
+    """
+    given = flags.FlagValues()
+    flags.DEFINE_string("config", None, "", flag_values=given)
+    given(argv, known_only=True)
+    if given.config is None:
+        return  # which the flag itself complains of
+    try:
+        read_config(given.config)
+    except SyntaxError as error:
+        place = f"{error.filename}, line {error.lineno}"
+        raise SystemExit(f"ConfigError: --config: {place}: {error.msg}") from None
+    except (OSError, TypeError, ValueError) as error:
+        raise SystemExit(f"ConfigError: --config: {in_words(error)}") from None
+
+
 def parse_flags(argv: list[str]) -> list[str]:
     """Parse the command line; a mistake in it ends the program with one sentence."""
+    _check_config_file(argv)
     try:
         return app.parse_flags_with_usage(argv)
     except (AttributeError, KeyError) as error:  # a key that the config has not

@@ -26,10 +26,12 @@ VARIANTS = {
 }
 
 
-def get_config(variant: str) -> ml_collections.ConfigDict:
+def get_config(variant: str = "") -> ml_collections.ConfigDict:
     """The pocket config with the losses of one variant, at the weights that all of them share."""
     if variant not in VARIANTS:
-        raise ValueError(f"the variants are {', '.join(VARIANTS)}, got {variant!r}")
+        raise ValueError(
+            f"the variants are {', '.join(VARIANTS)}, got {variant!r}; name one, as in ablation.py:kd"
+        )
     config = read_config(pathlib.Path(__file__).with_name("pocket.py"))
     for term in VARIANTS["kd"]:
         if term not in VARIANTS[variant]:

@@ -22,6 +22,7 @@ from converters.torch_reader import read_checkpoint
 from sdflow_jax.data.image_source import SPLITS
 from sdflow_jax.data.latents_file import save_latents
 from sdflow_jax.files.attribute_names import CELEBA_ATTRIBUTES
+from sdflow_jax.images.batching import batches_of
 
 LEFT_OUT = "-"  # in a list of columns
 
@@ -223,10 +224,7 @@ def _has_equal_rows(w_plus: np.ndarray) -> bool:
         return False
     return all(
         np.array_equal(part, np.broadcast_to(part[:, :1], part.shape))
-        for part in (
-            w_plus[start : start + _COMPARED_AT_ONCE]
-            for start in range(0, len(w_plus), _COMPARED_AT_ONCE)
-        )
+        for part in batches_of(w_plus, _COMPARED_AT_ONCE)
     )
 
 

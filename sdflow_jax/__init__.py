@@ -14,6 +14,7 @@ _PLACES = {
     "ConditionalFlow": "flow.conditional_flow",
     "VectorField": "flow.vector_field",
     "SolverSettings": "flow.solve",
+    "draw_noise": "flow.trace",
     "Generator": "models.stylegan2",
     "CompactGenerator": "models.compact_generator",
     "MobileStyleGAN": "models.mobile_stylegan",
@@ -28,7 +29,9 @@ _PLACES = {
     "load_network": "files.networks",
     "save_network": "files.networks",
     "NetworkFileError": "files.networks",
+    "pocket_faces": "pocket.faces",
     "read_image": "images.reading",
+    "ImageFileError": "images.reading",
     "to_bytes": "images.pixels",
     "to_signed": "images.pixels",
 }

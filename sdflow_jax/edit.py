@@ -19,7 +19,6 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 from jaxtyping import UInt8
-from PIL import Image
 
 from sdflow_jax.align.cutting import cut_face
 from sdflow_jax.align.faces import choose_faces, find_faces
@@ -27,7 +26,7 @@ from sdflow_jax.align.finders import FaceFinder, load_finder
 from sdflow_jax.align.geometry import AlignError, FaceSquare
 from sdflow_jax.align.pasting import paste
 from sdflow_jax.editor import Editor
-from sdflow_jax.files.atomic import write_atomic
+from sdflow_jax.files.pictures import write_png
 from sdflow_jax.files.words import in_words
 from sdflow_jax.images.grids import labeled_rows
 from sdflow_jax.images.pixels import to_bytes
@@ -186,7 +185,7 @@ class _Work:
                 )
             pictures = _named(output, self._edit_face(center_crop(pixels), self.arguments.size))
         for path, picture in pictures.items():
-            _write(path, picture)
+            write_png(path, picture)
         return list(pictures)
 
     def _edit_found(
@@ -251,10 +250,6 @@ def _named(output: pathlib.Path, edits: Mapping[str, np.ndarray]) -> dict[pathli
 
 def _beside(output: pathlib.Path, name: str) -> pathlib.Path:
     return output.with_name(f"{output.stem}-{name}.png")
-
-
-def _write(path: pathlib.Path, pixels: UInt8[np.ndarray, "h w 3"]) -> None:
-    write_atomic(path, lambda stream: Image.fromarray(pixels).save(stream, "PNG"))
 
 
 @contextlib.contextmanager

@@ -81,7 +81,8 @@ def find_larger(path: str, generator: nnx.Module) -> nnx.Module | None:
 
 
 class Editor:
-    """Inverts, reads, edits, synthesizes and samples faces, any number at a time.
+    """Inverts, reads, edits, synthesizes and samples faces, any number at a time (upstream
+    `models/editor.py`, here for any method).
 
     editor = Editor.from_pretrained("pocket")
     picture = editor("photo.png", {"Eyeglasses": 1.0})  # [R, R, 3], uint8
@@ -136,6 +137,10 @@ class Editor:
     def from_pretrained(cls, world: str = "pocket", *, batch_size: int = 8) -> "Editor":
         """The editor of a packaged world, e.g. "pocket", with its renderer where that is installed.
 
+        Args:
+          world: its name; there is one, "pocket".
+          batch_size: faces per pass.
+
         Raises:
           NetworkFileError: if the world is unknown or lacks a network.
         """
@@ -172,6 +177,10 @@ class Editor:
     @classmethod
     def from_workdir(cls, workdir: str | os.PathLike[str], *, batch_size: int = 8) -> "Editor":
         """The editor that a training run has produced, whichever its config's method is.
+
+        Args:
+          workdir: the `--workdir` of the run.
+          batch_size: faces per pass.
 
         Raises:
           FileNotFoundError: if the directory holds no run.
@@ -279,6 +288,9 @@ class Editor:
     def read(self, images: Images) -> Float[np.ndarray, "*b a"]:
         """Semantic variables of images, each in [0, 1]; `attributes` names the columns.
 
+        Args:
+          images: faces, in any form.
+
         Raises:
           ValueError, ImageFileError: as `invert`.
         """
@@ -317,6 +329,9 @@ class Editor:
     def generate(self, w_plus: Float[Array, "*b n d"]) -> Float[np.ndarray, "*b r r 3"]:
         """The generator's own images of latents, in [-1, 1], whatever they are shown with: those from
         which a face's semantic variables are read.
+
+        Args:
+          w_plus: latents of faces.
 
         Raises:
           ValueError: for latents that are not the generator's or not finite.
@@ -365,13 +380,21 @@ class Editor:
 
     @in_float32
     def sample(
-        self, semantic_variables: Float[Array, "b a"], key: jax.Array
-    ) -> Float[np.ndarray, "b r r 3"]:
+        self, semantic_variables: Float[Array, "*b a"], key: jax.Array
+    ) -> Float[np.ndarray, "*b r r 3"]:
         """New faces with these semantic variables: z ~ N(0, I), through flow and generator.
+
+        Args:
+          semantic_variables: nominally in [0, 1], a row for each face; or [a] for one.
+          key: of the random codes.
+
+        Returns:
+          Images in [-1, 1], as `synthesize` makes them.
 
         Raises:
           TypeError: if the method is no flow: only a flow knows a distribution of faces.
-          ValueError: if the semantic variables of a face are not finite.
+          ValueError: if the semantic variables of a face are not finite, or not as many as
+            `attributes`.
           FloatingPointError: if the differential equation could not be solved.
         """
         if not isinstance(self.method, SamplingMethod):
@@ -379,12 +402,20 @@ class Editor:
                 f"{type(self.method).__name__} edits faces but cannot sample them; a flow can"
             )
         semantic_variables = np.asarray(semantic_variables, np.float32)
+        is_single, count = semantic_variables.ndim == 1, len(self.attributes)
+        if semantic_variables.ndim not in (1, 2) or semantic_variables.shape[-1] != count:
+            raise ValueError(
+                f"expected semantic variables [b, {count}] or [{count}], of"
+                f" {', '.join(self.attributes)}; got shape {semantic_variables.shape}"
+            )
+        semantic_variables = np.atleast_2d(semantic_variables)
         _check_finite(semantic_variables, "semantic variables")
         num_rows = self.method.num_rows or self.generator.num_styles
         shape = (len(semantic_variables), num_rows, self.method.code_dim)
         code = jax.random.normal(key, shape)
         w_plus = self._run(lambda *x: _decode(self.method, *x), code, semantic_variables)
-        return self.synthesize(_solved(w_plus))
+        faces = self.synthesize(_solved(w_plus))
+        return faces[0] if is_single else faces
 
     @in_float32
     def codes_of_seeds(
@@ -397,7 +428,10 @@ class Editor:
 
         Args:
           seeds: one, or several.
-          truncation: how far w may be from the average; 1 leaves it.
+          truncation: share of w's distance from the average that is kept, in [0, 1].
+
+        Raises:
+          ValueError: for a negative seed.
         """
         z = seeded_normal(np.atleast_1d(seeds), self.generator.style_dim)
         w = self._run(lambda x: _map(self.generator, x, truncation), z)

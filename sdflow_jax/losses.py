@@ -37,7 +37,8 @@ def _require_choice(name: str, value: Any, choices: tuple[Any, ...]) -> None:
 
 @dataclasses.dataclass(frozen=True)
 class Conventions:
-    """Where the original code computes something else than what is right; the defaults are right.
+    """Where the original code (upstream `training/train_sdflow.py`) computes something else than what
+    is right; the defaults are right, and `REFERENCE` is the original.
 
     Attributes:
       resize: how an edited face larger than the encoder's input is reduced: "antialias", or
@@ -47,6 +48,9 @@ class Conventions:
         where nothing is edited.
       nll_constant: add a surplus 0.5 (d - 1) log(2 pi) to nll: the original subtracts the
         normalizing constant of all d dimensions at every one of them. No gradient.
+
+    Raises:
+      ValueError: for another way to resize.
     """
 
     resize: Literal["antialias", "nearest"] = "antialias"
@@ -63,7 +67,8 @@ REFERENCE = Conventions(resize="nearest", statistics_between_passes=True, nll_co
 
 @dataclasses.dataclass(frozen=True)
 class LossSettings:
-    """Choices in the losses that change what is computed; weights belong to the training step.
+    """Choices in the losses of SDFlow that change what is computed; weights belong to the training
+    step.
 
     Attributes:
       terms: the terms to compute; what only the others need is not computed.
@@ -150,8 +155,8 @@ def negative_log_likelihood(
     latent dimension.
 
     Args:
-      z: latents carried to the base distribution.
-      delta_logp: change of log-density on the way, per latent.
+      z: latents carried to the base distribution, [b, n, d].
+      delta_logp: change of log-density on the way, in nats per latent, [b, n].
       reference_constant: add upstream's surplus constant, see
         `Conventions.nll_constant`.
 
@@ -179,6 +184,13 @@ def mean_squared_error(
     """Squared difference of each example, averaged over everything but the batch: L_kd, L_mi and
     L_reg.
 
+    Args:
+      a: an array [b, ...].
+      b: another of the same shape.
+
+    Returns:
+      [b], at least 0.
+
     Raises:
       ValueError: if the shapes differ, which broadcasting might hide.
     """
@@ -196,7 +208,24 @@ def sdflow_losses(
     *,
     settings: LossSettings,
 ) -> tuple[dict[str, Float[Array, ""]], dict[str, Any]]:
-    """Compute the losses of one batch, with randomness drawn from `key`; see `losses_of_draws`."""
+    """Compute the losses of SDFlow on one batch, with randomness drawn from `key`.
+
+    Args:
+      flow: the conditional flow.
+      semantic_encoder: images [b, h, w, 3] in [-1, 1] to semantic variables [b, a] in [0, 1].
+      generator: a face generator; unused without mi.
+      batch: `image` [b, h, w, 3] in [-1, 1], `w_plus` [b, n, d], `predictions` [b, a] in [0, 1] of
+        the frozen classifier.
+      key: of Hutchinson's probe and of the edits.
+      settings: what to compute, and how.
+
+    Returns:
+      The terms, by the names of `TERMS`, unweighted: nll in nats per dimension, the others mean
+      squares. And by-products; `losses_of_draws` tells of them and of gradients.
+
+    Raises:
+      ValueError: if the shapes do not fit each other or the flow.
+    """
     num_attributes = batch["predictions"].shape[-1]
     draws = draw(key, batch["w_plus"], num_attributes, settings)
     return losses_of_draws(flow, semantic_encoder, generator, batch, draws, settings=settings)

@@ -111,6 +111,11 @@ def test_sample_is_decided_by_its_key(editor):
     assert first.shape == (3, SIZE, SIZE, 3)
     np.testing.assert_array_equal(first, again)
     assert np.abs(first - other).max() > 1e-3
+    assert editor.sample(wanted[0], jax.random.key(0)).shape == (SIZE, SIZE, 3)
+    with pytest.raises(
+        ValueError, match=r"\[b, 2\] or \[2\], of Young, Eyeglasses; got shape \(3,"
+    ):
+        editor.sample(wanted[:, :1], jax.random.key(0))
 
 
 def test_unknown_attribute_is_named(editor, images, w_plus):
@@ -223,6 +228,8 @@ def test_a_renderer_shows_what_the_generator_is_read_from(editor, w_plus):
     np.testing.assert_array_equal(
         shown.edit(w_plus, None, {"Young": 1.0}), editor.edit(w_plus, None, {"Young": 1.0})
     )
+    np.testing.assert_array_equal(shown.generate(w_plus), editor.synthesize(w_plus))
+    assert shown.generate(w_plus[0]).shape == (SIZE, SIZE, 3)
     with pytest.raises(ValueError, match="size must be one of 16, 32, got 64"):
         editor.synthesize(w_plus, size=64)
     other = filled_network("CompactGenerator", {**arguments, "style_dim": DIM + 1})
@@ -304,10 +311,3 @@ def test_a_refinement_tells_how_far_it_is_and_is_the_same(editor, images):
     refined = editor.invert(images[:2], num_steps=7, report=lambda *steps: told.append(steps))
     np.testing.assert_array_equal(refined, editor.invert(images[:2], num_steps=7))
     assert told == [(0, 7), (5, 7), (7, 7)]
-
-
-def test_what_is_read_is_the_generators_own_picture(editor, images, w_plus):
-    pictures = editor.generate(w_plus)
-    edited = editor.edit(w_plus, pictures, {"Young": 1.0})
-    np.testing.assert_array_equal(editor.edit(w_plus, None, {"Young": 1.0}), edited)
-    assert editor.generate(w_plus[0]).shape == (SIZE, SIZE, 3)

@@ -184,6 +184,19 @@ def test_networks_given_by_role_replace_those_of_the_config(workdir):
         evaluate.run({**config, "network_digests": begun}, workdir, SETTINGS)
 
 
+@pytest.mark.parametrize(
+    ("strengths", "batch_size", "complaint"),
+    [
+        (["0", "much"], 8, "--strengths must be numbers with commas between, got 0,much"),
+        (["1", "0"], 8, r"--strengths must rise, finite and not negative, got \(1.0, 0.0\)"),
+        (["0"], 0, "--batch_size must be at least 1, got 0"),
+    ],
+)
+def test_flags_out_of_range_are_named(strengths, batch_size, complaint):
+    with pytest.raises(ConfigError, match=complaint):
+        evaluate.settings_of(strengths, batch_size=batch_size)
+
+
 def test_a_run_in_use_is_not_evaluated(workdir, tmp_path):
     (tmp_path / "config.json").write_text((workdir / "config.json").read_text())
     for directory, work in ((tmp_path, "training"), (tmp_path / "evaluation", "evaluating")):

@@ -44,18 +44,23 @@ def modules() -> dict[str, pathlib.Path]:
 MODULES = modules()
 
 
-def imports(module: str) -> set[str]:
-    """The package's own modules that a module imports by its statements, wherever they stand."""
+def all_imports(path: pathlib.Path) -> set[str]:
+    """The modules that a source imports by its statements, wherever they stand."""
     found = set()
-    for node in ast.walk(ast.parse(MODULES[module].read_text())):
+    for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{module}: imports are absolute here"
+            assert node.level == 0, f"{path}: imports are absolute here"
             for alias in node.names:
                 inner = f"{node.module}.{alias.name}"
                 found.add(inner if inner in MODULES else node.module)
-    own = {name for name in found if name.split(".")[0] == PACKAGE}
+    return found
+
+
+def imports(module: str) -> set[str]:
+    """The package's own modules that a module imports."""
+    own = {name for name in all_imports(MODULES[module]) if name.split(".")[0] == PACKAGE}
     assert own <= MODULES.keys(), f"{module} imports {own - MODULES.keys()}, which are not there"
     return own
 
@@ -104,6 +109,27 @@ def test_packages_and_modules_do_not_go_round():
     for module, names in arrows.items():
         packages.setdefault(room(module), set()).update(room(x) for x in names)
     assert cycle({name: others - {name} for name, others in packages.items()}) == []
+
+
+def test_converters_stand_beside_the_methods():
+    height = FLOORS.index("methods")
+    for path in (ROOT / "converters").glob("*.py"):
+        own = {name for name in all_imports(path) if name.split(".")[0] == PACKAGE}
+        assert all(FLOORS.index(room(name)) <= height for name in own), path
+    asking = {module for module, path in MODULES.items() if "converters" in _packages(path)}
+    assert {room(module) for module in asking} == {
+        "pocket"
+    }  # its renderer, converted when first used
+
+
+def _packages(path: pathlib.Path) -> set[str]:
+    return {name.split(".")[0] for name in all_imports(path)}
+
+
+def test_nothing_that_is_installed_knows_what_stays_in_the_checkout():
+    outside = {"benchmarks", "configs", "evaluate", "reliability", "tests", "train"}
+    for path in [*MODULES.values(), *(ROOT / "converters").glob("*.py")]:
+        assert not _packages(path) & outside, path
 
 
 def test_methods_do_not_know_each_other():

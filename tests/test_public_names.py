@@ -52,6 +52,15 @@ def test_every_name_is_there_and_explained(name):
         assert len(inspect.getdoc(value)) > 40
 
 
+@pytest.mark.parametrize("name", sdflow_jax.__all__)
+def test_every_method_is_explained(name):
+    value = getattr(sdflow_jax, name)
+    for method, member in vars(value).items() if inspect.isclass(value) else ():
+        is_shown = not method.startswith("_") or method == "__call__"
+        if is_shown and (callable(member) or isinstance(member, classmethod | property)):
+            assert inspect.getdoc(member), f"{name}.{method}"
+
+
 def test_a_name_that_is_not_there_is_an_attribute_error():
     with pytest.raises(AttributeError, match="sdflow_jax.*'Edtor'"):
         sdflow_jax.Edtor  # noqa: B018

@@ -1,6 +1,7 @@
 """Whole runs of train.py, stopped in every way."""
 
 import csv
+import json
 import os
 import pathlib
 import signal
@@ -130,6 +131,36 @@ def test_misspelt_option_is_refused(world, tmp_path):
     assert code == 1 and "Traceback" not in output
     assert output.splitlines()[-1].startswith("ConfigError: no such key of the config: 'mii'")
     assert not list(tmp_path.iterdir())
+
+
+# Not imported here: evaluate.py, which other tests import, defines flags of the same names.
+_SAY = """
+import json, sys, train
+said = []
+for argument in sys.argv[1:]:
+    try:
+        train.parse_flags(["train.py", argument, "--config.seed=1", "--workdir=x"])
+    except SystemExit as ended:
+        said.append(ended.code)
+print(json.dumps(said))
+"""
+
+
+def test_what_is_no_config_file_is_told_in_one_line(tmp_path):
+    (tmp_path / "torn.py").write_text("def get_config(:\n")
+    complaints = {
+        f"{tmp_path}/nowhere.py": "nowhere.py: no such config file",
+        f"{ROOT}/README.md": "a config file must be Python",
+        f"{ROOT}/configs/ablation.py": "got ''; name one, as in ablation.py:kd",
+        f"{ROOT}/configs/ablation.py:all": "the variants are nll, reg, mi, kd, got 'all'",
+        f"{tmp_path}/torn.py": "torn.py, line 1: ",
+    }
+    command = [sys.executable, "-c", _SAY, *(f"--config={file}" for file in complaints)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert not done.stderr
+    for sentence, complaint in zip(json.loads(done.stdout), complaints.values(), strict=True):
+        assert sentence.startswith("ConfigError: --config: ") and complaint in sentence
+        assert "\n" not in sentence
 
 
 # Commands one after the other, each of which is to end with a sentence and status 1, as Python ends a

@@ -17,8 +17,13 @@ from sdflow_jax.files.config_files import read_config
 def get_config() -> ml_collections.ConfigDict:
     """The pocket config's faces and networks, and the settings of the boundaries."""
     config = read_config(pathlib.Path(__file__).parent.with_name("pocket.py"))
-    for group in ("flow", "semantic_encoder", "initial_backbone", "solver", "losses", "optimizer"):
+    for key in ("flow", "semantic_encoder", "semantic_variables", "initial_backbone"):
+        del config[key]
+    for group in ("solver", "losses", "optimizer"):
         del config[group]
+    for key in list(config.training):
+        if key not in ("matmul_precision", "compilation_cache"):
+            del config.training[key]
     config.method = "interfacegan"
     config.interfacegan = {
         # Share of the training faces, at either end of the classifier's scores, that take part.

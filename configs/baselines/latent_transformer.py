@@ -17,8 +17,12 @@ from sdflow_jax.files.config_files import read_config
 def get_config() -> ml_collections.ConfigDict:
     """The pocket config's faces and networks, and the settings of the transformers."""
     config = read_config(pathlib.Path(__file__).parent.with_name("pocket.py"))
-    for group in ("flow", "semantic_encoder", "initial_backbone", "solver", "losses"):
+    for key in ("flow", "semantic_encoder", "semantic_variables", "initial_backbone"):
+        del config[key]
+    for group in ("solver", "losses"):
         del config[group]
+    del config.optimizer["backbone_rate"], config.optimizer["ema_decay"]
+    del config.training["generator_dtype"]
     config.method = "latent_transformer"
     config.latent_classifier = {"hidden_sizes": (256, 128), "num_steps": 2000}
     # The authors' weights.

@@ -15,7 +15,6 @@ from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 from jaxtyping import UInt8
-from PIL import Image
 
 from sdflow_jax.align.cutting import FFHQ_SIZE, cut_face
 from sdflow_jax.align.faces import SMALLEST_SIDE, PhotoFace, find_faces
@@ -23,8 +22,9 @@ from sdflow_jax.align.finders import FaceFinder, load_finder
 from sdflow_jax.align.geometry import AlignError
 from sdflow_jax.align.journal import FaceRecord, Journal, PhotoRecord, write_report
 from sdflow_jax.align.photos import Photo, PhotoError, PhotoSource, open_photos
-from sdflow_jax.files.atomic import write_atomic, write_json
+from sdflow_jax.files.atomic import write_json
 from sdflow_jax.files.lock import locked
+from sdflow_jax.files.pictures import write_png
 from sdflow_jax.images.reading import ImageFileError, decode_image
 
 _SUFFIX = ".png"
@@ -238,7 +238,7 @@ def _write_face(
 ) -> None:
     # The place first: where there is a face, there is its place.
     write_json(_place_file(path), {"photo": photo, **face.to_json()})
-    write_atomic(path, lambda stream: Image.fromarray(pixels).save(stream, "PNG"))
+    write_png(path, pixels)
 
 
 def _place_file(face: pathlib.Path) -> pathlib.Path:

@@ -18,7 +18,7 @@ from sdflow_jax.data.image_source import SPLITS, DataError, FaceBatch, check_ran
 from sdflow_jax.data.settings import DataSettings
 from sdflow_jax.files import networks as network_files
 from sdflow_jax.files.roles import load_role
-from sdflow_jax.images.batching import map_batches
+from sdflow_jax.images.batching import batches_of, map_batches
 from sdflow_jax.images.pixels import to_bytes
 from sdflow_jax.models.style_space import seeded_normal
 from sdflow_jax.models.synthesis import faces_of
@@ -44,10 +44,10 @@ class GeneratorSamples:
         files: Mapping[str, str],
         seeds: Mapping[str, Int64[np.ndarray, "f"]],
         *,
-        image_size: int = 0,
-        truncation: float = 1.0,
-        mixed_share: float = 0.0,
-        batch_size: int = 64,
+        image_size: int,
+        truncation: float,
+        mixed_share: float,
+        batch_size: int,
     ):
         metadata = network_files.read_metadata(files["generator"])
         generator = network_files.build_abstract(metadata["network"], metadata["arguments"])
@@ -66,8 +66,7 @@ class GeneratorSamples:
     def split(self, split: str) -> Iterator[FaceBatch]:
         _, synthesize = self._networks
         seeds = self._seeds.get(split, np.zeros(0, np.int64))
-        for start in range(0, len(seeds), self._batch_size):
-            ids = seeds[start : start + self._batch_size]
+        for ids in batches_of(seeds, self._batch_size):
             yield ids, map_batches(synthesize, self._batch_size, self.latents(ids))
 
     def latents(self, ids: Int64[np.ndarray, "b"]) -> Float32[np.ndarray, "b n d"]:
@@ -115,7 +114,7 @@ def open_generator(
     Raises:
       DataError: if the splits overlap, or hold fewer of the seeds that may be used than asked for.
     """
-    allowed = _read_seeds(data.seed_list) if data.seed_list else None
+    allowed = read_seeds(data.seed_list) if data.seed_list else None
     source = GeneratorSamples(
         networks,
         choose_seeds(data.splits, data.limits, allowed),
@@ -168,8 +167,16 @@ def choose_seeds(
     return chosen
 
 
-def _read_seeds(path: str) -> Int64[np.ndarray, "s"]:
-    """The seeds in a file, rising."""
+def read_seeds(path: str) -> Int64[np.ndarray, "s"]:
+    """The seeds in a file, rising.
+
+    Args:
+      path: of a .npy file, or `pocket:NAME` for a packaged one.
+
+    Raises:
+      NetworkFileError: for an unknown packaged file.
+      DataError: if the file cannot be read, or holds no row of whole numbers.
+    """
     file = network_files.resolve(path, suffix=".npy")
     try:
         seeds = np.load(file, allow_pickle=False)

@@ -13,6 +13,7 @@ from jaxtyping import UInt8
 from sdflow_jax.data.file_digests import FileDigests, Stamp, stamp_of
 from sdflow_jax.data.image_source import CONTENT, DataError, FaceBatch, check_ranges
 from sdflow_jax.data.settings import DataSettings
+from sdflow_jax.images.batching import batches_of
 from sdflow_jax.images.reading import SUFFIXES, ImageFileError, read_image, resize_square
 
 
@@ -123,8 +124,7 @@ class ImageFolder:
     def split(self, split: str) -> Iterator[FaceBatch]:
         first, stop = self.splits.get(split, (0, 0))
         with concurrent.futures.ThreadPoolExecutor(self._num_threads) as pool:
-            for start in range(first, stop, self._batch_size):
-                places = np.arange(start, min(start + self._batch_size, stop), dtype=np.int64)
+            for places in batches_of(np.arange(first, stop, dtype=np.int64), self._batch_size):
                 images = list(pool.map(self._read, places))
                 for place, image in zip(places, images, strict=True):
                     # Files may differ, in a note or their compression, and show the same.

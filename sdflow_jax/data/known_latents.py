@@ -20,7 +20,7 @@ from sdflow_jax.data.latents_file import LatentsFile
 from sdflow_jax.data.settings import DataSettings
 from sdflow_jax.files import networks as network_files
 from sdflow_jax.files.roles import load_role
-from sdflow_jax.images.batching import map_batches
+from sdflow_jax.images.batching import batches_of, map_batches
 from sdflow_jax.images.pixels import to_bytes
 from sdflow_jax.models.synthesis import faces_of
 
@@ -31,9 +31,9 @@ class KnownLatents:
     Args:
       file: the latents.
       places: split -> the faces' places in the file.
-      folder: of the pictures that the file names; "" where it names none, and the generator draws
+      folder: of the pictures that the file names; "" where it names none, and the generator makes
         them.
-      files: role -> network file; the generator's is read when the first face is drawn.
+      files: role -> network file; the generator's is read when the first face is made.
       image_size: side of the images in pixels.
       batch_size: faces per batch, and per pass through the generator.
       num_threads: pictures decoded at a time.
@@ -66,11 +66,7 @@ class KnownLatents:
         return self._file.latents(ids)
 
     def split(self, split: str) -> Iterator[FaceBatch]:
-        places = self._places[split]
-        batches = (
-            places[start : start + self._batch_size]
-            for start in range(0, len(places), self._batch_size)
-        )
+        batches = batches_of(self._places[split], self._batch_size)
         if not self._file.pictures:
             for ids in batches:
                 yield ids, map_batches(self._synthesize, self._batch_size, self.latents(ids))
@@ -80,7 +76,7 @@ class KnownLatents:
                 yield ids, np.stack(list(pool.map(self._read, ids)))
 
     def picture_files(self, split: str) -> list[pathlib.Path]:
-        """The pictures of a split; none where the generator draws them."""
+        """The pictures of a split; none where the generator makes them."""
         pictures = self._file.pictures
         return [self._folder / pictures[place] for place in self._places[split]] if pictures else []
 
@@ -136,7 +132,7 @@ def open_latents(
         needs = (
             "names pictures: set config.data.folder"
             if file.pictures
-            else ("names no pictures, the generator draws them: leave config.data.folder empty")
+            else ("names no pictures, the generator makes them: leave config.data.folder empty")
         )
         raise DataError(f"{file.path} {needs}")
     source = (LabeledLatents if file.attributes else KnownLatents)(

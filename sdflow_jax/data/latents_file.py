@@ -37,7 +37,7 @@ def save_latents(
       predictions: of the attributes, in [0, 1]; None for none.
       attributes: their names.
       splits: the place in `SPLITS` of each face's split; None leaves the splits open.
-      pictures: each face's file, relative to a folder; none where a generator draws them.
+      pictures: each face's file, relative to a folder; none where a generator makes them.
     """
     arrays = {"w_plus": w_plus}
     if predictions is not None:

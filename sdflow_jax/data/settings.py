@@ -66,7 +66,7 @@ class DataSettings:
 
     @property
     def has_originals(self) -> bool:
-        """Whether the faces are pictures, and not what the generator draws of the latents."""
+        """Whether the faces are pictures, and not what the generator makes of the latents."""
         return self.source == "folder" or (self.source == "latents" and bool(self.folder))
 
     @classmethod

@@ -2,7 +2,7 @@
 
 The one place that imports matplotlib: a notebook hands its `MPLBACKEND` down to the programs that it
 starts, and where the backend of that name is not installed, matplotlib refuses to be imported. No
-figure here needs a backend; `savefig` draws with Agg.
+figure here needs a backend; `savefig` renders with Agg.
 """
 
 import contextlib

@@ -1,6 +1,7 @@
 """A whole evaluation: observe the faces, sweep every request, write numbers and figures."""
 
 import dataclasses
+import math
 import os
 import pathlib
 import time
@@ -52,8 +53,9 @@ class EvaluationSettings:
     def __post_init__(self):
         strengths = tuple(self.strengths)
         object.__setattr__(self, "strengths", strengths)
-        if not strengths or min(strengths) < 0 or list(strengths) != sorted(set(strengths)):
-            raise ValueError(f"strengths must rise and not be negative, got {strengths}")
+        does_rise = list(strengths) == sorted(set(strengths))
+        if not strengths or not all(0 <= x < math.inf for x in strengths) or not does_rise:
+            raise ValueError(f"strengths must rise, finite and not negative, got {strengths}")
         for name in ("num_faces", "batch_size", "num_shown", "num_resamples"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")

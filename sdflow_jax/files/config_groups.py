@@ -20,6 +20,7 @@ class Group:
       values: the group, of plain values.
       name: what the sentences call it.
       complaints: where the sentences are kept; groups of one config share them.
+      paths: where the dotted names are kept of what was asked for; shared likewise.
     """
 
     def __init__(
@@ -27,13 +28,16 @@ class Group:
         values: Mapping[str, Any],
         name: str = "config",
         complaints: list[str] | None = None,
+        paths: set[str] | None = None,
     ):
         self.name = name
         self.complaints = [] if complaints is None else complaints
+        self.paths = set() if paths is None else paths
         self._values = values
         self._read: set[str] = set()
 
     def __contains__(self, key: str) -> bool:
+        self.paths.add(f"{self.name}.{key}")  # that it is absent may matter as much
         return key in self._values
 
     def group(self, key: str) -> "Group":
@@ -43,7 +47,7 @@ class Group:
         if not isinstance(values, Mapping):
             self.complain(key, "a group of settings")
             values = {}
-        return Group(values, f"{self.name}.{key}", self.complaints)
+        return Group(values, f"{self.name}.{key}", self.complaints, self.paths)
 
     def number(
         self,
@@ -96,6 +100,7 @@ class Group:
     def values(self) -> dict[str, Any]:
         """All of the group, for a caller that checks it."""
         self._read |= self._values.keys()
+        self.paths.add(self.name)
         return dict(self._values)
 
     def anything(self, key: str) -> Any:
@@ -124,6 +129,7 @@ class Group:
 
     def _value(self, key: str, holds: Callable[[Any], bool], expected: str) -> Any:
         self._read.add(key)
+        self.paths.add(f"{self.name}.{key}")
         if key not in self._values:
             self.complaints.append(f"{self.name}.{key} is missing; it must be {expected}")
             return None

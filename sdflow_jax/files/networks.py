@@ -284,6 +284,9 @@ def save_network(
       arguments: the JSON-able constructor arguments, without `rngs`.
       dtype: storage type of the floating-point arrays, e.g. `np.float16` to halve the file.
       notes: further metadata, text to text (provenance, measured quality).
+
+    Raises:
+      OSError: naming the file and the cause, if the disk is full or may not be written.
     """
     arrays = {
         key: value.astype(dtype) if np.issubdtype(value.dtype, np.floating) else value
@@ -329,6 +332,9 @@ def load_network(
     Args:
       path: a network file, or `pocket:NAME` for a packaged one.
       expected: the registry name that the caller needs, or those that will do; None for any.
+
+    Returns:
+      A module of the class that `REGISTRY` has under the file's name.
 
     Raises:
       NetworkFileError: if the file is missing, damaged, of another kind, or does not fit its own description.

@@ -3,7 +3,7 @@
 import json
 import os
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from sdflow_jax.files import networks
@@ -158,9 +158,17 @@ def _content_complaints(files: Mapping[str, str], digests: Mapping[str, str]) ->
     ]
 
 
-def check_resumable(old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
+def check_resumable(
+    old: Mapping[str, Any], new: Mapping[str, Any], keys: Collection[str] | None = None
+) -> None:
     """Make sure that a run which began with the config `old` (as by `load_config`) may go on with
     `new` (as by `to_json`).
+
+    Args:
+      old: the config that the run began with.
+      new: the one that it is to go on with.
+      keys: dotted names of what the run reads of it (`RunSettings.keys`): whatever else differs
+        means nothing. None compares everything.
 
     Raises:
       ConfigError: if they differ in anything but lengths, intervals, places and the networks of the
@@ -176,7 +184,7 @@ def check_resumable(old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
     changed += [
         f"config.{key} was {before.get(key)!r} and is now {after.get(key)!r}"
         for key in sorted((before.keys() | after.keys()) - gone)
-        if before.get(key) != after.get(key)
+        if before.get(key) != after.get(key) and (keys is None or is_within(f"config.{key}", keys))
     ]
     changed += _content_complaints(new["networks"], old.get("network_digests", {}))
     if changed:
@@ -184,6 +192,11 @@ def check_resumable(old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
             "this run was begun with another config; give it back, or choose another --workdir:\n"
             + "\n".join(changed)
         )
+
+
+def is_within(key: str, groups: Collection[str]) -> bool:
+    """Whether a dotted name is among these, or below one of them."""
+    return any(key == group or key.startswith(f"{group}.") for group in groups)
 
 
 def _binding(config: Mapping[str, Any]) -> dict[str, Any]:

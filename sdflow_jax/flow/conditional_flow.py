@@ -6,8 +6,8 @@ and continuous flows alternate, a norm first and last.
 """
 
 import dataclasses
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import diffrax
 import jax.numpy as jnp
@@ -35,8 +35,8 @@ class FlowSolution(NamedTuple):
         inverse pass, which never moves them.
     """
 
-    latents: Float[Array, "b n d"]
-    delta_logp: Float[Array, "b n"] | None
+    latents: Float[Array, "*b n d"]
+    delta_logp: Float[Array, "*b n"] | None
     num_steps: Int[Array, ""]
     num_evaluations: Int[Array, ""]
     success: Bool[Array, ""]
@@ -46,18 +46,25 @@ class FlowSolution(NamedTuple):
 class ConditionalFlow(nnx.Module):
     """Invertible map between W+ latents and a standard normal, conditioned on semantic variables.
 
+    The flow of SDFlow (Li et al. 2024, method section; upstream `models/flows/flow.py`). Its passes
+    take a batch, latents [b, n, d] with semantic variables [b, a], or one example, [n, d] with [a].
+    The examples of a batch share the solver's steps; under `jax.vmap` each has its own.
+
     Every argument but `rngs` can be a plain JSON value, so that a network file can rebuild the flow.
 
     Args:
-      dim: size of one latent.
-      num_conditions: number of semantic variables.
+      dim: d, the size of one latent.
+      num_conditions: a, the number of semantic variables.
       hidden_sizes: widths of the vector field's hidden layers.
-      num_blocks: continuous flows in a row.
+      num_blocks: continuous flows in a row, at least 1.
       solver: settings of the differential equation solver, as such, as a mapping, or as a diffrax
         solver.
-      end_time: the time for which the field is followed at first.
+      end_time: the time for which the field is followed at first, above 0.
       learn_end_time: whether the end time has a gradient.
       rngs: source of the initial weights.
+
+    Raises:
+      ValueError: for a number of blocks, an end time or a solver setting out of range.
     """
 
     def __init__(
@@ -115,29 +122,37 @@ class ConditionalFlow(nnx.Module):
 
     def forward(
         self,
-        w_plus: Float[Array, "b n d"],
-        s: Float[Array, "b a"],
+        w_plus: Float[Array, "*b n d"],
+        s: Float[Array, "*b a"],
         *,
-        noise: Float[Array, "b n d"] | None = None,
+        noise: Float[Array, "*b n d"] | None = None,
         trace: Trace = "hutchinson",
         statistics: Sequence[Statistics] | None = None,
         solver: SolverLike = None,
     ) -> FlowSolution:
-        """Carry W+ latents to the base distribution.
+        """Carry W+ latents to the base distribution, N(0, I).
 
         Args:
-          w_plus: latents.
-          s: semantic variables in [0, 1] (extrapolation beyond is possible).
-          noise: Hutchinson's probe (`draw_noise`). Without it no log-density is computed.
+          w_plus: latents, [b, n, d], or [n, d] of one example.
+          s: semantic variables in [0, 1] (extrapolation beyond is possible), [b, a] or [a].
+          noise: Hutchinson's probe (`draw_noise`), shaped as the latents. Without it no log-density
+            is computed.
           trace: "exact" gives the log-density without noise, at d times the cost.
           statistics: use these in place of the norms' own.
           solver: use these settings in place of the flow's own; a diffrax solver alone takes the
             place of its method.
 
+        Returns:
+          The latents' counterparts, and how the solve went; of one example without the axis b. No
+          error is raised where it failed, check `success`.
+
         Raises:
           ValueError: if the shapes do not fit each other or the flow.
         """
         self._check(w_plus, s, noise, trace)
+        if w_plus.ndim == 2:
+            options = {"trace": trace, "statistics": statistics, "solver": solver}
+            return _of_one(self.forward, w_plus, s, noise, **options)
         settings = self._settings(solver)
         stored = self.statistics if statistics is None else statistics
         latents, received, solutions = w_plus, [batch_statistics(w_plus)], []
@@ -155,16 +170,19 @@ class ConditionalFlow(nnx.Module):
 
     def inverse(
         self,
-        z: Float[Array, "b n d"],
-        s: Float[Array, "b a"],
+        z: Float[Array, "*b n d"],
+        s: Float[Array, "*b a"],
         *,
-        noise: Float[Array, "b n d"] | None = None,
+        noise: Float[Array, "*b n d"] | None = None,
         trace: Trace = "hutchinson",
         statistics: Sequence[Statistics] | None = None,
         solver: SolverLike = None,
     ) -> FlowSolution:
-        """Carry latents of the base distribution to W+; arguments as for `forward`."""
+        """Carry latents of the base distribution to W+; all else as for `forward`."""
         self._check(z, s, noise, trace)
+        if z.ndim == 2:
+            options = {"trace": trace, "statistics": statistics, "solver": solver}
+            return _of_one(self.inverse, z, s, noise, **options)
         settings = self._settings(solver)
         stored = self.statistics if statistics is None else statistics
         latents, solutions = z, []
@@ -183,13 +201,14 @@ class ConditionalFlow(nnx.Module):
 
     def log_prob(
         self,
-        w_plus: Float[Array, "b n d"],
-        s: Float[Array, "b a"],
+        w_plus: Float[Array, "*b n d"],
+        s: Float[Array, "*b a"],
         *,
-        noise: Float[Array, "b n d"] | None = None,
+        noise: Float[Array, "*b n d"] | None = None,
         trace: Trace = "hutchinson",
-    ) -> Float[Array, " b"]:
-        """Conditional log-density log p(w | s) in nats, summed over an example's latents.
+    ) -> Float[Array, "*b"]:
+        """Conditional log-density log p(w | s) in nats, summed over an example's latents; arguments
+        as for `forward`.
 
         With noise it is an unbiased estimate up to the solver's tolerance; with trace "exact" it is
         exact up to that tolerance. NaN for the whole batch if the solve failed.
@@ -215,15 +234,16 @@ class ConditionalFlow(nnx.Module):
         return SolverSettings.create(solver)
 
     def _check(self, latents: Array, s: Array, noise: Array | None, trace: str) -> None:
-        if latents.ndim != 3 or latents.shape[-1] != self.dim:
+        if latents.ndim not in (2, 3) or latents.shape[-1] != self.dim:
             raise ValueError(
-                f"latents must have shape (b, n, {self.dim}), got {latents.shape};"
-                " was the flow built for another style dimension?"
+                f"latents must have shape (b, n, {self.dim}) or (n, {self.dim}), got"
+                f" {latents.shape}; was the flow built for another style dimension?"
             )
-        if s.shape != (latents.shape[0], self.num_conditions):
+        expected = (*latents.shape[:-2], self.num_conditions)
+        if s.shape != expected:
             raise ValueError(
-                f"semantic variables must have shape {(latents.shape[0], self.num_conditions)} for"
-                f" latents {latents.shape}, got {s.shape}"
+                f"semantic variables must have shape {expected} for latents {latents.shape}, got"
+                f" {s.shape}"
             )
         if noise is not None and noise.shape != latents.shape:
             raise ValueError(
@@ -236,6 +256,20 @@ class ConditionalFlow(nnx.Module):
 def standard_normal_log_prob(z: Float[Array, "*batch d"]) -> Float[Array, "*batch"]:
     """log N(z; 0, I) in nats, summed over the last axis."""
     return -0.5 * jnp.sum(z**2, axis=-1) - 0.5 * z.shape[-1] * jnp.log(2 * jnp.pi).astype(z.dtype)
+
+
+def _of_one(
+    run: Callable[..., FlowSolution],
+    latents: Float[Array, "n d"],
+    s: Float[Array, " a"],
+    noise: Float[Array, "n d"] | None,
+    **options: Any,
+) -> FlowSolution:
+    """A pass of one example, which is given and returned without the axis b."""
+    noise = None if noise is None else noise[None]
+    found = run(latents[None], s[None], noise=noise, **options)
+    delta_logp = None if found.delta_logp is None else found.delta_logp[0]
+    return found._replace(latents=found.latents[0], delta_logp=delta_logp)
 
 
 def _joined(

@@ -23,7 +23,14 @@ def draw_noise(
 ) -> Float[Array, "..."]:
     """Draw Hutchinson's probe: independent entries of mean 0 and variance 1.
 
-    Rademacher signs give the estimator its smallest variance; upstream draws Gaussians.
+    Rademacher signs give the estimator (FFJORD, Grathwohl et al. 2019) its smallest variance;
+    upstream draws Gaussians.
+
+    Args:
+      key: of the draw.
+      shape: that of the latents.
+      kind: "rademacher" or "gaussian".
+      dtype: that of the latents.
 
     Raises:
       ValueError: for another kind.

@@ -35,7 +35,16 @@ class ConditionedLayer(NamedTuple):
 def velocity(
     time: Float[Array, ""], y: Float[Array, "b n d"], layers: Sequence[ConditionedLayer]
 ) -> Float[Array, "b n d"]:
-    """Evaluate the field at one time; the latents of an example do not see each other."""
+    """Evaluate the field at one time; the latents of an example do not see each other.
+
+    Args:
+      time: in [0, T], T the flow's end time.
+      y: latents.
+      layers: what `VectorField.condition` has made of the semantic variables.
+
+    Returns:
+      dy/dt, shaped as the latents.
+    """
     for index, layer in enumerate(layers):
         if index > 0:
             y = jnp.tanh(y)
@@ -78,7 +87,14 @@ class VectorField(nnx.Module):
     """Multilayer vector field dy/dt = Phi(y, t, s), applied to each of an example's n latents
     alike.
 
+    ConcatSquash layers (FFJORD, Grathwohl et al. 2019; upstream `models/flows/diffeq_layers.py`).
     Holds parameters only: a solve may evaluate it any number of times without a trace of it.
+
+    Args:
+      dim: d, the size of one latent.
+      num_conditions: a, the number of semantic variables.
+      hidden_sizes: widths of the hidden layers; none leaves one layer.
+      rngs: source of the initial weights.
     """
 
     velocity = staticmethod(velocity)
@@ -95,12 +111,15 @@ class VectorField(nnx.Module):
         )
 
     def condition(self, s: Float[Array, "b a"]) -> tuple[ConditionedLayer, ...]:
-        """Fold the semantic variables in: everything that stays the same along one solve."""
+        """Fold the semantic variables in, nominally in [0, 1]: all that stays the same along one
+        solve.
+        """
         return tuple(layer.condition(s) for layer in self.layers)
 
     def __call__(
         self, time: Float[Array, ""], y: Float[Array, "b n d"], s: Float[Array, "b a"]
     ) -> Float[Array, "b n d"]:
+        """dy/dt of latents at one time under semantic variables; see `velocity`."""
         return velocity(time, y, self.condition(s))
 
 

@@ -1,10 +1,12 @@
 """Arrays of any length through a function compiled for one batch size."""
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import Any, TypeVar
 
 import jax
 import numpy as np
+
+Rows = TypeVar("Rows")  # an array or a sequence
 
 
 def pad_batch(tree: Any, batch_size: int) -> Any:
@@ -17,6 +19,12 @@ def pad_batch(tree: Any, batch_size: int) -> Any:
         return np.concatenate([array, np.repeat(array[-1:], missing, axis=0)])
 
     return jax.tree.map(pad, tree)
+
+
+def batches_of(rows: Rows, batch_size: int) -> Iterator[Rows]:
+    """The rows in order, `batch_size` at a time; the last batch may be shorter."""
+    for start in range(0, len(rows), batch_size):
+        yield rows[start : start + batch_size]
 
 
 def map_batches(function: Callable[..., Any], batch_size: int, *trees: Any) -> Any:

@@ -6,12 +6,14 @@ from jaxtyping import Array, Float, UInt8
 
 
 def to_signed(images: UInt8[Array, "*b h w c"]) -> Float[Array, "*b h w c"]:
-    """8-bit pixels as float32 in [-1, 1]: 0 is -1 and 255 is 1."""
+    """8-bit pixels [..., h, w, c] as float32 in [-1, 1]: 0 is -1 and 255 is 1. Means of pixels are
+    converted alike.
+    """
     return images.astype(jnp.float32) * (2.0 / 255.0) - 1.0
 
 
 def to_bytes(images: Float[Array, "*b h w c"]) -> UInt8[np.ndarray, "*b h w c"]:
-    """Images in [-1, 1] (clipped to it) as 8-bit pixels; undoes `to_signed`."""
+    """Images [..., h, w, c] in [-1, 1] (clipped to it) as 8-bit pixels, rounded; undoes `to_signed`."""
     return _rounded(np.asarray(images), np)
 
 

@@ -43,6 +43,9 @@ def read_image(path: str | os.PathLike[str]) -> UInt8[np.ndarray, "h w 3"]:
     What a PNG says besides its pixels (color profile, texts, times) and Pillow cannot make sense of
     is no reason to refuse them.
 
+    Returns:
+      8-bit RGB, [h, w, 3].
+
     Raises:
       ImageFileError: naming the file, if it is missing, damaged, no picture, larger than Pillow
         holds for safe, or of a mode that `rgb_pixels` refuses.

@@ -82,6 +82,7 @@ class RunSettings:
       matmul_precision: of float32 products, "default" or "float32".
       compilation_cache: directory of compiled programs; empty for none.
       own: what the method's `read` has returned; None where it was not asked.
+      keys: dotted names of all that was read of the config, on which alone the run depends.
     """
 
     method: str
@@ -92,6 +93,7 @@ class RunSettings:
     matmul_precision: str
     compilation_cache: str
     own: Any
+    keys: frozenset[str]
 
 
 class Method(Protocol):

@@ -24,7 +24,7 @@ def read_settings(config: Mapping[str, Any]) -> RunSettings:
     settings = _read_shared(group)
     if settings.method is not None:
         own = find_method(settings.method).read(group)
-        settings = dataclasses.replace(settings, own=own)
+        settings = dataclasses.replace(settings, own=own, keys=frozenset(group.paths))
     group.finish()
     return settings
 
@@ -67,4 +67,5 @@ def _read_shared(config: Group) -> RunSettings:
         matmul_precision=training.choice("matmul_precision", ("default", "float32")),
         compilation_cache=training.text("compilation_cache"),
         own=None,
+        keys=frozenset(config.paths),
     )

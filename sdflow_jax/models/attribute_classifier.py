@@ -55,6 +55,10 @@ class AttributeHeads(nnx.Module):
 class AttributeClassifier(nnx.Module):
     """Probabilities of face attributes, and of the age exceeding each of a list of thresholds.
 
+    The frozen classifier C of SDFlow (Li et al. 2024, supplementary material; upstream
+    `models/attribute_estimator.py`). Called on images [b, h, w, 3] in [-1, 1], it gives [b, k] in
+    [0, 1]: the attributes first, then the age thresholds if there are any.
+
     Args:
       depth: depth of the residual networks, 18, 34 or 50.
       num_attributes: binary attributes, 40 for CelebA.
@@ -63,6 +67,10 @@ class AttributeClassifier(nnx.Module):
       stem_pool: see `ResNet`.
       head_sizes: hidden layers of each attribute's head; `None` is upstream's three layers as wide
         as the features, an empty sequence a single linear layer.
+      rngs: source of the initial weights.
+
+    Raises:
+      ValueError: for another depth.
     """
 
     def __init__(
@@ -87,11 +95,13 @@ class AttributeClassifier(nnx.Module):
             self.age_output = nnx.Linear(features, num_age_thresholds, rngs=rngs)
 
     def stages(self, images: Float[Array, "b h w 3"]) -> list[Float[Array, "b p q c"]]:
-        """Feature maps of the attributes' network after each stage, for perceptual distances."""
+        """Feature maps of the attributes' network after each of its four stages, of images in
+        [-1, 1], for perceptual distances.
+        """
         return self.extractor.stages(images)
 
     def features(self, images: Float[Array, "b h w 3"]) -> Float[Array, "b f"]:
-        """Features that all attribute heads share."""
+        """Features that all attribute heads share, of images in [-1, 1]."""
         return self.extractor(images)
 
     def logits(self, images: Float[Array, "b h w 3"]) -> Float[Array, "b k"]:
@@ -106,6 +116,7 @@ class AttributeClassifier(nnx.Module):
         return jnp.concatenate([logits, self.age_output(self.age_extractor(images))], axis=1)
 
     def __call__(self, images: Float[Array, "b h w 3"]) -> Float[Array, "b k"]:
+        """Probabilities, of images in [-1, 1]; the columns are those of `logits`."""
         return nnx.sigmoid(self.logits(images))
 
     def attribute_probabilities(self, images: Float[Array, "b h w 3"]) -> Float[Array, "b a"]:
@@ -119,6 +130,9 @@ class AttributeClassifier(nnx.Module):
     def predictions(self, images: Float[Array, "b h w 3"]) -> Float[Array, "b p"]:
         """Decisions in the columns of upstream's `preds`: 0 or 1 per attribute, then the number of
         exceeded thresholds.
+
+        Args:
+          images: pixels in [-1, 1].
 
         Returns:
           [b, 41] for CelebA's attributes with age; without an age network the last column is left

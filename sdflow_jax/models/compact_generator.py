@@ -41,6 +41,10 @@ class ColorReadout(nnx.Module):
 class CompactGenerator(StyleSpace):
     """Images from styles at 8, 16, ... `resolution` pixels, for codes of a larger generator.
 
+    The trunk of MobileStyleGAN (Belousov 2021) with StyleGAN2's sum of colors over resolutions
+    (Karras et al. 2020). Codes are [b, n, d] with n = `num_styles`, images [b, r, r, 3], about in
+    [-1, 1].
+
     Args:
       resolution: side of the largest image in pixels, a power of two, at least 16.
       style_dim: length of z and of every style.

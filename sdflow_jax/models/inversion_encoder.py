@@ -74,6 +74,9 @@ class InversionEncoder(nnx.Module):
     """W+ codes of images: the average code, plus a base code, plus an offset per later style (e4e);
     or the average code, plus a code per style (pSp).
 
+    e4e is Tov et al. 2021 (upstream `models/e4e/psp_encoders.py`), pSp is Richardson et al. 2021.
+    Called on images [b, R, R, 3] in [-1, 1], with R = `image_size`, it gives codes [b, n, d].
+
     Args:
       image_size: side of the input in pixels, a power of two, at least 32 (256 for the published
         network, 64 for the pocket one).
@@ -88,6 +91,7 @@ class InversionEncoder(nnx.Module):
       equalized_heads: whether the heads' linear layers store weights of unit variance and scale
         them at run time, as upstream.
       base_code: whether the first style's code is the base of all others (e4e) or of none (pSp).
+      rngs: source of the initial weights.
 
     Raises:
       ValueError: if the image size is not a power of two of at least 32, or offsets are scaled where
@@ -172,7 +176,7 @@ class InversionEncoder(nnx.Module):
     def __call__(
         self, images: Float[Array, "b h w 3"], *, stage: int | None = None
     ) -> Float[Array, "b n d"]:
-        """W+ codes of images, the average code included (arguments as for `codes`)."""
+        """W+ codes of images, the average code included; arguments and errors are those of `codes`."""
         return self.codes(images, stage=stage) + self.latent_average[...][None]
 
 

@@ -21,7 +21,8 @@ from sdflow_jax.models.stylegan2 import checked_channels
 class MobileStyleGAN(StyleSpace):
     """Images from styles: z -> w by `map`, W+ by `broadcast` or `mix`, images by `synthesize`.
 
-    A W+ code has the rows of a StyleGAN2 of this resolution; the last two have no effect, since
+    The distilled StyleGAN2 of Belousov 2021 (arXiv 2104.04767). Images are [b, r, r, 3], about in
+    [-1, 1]. A W+ code has the rows of a StyleGAN2 of this resolution; the last two have no effect, since
     colors are read only once, after the last block and by the row before them.
 
     Args:

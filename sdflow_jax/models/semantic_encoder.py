@@ -16,6 +16,10 @@ from sdflow_jax.models.resnet import ResNet
 class SemanticEncoder(nnx.Module):
     """Residual network with linear layers on its features and a sigmoid per semantic variable.
 
+    The semantic encoder E_s of SDFlow (Li et al. 2024, method section; upstream
+    `AttributeEstimator` in `models/attribute_estimator.py`). Called on images [b, h, w, 3] in
+    [-1, 1], it gives semantic variables [b, a] in [0, 1].
+
     Args:
       num_attributes: number of semantic variables.
       depth: depth of the residual network, 18, 34 or 50.
@@ -23,6 +27,10 @@ class SemanticEncoder(nnx.Module):
       stem_pool: see `ResNet`.
       hidden_sizes: layers between the features and the output; two make the paper's three linear
         layers, none is what upstream's code and its checkpoints have.
+      rngs: source of the initial weights.
+
+    Raises:
+      ValueError: for another depth.
     """
 
     def __init__(
@@ -54,4 +62,5 @@ class SemanticEncoder(nnx.Module):
         return self.output(x)
 
     def __call__(self, images: Float[Array, "b h w 3"]) -> Float[Array, "b a"]:
+        """Semantic variables in [0, 1], of images with pixels in [-1, 1]."""
         return nnx.sigmoid(self.logits(images))

@@ -28,6 +28,9 @@ def stylegan2_channels(resolution: int, *, multiplier: int = 2) -> dict[int, int
 class Generator(StyleSpace):
     """Images from styles: z -> w by `map`, W+ by `broadcast` or `mix`, images by `synthesize`.
 
+    StyleGAN2 (Karras et al. 2020, configuration F) as in the rosinality checkpoints. Codes are
+    [b, n, d] with n = 2 log2(`resolution`) - 2, images [b, r, r, 3], about in [-1, 1].
+
     Args:
       resolution: side of the square images in pixels, a power of two, at least 4.
       style_dim: length of z and of every style.

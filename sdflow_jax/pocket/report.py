@@ -16,23 +16,22 @@ import jax
 import numpy as np
 from flax import nnx
 from numpy.typing import NDArray
-from PIL import Image
 from scipy.stats import rankdata, spearmanr
 
 from sdflow_jax.editor import Editor
 from sdflow_jax.evaluation.judges import load_judges
 from sdflow_jax.evaluation.published_readers import FaceReadings, PublishedReaders
 from sdflow_jax.files import networks
-from sdflow_jax.files.atomic import write_atomic
+from sdflow_jax.files.pictures import write_png
 from sdflow_jax.images.batching import map_batches
 from sdflow_jax.images.pixels import to_bytes, to_signed
 from sdflow_jax.images.precision import in_float32
 from sdflow_jax.images.resizing import pool_bytes
 from sdflow_jax.pocket.build.codes import CodeMaker
 from sdflow_jax.pocket.build.labels import ANNOTATED, ATTRIBUTES, YOUNG_BELOW, Annotations
+from sdflow_jax.pocket.faces import FIRST_TEST_SEED
 from sdflow_jax.pocket.renderer import RendererMissing, find_renderer
 
-FIRST_TEST_SEED = 60_000
 REFINEMENT_STEPS = (0, 100)
 NUM_ANNOTATED = 800
 MEASURED = (
@@ -114,7 +113,7 @@ def pictures_of_test_faces(num_faces: int) -> Pictures:
 def student_rows(pictures: Pictures) -> Iterator[Row]:
     """How near the student is to the renderer, and whether the judge decides alike on both."""
     wanted = _shrunk(pictures.renders)
-    errors = np.square((pictures.student / 1.0 - wanted) / 127.5).mean((1, 2, 3))
+    errors = np.square(to_signed(pictures.student) - to_signed(wanted)).mean((1, 2, 3))
     yield Row("student, PSNR at 64 px, dB", f"{np.mean(10 * np.log10(4 / errors)):.2f}", ">= 25")
     judge = networks.load_network("pocket:evaluation_classifier")
     decided = [_decide(judge, x) > 0.5 for x in (pictures.student, wanted)]
@@ -319,11 +318,7 @@ def main() -> None:
     print(f"weights {weights_digest()}\n\n{as_markdown(report.rows)}")
     if arguments.out:
         for name, pixels in report.pictures.items():
-            picture = Image.fromarray(pixels)
-            write_atomic(
-                arguments.out / name,
-                lambda stream, picture=picture: picture.save(stream, format="PNG"),
-            )
+            write_png(arguments.out / name, pixels)
 
 
 if __name__ == "__main__":

@@ -25,20 +25,20 @@ class EventFile:
 
     Args:
       directory: of a run's event files.
-      first_step: events of this step and later ones, in earlier files, count no more.
+      begin: events of this step and later ones, in earlier files, count no more.
 
     Raises:
       OSError: naming the directory, here and in every method, if the disk is full or may not be
         written.
     """
 
-    def __init__(self, directory: str | os.PathLike[str], *, first_step: int):
+    def __init__(self, directory: str | os.PathLike[str], *, begin: int):
         self._directory = pathlib.Path(directory)
         self._flushed = time.monotonic()
         with naming(self._directory):
             self._directory.mkdir(parents=True, exist_ok=True)
             self._writer = EventsWriter(str(self._directory / "events"))
-        self._write(Event(step=first_step, session_log=SessionLog(status=SessionLog.START)))
+        self._write(Event(step=begin, session_log=SessionLog(status=SessionLog.START)))
 
     def add_scalar(self, name: str, value: float, step: int) -> None:
         """Record a number."""

@@ -9,9 +9,8 @@ import grain
 import jax
 import numpy as np
 from jaxtyping import UInt8
-from PIL import Image
 
-from sdflow_jax.files.atomic import write_atomic
+from sdflow_jax.files.pictures import write_png
 from sdflow_jax.training.checkpoint import Checkpoints
 from sdflow_jax.training.interrupts import Interrupts
 from sdflow_jax.training.metrics_log import MetricsLog
@@ -115,5 +114,4 @@ def _save_picture(
     picture: UInt8[np.ndarray, "h w 3"], step: int, log: MetricsLog, workdir: pathlib.Path
 ) -> None:
     log.add_image("samples", step, picture)
-    file = workdir / "samples" / f"{step:07d}.png"
-    write_atomic(file, lambda stream: Image.fromarray(picture).save(stream, "PNG"))
+    write_png(workdir / "samples" / f"{step:07d}.png", picture)

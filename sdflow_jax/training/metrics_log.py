@@ -87,7 +87,7 @@ class MetricsLog:
             return
         workdir = pathlib.Path(workdir)
         self._csv = _CsvFile(workdir / CSV_FILE, steps_done)
-        self._board = EventFile(workdir / "tensorboard", first_step=steps_done + 1)
+        self._board = EventFile(workdir / "tensorboard", begin=steps_done + 1)
         self._bar = tqdm(
             total=num_steps,
             initial=steps_done,

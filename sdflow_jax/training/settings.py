@@ -18,7 +18,6 @@ class OptimizerSettings:
       warmup_steps: steps of linear rise from 0.
       decay_steps: where the cosine ends, in steps from the beginning.
       gradient_clip: largest norm of the gradient; 0 clips nothing.
-      ema_decay: of the moving average of the weights; 0 keeps none.
     """
 
     learning_rate: float
@@ -28,11 +27,10 @@ class OptimizerSettings:
     warmup_steps: int
     decay_steps: int
     gradient_clip: float
-    ema_decay: float
 
     @classmethod
     def read(cls, group: Group, *, num_steps: int | None) -> "OptimizerSettings":
-        """Read the group.
+        """Read the group, which may hold more.
 
         Args:
           group: the config group `optimizer`.
@@ -49,7 +47,6 @@ class OptimizerSettings:
             gradient_clip=group.number(
                 "gradient_clip", least=0, expected="at least 0 (0 clips nothing)"
             ),
-            ema_decay=group.number("ema_decay", **share, expected="in [0, 1) (0 averages nothing)"),
         )
         settings._check_decay(group, num_steps)
         return settings

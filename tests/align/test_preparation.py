@@ -191,12 +191,12 @@ def test_another_source_or_other_settings_are_refused(photos, tmp_path, capsys):
 
 
 def test_a_full_disk_is_one_line_and_loses_nothing(photos, tmp_path, capsys, monkeypatch):
-    def full(path, write):
+    def full(path, pixels):
         raise OSError(errno.ENOSPC, "No space left on device", str(path))
 
     out = tmp_path / "faces"
     with monkeypatch.context() as patch:
-        patch.setattr(preparation, "write_atomic", full)
+        patch.setattr(preparation, "write_png", full)
         assert main(words(photos, out)) == 1
     told = capsys.readouterr().err
     assert told.endswith("No space left on device; the same command continues\n")

@@ -144,7 +144,9 @@ def test_table_has_a_line_per_request(results):
     assert [line.split()[0] for line in lines[2:]] == ["Young", "Eyeglasses", "Young+Eyeglasses"]
 
 
-@pytest.mark.parametrize("strengths", [(), (0.5, 0.4), (-0.1, 1.0), (0.5, 0.5)])
+@pytest.mark.parametrize(
+    "strengths", [(), (0.5, 0.4), (-0.1, 1.0), (0.5, 0.5), (np.nan,), (0, np.inf)]
+)
 def test_strengths_must_rise_from_zero(strengths):
     with pytest.raises(ValueError, match="strengths must rise"):
         EvaluationSettings(strengths=strengths)

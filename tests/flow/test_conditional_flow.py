@@ -210,7 +210,8 @@ def test_a_network_file_rebuilds_the_flow(tmp_path):
     "shapes, message",
     [
         ([(BATCH, NUM_STYLES, DIM + 1), (BATCH, NUM_CONDITIONS)], "built for another style dim"),
-        ([(NUM_STYLES, DIM), (BATCH, NUM_CONDITIONS)], r"latents must have shape \(b, n, 4\)"),
+        ([(1, BATCH, NUM_STYLES, DIM), (BATCH, NUM_CONDITIONS)], r"shape \(b, n, 4\) or \(n, 4\)"),
+        ([(NUM_STYLES, DIM), (BATCH, NUM_CONDITIONS)], r"shape \(2,\) for latents \(3, 4\)"),
         ([(BATCH, NUM_STYLES, DIM), (BATCH, 9)], r"shape \(2, 2\) for latents .* got \(2, 9\)"),
         ([(BATCH, NUM_STYLES, DIM), (1, NUM_CONDITIONS)], r"got \(1, 2\)"),
         (
@@ -223,6 +224,29 @@ def test_shapes_that_do_not_fit_are_refused(shapes, message):
     w, s, *noise = (jnp.zeros(shape) for shape in shapes)
     with pytest.raises(ValueError, match=message):
         small_flow().forward(w, s, noise=noise[0] if noise else None)
+
+
+def test_one_example_is_a_batch_of_one_without_its_axis():
+    flow = small_flow(solver={"num_steps": 4})
+    w, s, noise = small_batch()
+
+    @jax.jit
+    def run(w, s, noise):
+        forward = flow.forward(w, s, noise=noise)
+        back = flow.inverse(forward.latents, s)
+        return forward, back, flow.log_prob(w, s, noise=noise)
+
+    whole, back, log_prob = run(w, s, noise)
+    one, one_back, one_log_prob = run(w[0], s[0], noise[0])
+    np.testing.assert_allclose(one.latents, whole.latents[0], atol=1e-5)
+    np.testing.assert_allclose(one.delta_logp, whole.delta_logp[0], atol=1e-5)
+    np.testing.assert_allclose(one_back.latents, back.latents[0], atol=1e-5)
+    assert one_back.delta_logp is None
+    np.testing.assert_allclose(one_log_prob, log_prob[0], rtol=1e-5)
+    assert one.success.shape == one_log_prob.shape == ()
+    mapped, _, mapped_log_prob = jax.jit(jax.vmap(run))(w, s, noise)
+    np.testing.assert_allclose(mapped.latents, whole.latents, atol=1e-5)
+    np.testing.assert_allclose(mapped_log_prob, log_prob, rtol=1e-5)
 
 
 def test_log_prob_asks_for_noise():

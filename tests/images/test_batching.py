@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from sdflow_jax.images.batching import map_batches, pad_batch
+from sdflow_jax.images.batching import batches_of, map_batches, pad_batch
 
 
 def test_function_sees_one_batch_size_and_padding_leaves_no_trace():
@@ -15,6 +15,11 @@ def test_function_sees_one_batch_size_and_padding_leaves_no_trace():
     result = map_batches(function, 3, x, {"y": y})
     np.testing.assert_array_equal(result["sum"], x + y[:, 0])
     assert seen == [(3,)] * 3
+
+
+def test_batches_keep_the_order_and_the_last_is_shorter():
+    assert [list(batch) for batch in batches_of(np.arange(5), 2)] == [[0, 1], [2, 3], [4]]
+    assert list(batches_of([], 2)) == []
 
 
 def test_padding_repeats_the_last_row():

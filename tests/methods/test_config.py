@@ -273,6 +273,51 @@ def test_configs_of_the_baselines_are_right_and_keep_the_pocket_data(name, world
     read_settings(run_config.to_json(config))
 
 
+def _names(tree, prefix="config."):
+    """The dotted names of a config's values."""
+    for key, value in tree.items():
+        if isinstance(value, dict):
+            yield from _names(value, f"{prefix}{key}.")
+        else:
+            yield prefix + key
+
+
+@pytest.mark.parametrize(
+    "name", ["pocket", "baselines/interfacegan", "baselines/latent_transformer"]
+)
+def test_no_option_of_a_config_is_without_effect(name):
+    config = _load(name)
+    keys = read_settings(run_config.to_json(config)).keys
+    assert not {x for x in _names(config.to_dict()) if not run_config.is_within(x, keys)}
+
+
+def test_a_run_that_has_options_which_nothing_read_goes_on_without_them():
+    config = _load("baselines/latent_transformer")
+    new = run_config.to_json(config)
+    keys = read_settings(new).keys
+    config.training.generator_dtype = "bfloat16"  # as all these configs once had
+    config.optimizer.update({"backbone_rate": 0.1, "ema_decay": 0.0})
+    run_config.check_resumable(run_config.to_json(config), new, keys)
+    config.optimizer.b2 = 0.9
+    with pytest.raises(run_config.ConfigError) as error:
+        run_config.check_resumable(run_config.to_json(config), new, keys)
+    assert str(error.value).splitlines()[1:] == ["config.optimizer.b2 was 0.9 and is now 0.999"]
+
+
+def test_an_option_that_may_be_absent_binds_all_the_same(config):
+    config.flow.end_time = 0.5
+    config.solver.num_steps = 3
+    old = run_config.to_json(config)
+    del config.flow["end_time"], config.solver["num_steps"]
+    new = run_config.to_json(config)
+    with pytest.raises(run_config.ConfigError) as error:
+        run_config.check_resumable(old, new, read_settings(new).keys)
+    assert [line.split()[0] for line in str(error.value).splitlines()[1:]] == [
+        "config.flow.end_time",
+        "config.solver.num_steps",
+    ]
+
+
 def test_ablation_adds_a_loss_at_a_time_and_ends_as_the_pocket_config():
     variants = {name: _load("ablation", name) for name in ("nll", "reg", "mi", "kd")}
     terms = {

@@ -19,7 +19,7 @@ def _events(directory):
 
 
 def test_what_is_recorded_can_be_read(tmp_path):
-    events = EventFile(tmp_path / "board", first_step=7)
+    events = EventFile(tmp_path / "board", begin=7)
     events.add_scalar("training/loss", 0.25, 8)
     events.add_image("samples", np.zeros((4, 6, 3), np.uint8), 9)
     events.close()
@@ -32,7 +32,7 @@ def test_what_is_recorded_can_be_read(tmp_path):
 
 
 def test_a_full_disk_is_named_and_nobody_waits(tmp_path):
-    events = EventFile(tmp_path / "board", first_step=1)
+    events = EventFile(tmp_path / "board", begin=1)
     picture = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
     with full_disk(), pytest.raises(OSError, match="File too large: .*board"):
         events.add_image("samples", picture, 1)

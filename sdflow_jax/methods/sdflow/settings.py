@@ -23,6 +23,7 @@ class SDFlowSettings:
 
     Attributes:
       training: schedule and update rule.
+      average_decay: of the moving average of the weights, in [0, 1); 0 keeps none.
       backbone_rate: share of the learning rate for the semantic encoder's residual network; 0
         freezes it.
       flow: constructor arguments of the `ConditionalFlow`, but for its sizes that follow from the
@@ -37,6 +38,7 @@ class SDFlowSettings:
     """
 
     training: TrainingSettings
+    average_decay: float
     backbone_rate: float
     flow: Mapping[str, Any]
     solver: SolverSettings
@@ -57,9 +59,13 @@ class SDFlowSettings:
             _check_backbone(config, backbone, encoder)
         weights, losses = _read_losses(config, source or "encoder")
         _check_resolution(config, losses)
+        optimizer = config.group("optimizer")
         return cls(
             training=TrainingSettings.read(config),
-            backbone_rate=config.group("optimizer").number(
+            average_decay=optimizer.number(
+                "ema_decay", least=0, below=1, expected="in [0, 1) (0 averages nothing)"
+            ),
+            backbone_rate=optimizer.number(
                 "backbone_rate",
                 least=0,
                 expected="at least 0 (0 freezes the encoder's residual network)",

@@ -60,7 +60,7 @@ def train(
         functools.partial(build_networks, arguments, settings.seed, backbone),
         build_sdflow_optimizer(optimizer, backbone_rate=own.backbone_rate),
         seed=settings.seed,
-        keeps_average=optimizer.ema_decay > 0,
+        keeps_average=own.average_decay > 0,
     )
     train_step = make_sdflow_step(
         graphs,
@@ -68,7 +68,7 @@ def train(
         classifier,
         weights=own.weights,
         settings=own.losses,
-        average_decay=optimizer.ema_decay,
+        average_decay=own.average_decay,
         sharding=devices.replicated,
     )
 

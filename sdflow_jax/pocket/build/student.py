@@ -137,8 +137,7 @@ def _most_read_wavelets(source, path, count):
 def _linear_picture(codes, pictures):
     """Ridge regression of the `BASE_SIZE` pictures on the means of coarse, middle and fine styles."""
     factor = pictures.shape[1] // BASE_SIZE
-    target = pictures.reshape(len(pictures), BASE_SIZE, factor, BASE_SIZE, factor, 3)
-    target = target.mean((2, 4)).reshape(len(pictures), -1) / 127.5 - 1.0
+    target = to_signed(average_pool(pictures, factor)).reshape(len(pictures), -1)
     single = codes.crossover == codes.crossover.max()
     w = np.asarray(codes.coarse[single], np.float64)
     center, target = w.mean(0), target[single]

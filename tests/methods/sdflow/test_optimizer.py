@@ -20,7 +20,6 @@ SETTINGS = OptimizerSettings(
     warmup_steps=0,
     decay_steps=100,
     gradient_clip=0.0,
-    ema_decay=0.0,
 )
 
 
