@@ -18,6 +18,7 @@ results in `WORKDIR/evaluation_on_CELEBA_HQ/`.
 """
 
 import dataclasses
+import json
 import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -132,9 +133,11 @@ def run(
                 "config.networks.inversion_encoder must be a network file: --faces have to be"
                 " inverted; give --network=inversion_encoder=FILE"
             )
+        faces = str(pathlib.Path(faces).expanduser().absolute())
         data = _data_of_folder(data, faces, settings.num_faces)
     results = _results(workdir, judge, faces)
     with locked(workdir, "evaluating", shared=True), locked(results, "evaluating"):
+        _require_own(results, faces or "")
         return _evaluate(run, data, workdir, settings, split, judge, faces)
 
 
@@ -184,9 +187,21 @@ def _results(workdir: pathlib.Path, judge: str, faces: str | None) -> pathlib.Pa
     return results_directory(workdir, judge, name)
 
 
+def _require_own(results: pathlib.Path, faces: str) -> None:
+    """Refuse to replace what was found on other faces, whose folder only has the same name."""
+    summary = results / "summary.json"
+    if not summary.is_file():
+        return
+    earlier = json.loads(summary.read_text()).get("faces", "")
+    if earlier and str(pathlib.Path(earlier).absolute()) != faces:
+        raise EvaluationError(
+            f"--faces {faces}: {results} holds the results of {earlier}; rename it, or your folder"
+        )
+
+
 def _data_of_folder(data: DataSettings, folder: str, num_faces: int) -> DataSettings:
     """The same with the first images of a folder as test faces."""
-    directory = pathlib.Path(folder).expanduser().absolute()
+    directory = pathlib.Path(folder)
     if not directory.is_dir():
         raise DataError(f"--faces {directory}: no such directory")
     count = min(len(image_files(directory)), num_faces)

@@ -162,6 +162,12 @@ def test_faces_of_another_folder_are_evaluated_beside_the_runs_own(workdir, tmp_
     assert summary["num_faces"] == 9 and summary["faces"] == str(folder)
     written = workdir / "evaluation_on_others" / "summary.json"
     assert json.loads(written.read_text()) == summary
+    # Another folder of that name must not pass for it.
+    namesake = tmp_path / "elsewhere" / "others"
+    shutil.copytree(folder, namesake)
+    with pytest.raises(EvaluationError, match="holds the results of .*rename it"):
+        evaluate.run(load_config(workdir), workdir, settings, faces=str(namesake))
+    assert json.loads(written.read_text()) == summary
     empty = tmp_path / "empty"
     empty.mkdir()
     with pytest.raises(DataError, match="empty: no PNG, JPEG or WebP image"):
