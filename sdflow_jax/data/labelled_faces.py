@@ -3,7 +3,7 @@
 import hashlib
 import os
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -191,7 +191,9 @@ def _with_pictures(
     return labels.take(rows), [found[row] for row in rows]
 
 
-def _finder(files: Sequence[pathlib.Path], folder: pathlib.Path):
+def _finder(
+    files: Sequence[pathlib.Path], folder: pathlib.Path
+) -> Callable[[str], pathlib.Path | None]:
     """name -> file: under that name, as the only face that the alignment found in it, or in another
     format.
     """

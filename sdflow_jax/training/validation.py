@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 
 from tqdm import tqdm
 
+from sdflow_jax.training.checkpoint import CheckpointError
 from sdflow_jax.training.csv_file import CsvFile, read_column
 from sdflow_jax.training.state import State
 
@@ -86,10 +87,19 @@ class Validation:
         return shown
 
     def best(self) -> tuple[int, pathlib.Path]:
-        """The step of the best state so far, and its file; there must have been a measurement."""
+        """The step of the best state so far, and its file.
+
+        Raises:
+          CheckpointError: if nothing has been measured, or the files have been removed.
+        """
         scores, files = self._scores(), self._kept()
-        # `max` takes the first of equals, and rows ascend.
-        step = max((step for step in scores if step in files), key=scores.__getitem__)
+        measured = [step for step in scores if step in files]
+        if not measured:
+            raise CheckpointError(
+                f"{self._folder} has none of the networks that {self._file} tells of; give them"
+                " back, or choose another --workdir"
+            )
+        step = max(measured, key=scores.__getitem__)  # the first of equals, for rows ascend
         return step, files[step]
 
     def _scores(self) -> dict[int, float]:

@@ -1,5 +1,6 @@
 import pytest
 
+from sdflow_jax.training.checkpoint import CheckpointError
 from sdflow_jax.training.csv_file import read_column
 from sdflow_jax.training.validation import VALIDATION_FILE, Validation
 
@@ -65,6 +66,15 @@ def test_a_longer_training_forgets_the_end_of_the_shorter_one(watch, tmp_path):
     validation = watch(3, num_steps=11)
     assert list(read_column(tmp_path / VALIDATION_FILE, "area")) == [2]
     assert validation.best()[0] == 2
+
+
+def test_files_that_were_removed_are_missed(watch, tmp_path):
+    watch().run(2, 2)
+    (tmp_path / "best" / "0000002.safetensors").unlink()
+    with pytest.raises(
+        CheckpointError, match="best has none of the networks that .*validation.csv"
+    ):
+        watch(steps_done=2).best()
 
 
 def test_few_files_stay(watch, tmp_path):
