@@ -32,7 +32,7 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
     config = ml_collections.ConfigDict()
     config.role = chosen["role"]  # of config.networks: what the network is for
     config.seed = chosen["seed"]
-    config.attributes = ()  # names; none for all that are labelled
+    config.attributes = ()  # names; none for all that are labeled
     config.age_thresholds = ()  # years, for labels with a column of ages: builds the age network
 
     config.data = {

@@ -1,1 +1,1 @@
-"""Attribute classifiers from labelled pictures: the training classifier C and the evaluation classifier."""
+"""Attribute classifiers from labeled pictures: the training classifier C and the evaluation classifier."""

@@ -13,12 +13,12 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from sdflow_jax.classifiers.metrics import Score, score_answers
-from sdflow_jax.data.labelled_faces import LabelledFaces
+from sdflow_jax.data.labeled_pictures import LabeledPictures
 from sdflow_jax.files.atomic import write_text
 from sdflow_jax.images.batching import pad_batch
 from sdflow_jax.images.pixels import to_signed
 
-Predict = Callable[[nnx.Module, LabelledFaces], Float[np.ndarray, "n k"]]
+Predict = Callable[[nnx.Module, LabeledPictures], Float[np.ndarray, "n k"]]
 
 
 def make_predict(batch_size: int, *, num_threads: int, prefetch: int) -> Predict:
@@ -35,7 +35,7 @@ def make_predict(batch_size: int, *, num_threads: int, prefetch: int) -> Predict
     def logits_of(network: nnx.Module, images) -> Float[Array, "b k"]:
         return network.logits(to_signed(images))
 
-    def predict(network: nnx.Module, faces: LabelledFaces) -> Float[np.ndarray, "n k"]:
+    def predict(network: nnx.Module, faces: LabeledPictures) -> Float[np.ndarray, "n k"]:
         network = jax.device_put(network)  # once, and not with every batch
         batches = (
             grain.MapDataset.source(faces)
@@ -70,7 +70,7 @@ def summary_of(scores: Sequence[Score], names: Sequence[str]) -> dict[str, float
 def write_scores(
     path: str | os.PathLike[str],
     network: nnx.Module,
-    splits: Mapping[str, LabelledFaces],
+    splits: Mapping[str, LabeledPictures],
     names: Sequence[str],
     predict: Predict,
 ) -> dict[str, tuple[Score, ...]]:

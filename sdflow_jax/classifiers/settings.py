@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from sdflow_jax.classifiers.augmentation import Augmentation
-from sdflow_jax.data.labelled_settings import LabelledSettings
+from sdflow_jax.data.labeled_settings import LabeledSettings
 from sdflow_jax.files.config_groups import Group
 from sdflow_jax.models.resnet import LAYOUTS
 from sdflow_jax.training.loop import Schedule
@@ -25,9 +25,9 @@ class ClassifierSettings:
     Attributes:
       role: what it is for, one of `CLASSIFIER_ROLES`, and the name of its network file.
       seed: of weights, batches and all randomness.
-      attributes: names of the attributes it learns; none means all that are labelled.
+      attributes: names of the attributes it learns; none means all that are labeled.
       age_thresholds: ages in years, ascending, each a question "older than?"; none for no age network.
-      data: the labelled pictures.
+      data: the labeled pictures.
       network: constructor arguments of the `AttributeClassifier`, but for the numbers of its outputs.
       augmentation: random changes of the training pictures.
       balance: how far rare answers weigh more, in [0, 1]: the power of their frequency's inverse.
@@ -46,7 +46,7 @@ class ClassifierSettings:
     seed: int
     attributes: tuple[str, ...]
     age_thresholds: tuple[float, ...]
-    data: LabelledSettings
+    data: LabeledSettings
     network: Mapping[str, Any]
     augmentation: Augmentation
     balance: float
@@ -80,7 +80,7 @@ def read_classifier_settings(config: Mapping[str, Any]) -> ClassifierSettings:
         seed=whole.whole("seed", least=0),
         attributes=_names(whole),
         age_thresholds=_thresholds(whole),
-        data=LabelledSettings.read(whole.group("data")),
+        data=LabeledSettings.read(whole.group("data")),
         network=_read_network(whole.group("network")),
         augmentation=Augmentation.read(whole.group("augmentation")),
         balance=whole.number("balance", least=0, most=1, expected="in [0, 1]"),
@@ -111,7 +111,7 @@ def _names(config: Group) -> tuple[str, ...]:
     value = config.anything("attributes") or ()
     if isinstance(value, list | tuple) and all(isinstance(x, str) and x for x in value):
         return tuple(value)
-    config.complain("attributes", "a tuple of names, or () for all that are labelled")
+    config.complain("attributes", "a tuple of names, or () for all that are labeled")
     return ()
 
 

@@ -1,4 +1,4 @@
-"""Training of an attribute classifier on labelled pictures; the best network by validation is kept."""
+"""Training of an attribute classifier on labeled pictures; the best network by validation is kept."""
 
 import math
 import pathlib
@@ -13,11 +13,11 @@ from sdflow_jax.classifiers.losses import answer_weights, known_accuracy, known_
 from sdflow_jax.classifiers.measuring import Predict, make_predict, summary_of, write_scores
 from sdflow_jax.classifiers.metrics import score_answers
 from sdflow_jax.classifiers.settings import ClassifierSettings
-from sdflow_jax.data.labelled_faces import (
-    LabelledFaces,
-    describe_faces,
+from sdflow_jax.data.labeled_pictures import (
+    LabeledPictures,
+    describe_pictures,
     names_of_thresholds,
-    open_labelled_faces,
+    open_labeled_pictures,
 )
 from sdflow_jax.data.pipeline import describe_batches, shuffled_batches
 from sdflow_jax.files import networks
@@ -47,7 +47,7 @@ def train(settings: ClassifierSettings, workdir: pathlib.Path, interrupts: Inter
       TrainingDiverged: if several steps in a row gave numbers that are not finite.
     """
     devices = DataParallel(settings.batch_size)
-    splits, attributes = open_labelled_faces(
+    splits, attributes = open_labeled_pictures(
         settings.data, settings.attributes, settings.age_thresholds
     )
     names = (*attributes, *names_of_thresholds(settings.age_thresholds))
@@ -105,7 +105,7 @@ def train(settings: ClassifierSettings, workdir: pathlib.Path, interrupts: Inter
 
 
 def _train_step(
-    settings: ClassifierSettings, graphs: Graphs, faces: LabelledFaces, devices: DataParallel
+    settings: ClassifierSettings, graphs: Graphs, faces: LabeledPictures, devices: DataParallel
 ) -> TrainStep:
     weights = answer_weights(faces.labels, settings.balance)
 
@@ -126,7 +126,7 @@ def _train_step(
 
 
 def _open_batches(
-    settings: ClassifierSettings, splits: dict[str, LabelledFaces], workdir: pathlib.Path
+    settings: ClassifierSettings, splits: dict[str, LabeledPictures], workdir: pathlib.Path
 ) -> tuple[grain.DatasetIterator, dict[str, Any]]:
     """Batches of this process's share of the training faces, and what they follow from."""
     faces = splits["train"]
@@ -143,7 +143,7 @@ def _open_batches(
         prefetch=settings.data.prefetch,
     )
     directory = settings.data.directory or workdir / "data"
-    content = describe_faces(splits, settings.data, directory)
+    content = describe_pictures(splits, settings.data, directory)
     columns = range(faces.labels.shape[1])
     return batches, describe_batches(content, len(faces), columns, **order)
 
@@ -169,7 +169,7 @@ def _export(
     settings: ClassifierSettings,
     workdir: pathlib.Path,
     validation: Validation,
-    splits: dict[str, LabelledFaces],
+    splits: dict[str, LabeledPictures],
     names: tuple[str, ...],
     predict: Predict,
 ) -> None:

@@ -1,4 +1,4 @@
-"""Which of the labelled pictures train, which choose, and which measure."""
+"""Which of the labeled pictures train, which choose, and which measure."""
 
 import hashlib
 import os

@@ -12,7 +12,7 @@ from sdflow_jax import Editor
 from sdflow_jax.classifiers.measuring import make_predict
 from sdflow_jax.classifiers.metrics import score_answers
 from sdflow_jax.data.image_source import DataError
-from sdflow_jax.data.labelled_faces import open_labelled_faces
+from sdflow_jax.data.labeled_pictures import open_labeled_pictures
 from sdflow_jax.files.networks import load_network, read_metadata
 from sdflow_jax.files.roles import check_roles
 from sdflow_jax.files.run_config import ConfigError, to_json
@@ -69,7 +69,7 @@ def rows(path):
         ]
 
 
-def test_it_learns_what_is_labelled(whole, config):
+def test_it_learns_what_is_labeled(whole, config):
     scores = {(row["split"], row["attribute"]): row for row in rows(whole / "scores.csv")}
     assert set(scores) == {(s, a) for s in ("validation", "test") for a in ATTRIBUTES}
     for (split, name), row in scores.items():
@@ -77,7 +77,7 @@ def test_it_learns_what_is_labelled(whole, config):
     # The file alone says the same, of pictures that are read anew.
     network = load_network(whole / "classifier.safetensors", expected="AttributeClassifier")
     settings = command.read_classifier_settings(to_json(config))
-    faces, names = open_labelled_faces(settings.data, (), ())
+    faces, names = open_labeled_pictures(settings.data, (), ())
     logits = make_predict(7, num_threads=1, prefetch=1)(network, faces["test"])
     for name, score in zip(names, score_answers(logits, faces["test"].labels), strict=True):
         assert float(scores["test", name]["accuracy"]) == pytest.approx(score.accuracy, abs=1e-6)
@@ -161,5 +161,5 @@ def test_a_picture_that_cannot_be_read_is_named(patches, config, tmp_path):
     folder = shutil.copytree(patches / "images", tmp_path / "images")
     Image.new("RGB", (18, 12)).save(folder / "000004.png")
     config.data.folder = str(folder)
-    with pytest.raises(DataError, match=r"000004.png: config.data.crop .* goes beyond its 18 x 12"):
+    with pytest.raises(DataError, match=r"000004.png: the crop .* goes beyond its 18 x 12"):
         command.run(config, tmp_path / "run", Interrupts())

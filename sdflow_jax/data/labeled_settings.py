@@ -1,4 +1,4 @@
-"""The config group `data` of a run that learns from labelled pictures."""
+"""The config group `data` of a run that learns from labeled pictures."""
 
 import dataclasses
 
@@ -6,7 +6,7 @@ from sdflow_jax.files.config_groups import Group
 
 
 @dataclasses.dataclass(frozen=True)
-class LabelledSettings:
+class LabeledSettings:
     """Which pictures, what is known of them, and how they are read.
 
     Attributes:
@@ -37,7 +37,7 @@ class LabelledSettings:
     prefetch: int
 
     @classmethod
-    def read(cls, group: Group) -> "LabelledSettings":
+    def read(cls, group: Group) -> "LabeledSettings":
         """Read the group; its mistakes are the group's to tell."""
         crop = group.anything("crop") or ()
         settings = cls(

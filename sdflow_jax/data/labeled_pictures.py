@@ -7,22 +7,21 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from jaxtyping import Int8, UInt8
+from jaxtyping import Int8
 
 from sdflow_jax.data.attribute_labels import UNKNOWN, AttributeLabels, read_labels
 from sdflow_jax.data.file_digests import FileDigests, Stamp, stamp_of
 from sdflow_jax.data.findings import Findings
-from sdflow_jax.data.image_folder import image_files
+from sdflow_jax.data.image_folder import image_files, read_face
 from sdflow_jax.data.image_source import CONTENT, SPLITS, DataError
-from sdflow_jax.data.labelled_settings import LabelledSettings
+from sdflow_jax.data.labeled_settings import LabeledSettings
 from sdflow_jax.data.partition import read_partition, split_by_name
-from sdflow_jax.images.reading import ImageFileError, read_image, resize_square
 
 # What the alignment of a photo with one face calls it: `a/b.jpg` becomes `a/b.jpg-1.png`.
 _ALIGNED, _ALIGNED_SECOND = "-1.png", "-2.png"
 
 
-class LabelledFaces:
+class LabeledPictures:
     """The faces of one split: `len(faces)`, and `faces[i]` = {"image", "labels"}.
 
     "image" is uint8 [R, R, 3]; "labels" int8 [k]: 1, 0 or `UNKNOWN`, the attributes first, then
@@ -57,7 +56,11 @@ class LabelledFaces:
           DataError: naming its file, if that cannot be read, has been changed since its digest was
             taken, is not square, or does not reach as far as the crop.
         """
-        return {"image": self._read(self.files[place]), "labels": self.labels[place]}
+        file = self.files[place]
+        if file in self._stamps and stamp_of(file) != self._stamps[file]:
+            raise DataError(f"{file} has been changed since it was first read; begin again")
+        image = read_face(file, self._image_size, crop=self._crop)
+        return {"image": image, "labels": self.labels[place]}
 
     def digests(self, known: FileDigests, *, num_threads: int) -> list[str]:
         """What each file holds.
@@ -68,44 +71,15 @@ class LabelledFaces:
         self._stamps = {file: stamp_of(file) for file in self.files}
         return known.of(self.files, num_threads=num_threads)
 
-    def _read(self, file: pathlib.Path) -> UInt8[np.ndarray, "r r 3"]:
-        if file in self._stamps and stamp_of(file) != self._stamps[file]:
-            raise DataError(f"{file} has been changed since it was first read; begin again")
-        try:
-            image = read_image(file)
-        except ImageFileError as error:
-            raise DataError(str(error)) from error
-        return resize_square(_square(image, self._crop, file), self._image_size)
 
-
-def _square(
-    image: UInt8[np.ndarray, "h w 3"], crop: Sequence[int], file: pathlib.Path
-) -> UInt8[np.ndarray, "r r 3"]:
-    height, width = image.shape[:2]
-    if not crop:
-        if height != width:
-            raise DataError(
-                f"{file}: expected a square picture, got {width} x {height} pixels; say with"
-                " config.data.crop which square to cut out"
-            )
-        return image
-    top, left, side = crop
-    if top + side > height or left + side > width:
-        raise DataError(
-            f"{file}: config.data.crop ({top}, {left}, {side}) goes beyond its {width} x {height}"
-            " pixels"
-        )
-    return np.ascontiguousarray(image[top : top + side, left : left + side])
-
-
-def open_labelled_faces(
-    data: LabelledSettings, attributes: Sequence[str], age_thresholds: Sequence[float]
-) -> tuple[dict[str, LabelledFaces], tuple[str, ...]]:
-    """The labelled faces of a config.
+def open_labeled_pictures(
+    data: LabeledSettings, attributes: Sequence[str], age_thresholds: Sequence[float]
+) -> tuple[dict[str, LabeledPictures], tuple[str, ...]]:
+    """The labeled faces of a config.
 
     Args:
       data: where they are.
-      attributes: those to learn; none means all that are labelled.
+      attributes: those to learn; none means all that are labeled.
       age_thresholds: ages in years, for a label "older than" each; needs `data.age_column`.
 
     Returns:
@@ -113,8 +87,8 @@ def open_labelled_faces(
 
     Raises:
       DataError: if the labels, the partition and the folder do not fit each other, each mistake with
-        its count and the first few names; if nothing is left to train or to validate with; or if one
-        answer to a question occurs in neither.
+        its count and the first few names; if nothing is left to train or to validate with; or if a
+        question has not both answers in either of these splits.
     """
     labels = read_labels(data.labels, attributes, age_column=data.age_column)
     labels, files = _with_pictures(labels, data)
@@ -124,7 +98,7 @@ def open_labelled_faces(
     for split in SPLITS:
         rows = [row for row, name in enumerate(labels.images) if split_of[name] == split]
         if rows:
-            faces[split] = LabelledFaces(
+            faces[split] = LabeledPictures(
                 [files[row] for row in rows],
                 answers[rows],
                 crop=data.crop,
@@ -139,14 +113,14 @@ def names_of_thresholds(age_thresholds: Sequence[float]) -> tuple[str, ...]:
     return tuple(f"older_than_{years:g}" for years in age_thresholds)
 
 
-def describe_faces(
-    faces: Mapping[str, LabelledFaces], data: LabelledSettings, directory: str | os.PathLike[str]
+def describe_pictures(
+    faces: Mapping[str, LabeledPictures], data: LabeledSettings, directory: str | os.PathLike[str]
 ) -> dict[str, Any]:
     """JSON-able facts that determine what is learned from and chosen by: the pictures' content, in its
     order, and the labels. Says on the way if a picture is in both.
 
     Args:
-      faces: as by `open_labelled_faces`.
+      faces: as by `open_labeled_pictures`.
       data: how they are read.
       directory: where the digests of the pictures are kept.
 
@@ -162,7 +136,7 @@ def describe_faces(
     if both := len(seen["train"] & seen["validation"]):
         print(f"note: {both} pictures of the validation split are in the train split as well")
     return {
-        "kind": "labelled",
+        "kind": "labeled",
         "crop": list(data.crop),
         "image_size": data.image_size,
         CONTENT: content,
@@ -170,7 +144,7 @@ def describe_faces(
 
 
 def _with_pictures(
-    labels: AttributeLabels, data: LabelledSettings
+    labels: AttributeLabels, data: LabeledSettings
 ) -> tuple[AttributeLabels, list[pathlib.Path]]:
     """The labels whose pictures are there, and those pictures."""
     find = _finder(image_files(data.folder), pathlib.Path(data.folder))
@@ -186,9 +160,22 @@ def _with_pictures(
             )
         findings.finish()
     if missing:
-        print(f"{len(missing)} of {len(found)} labelled images are not in {data.folder}: left out")
+        print(f"{len(missing)} of {len(found)} labeled images are not in {data.folder}: left out")
+    _check_apart(labels.images, found, data)
     rows = [row for row, file in enumerate(found) if file is not None]
     return labels.take(rows), [found[row] for row in rows]
+
+
+def _check_apart(
+    images: Sequence[str], files: Sequence[pathlib.Path | None], data: LabeledSettings
+) -> None:
+    """Whether no picture is meant by two names, as `a.jpg` and `a.png` both can mean `a.png`."""
+    findings = Findings(data.labels)
+    meant: dict[pathlib.Path, str] = {}
+    for name, file in zip(images, files, strict=True):
+        if file is not None and meant.setdefault(file, name) != name:
+            findings.add("images are the same file as another", f"{name} and {meant[file]}")
+    findings.finish()
 
 
 def _finder(
@@ -205,7 +192,7 @@ def _finder(
     def find(name: str) -> pathlib.Path | None:
         if name in paths:
             return paths[name]
-        if name + _ALIGNED in paths:  # of two faces nobody knows which was labelled
+        if name + _ALIGNED in paths:  # of two faces nobody knows which was labeled
             return None if name + _ALIGNED_SECOND in paths else paths[name + _ALIGNED]
         alike = stems.get(_stem(name), [])
         return alike[0] if len(alike) == 1 else None
@@ -217,14 +204,14 @@ def _stem(path: str) -> str:
     return pathlib.PurePosixPath(path).with_suffix("").as_posix()
 
 
-def _splits(images: Sequence[str], data: LabelledSettings) -> dict[str, str]:
+def _splits(images: Sequence[str], data: LabeledSettings) -> dict[str, str]:
     if not data.partition:
         return split_by_name(images, data.validation_share)
     split_of = read_partition(data.partition)
     findings = Findings(data.partition)
     for name in images:
         if name not in split_of:
-            findings.add(f"labelled images (of {data.labels}) are in no split", name)
+            findings.add(f"labeled images (of {data.labels}) are in no split", name)
     findings.finish()
     return split_of
 
@@ -237,12 +224,12 @@ def _answers(labels: AttributeLabels, age_thresholds: Sequence[float]) -> Int8[n
     return np.concatenate([labels.values, older.astype(np.int8)], axis=1)
 
 
-def _check_answers(faces: Mapping[str, LabelledFaces], names: Sequence[str]) -> None:
+def _check_answers(faces: Mapping[str, LabeledPictures], names: Sequence[str]) -> None:
     """Whether every question has both answers, where it is learned and where it is measured."""
     complaints = []
     for split in ("train", "validation"):
         if split not in faces:
-            complaints.append(f"no labelled image is in the {split} split")
+            complaints.append(f"no labeled image is in the {split} split")
             continue
         for answer, word in ((1, "has"), (0, "has not")):
             lacking = ~(faces[split].labels == answer).any(0)

@@ -6,8 +6,8 @@ from PIL import Image
 
 from sdflow_jax.data.file_digests import FileDigests
 from sdflow_jax.data.image_source import DataError
-from sdflow_jax.data.labelled_faces import describe_faces, open_labelled_faces
-from sdflow_jax.data.labelled_settings import LabelledSettings
+from sdflow_jax.data.labeled_pictures import describe_pictures, open_labeled_pictures
+from sdflow_jax.data.labeled_settings import LabeledSettings
 
 NAMES = [f"{i}.jpg" for i in range(6)]
 
@@ -22,7 +22,7 @@ def data(tmp_path):
     (tmp_path / "labels.csv").write_text("\n".join(["image,Male,age", *rows]))
     splits = [f"{name} {i // 2}" for i, name in enumerate(NAMES)]
     (tmp_path / "partition.txt").write_text("\n".join(splits))
-    return LabelledSettings(
+    return LabeledSettings(
         folder=str(tmp_path / "images"),
         labels=str(tmp_path / "labels.csv"),
         partition=str(tmp_path / "partition.txt"),
@@ -38,7 +38,7 @@ def data(tmp_path):
 
 
 def opened(data, **changes):
-    return open_labelled_faces(dataclasses.replace(data, **changes), (), (40,))
+    return open_labeled_pictures(dataclasses.replace(data, **changes), (), (40,))
 
 
 def test_faces_come_with_their_labels(data):
@@ -66,6 +66,13 @@ def test_aligned_faces_are_found(data, tmp_path):
         opened(data)
 
 
+def test_a_picture_has_one_name(data, tmp_path):
+    text = (tmp_path / "labels.csv").read_text()
+    (tmp_path / "labels.csv").write_text(text.replace("5.jpg", "4.webp"))
+    with pytest.raises(DataError, match="1 images are the same file .*: 4.webp and 4.jpg"):
+        opened(data)
+
+
 def test_missing_images_are_counted_or_left_out(data, tmp_path, capsys):
     for name in ("4.png", "5.png"):
         (tmp_path / "images" / name).unlink()
@@ -75,23 +82,21 @@ def test_missing_images_are_counted_or_left_out(data, tmp_path, capsys):
         opened(data)
     faces, _ = opened(data, missing_images="leave_out")
     assert list(faces) == ["train", "validation"]
-    assert "2 of 6 labelled images are not in" in capsys.readouterr().out
+    assert "2 of 6 labeled images are not in" in capsys.readouterr().out
 
 
-def test_every_labelled_image_needs_a_split(data, tmp_path):
+def test_every_labeled_image_needs_a_split(data, tmp_path):
     (tmp_path / "partition.txt").write_text("0.jpg 0\n1.jpg 0\n2.jpg 1\nother.jpg 2\n")
-    with pytest.raises(
-        DataError, match="partition.txt .*\n  3 labelled images .*: 3.jpg, 4.jpg, 5"
-    ):
+    with pytest.raises(DataError, match="partition.txt .*\n  3 labeled images .*: 3.jpg, 4.jpg, 5"):
         opened(data)
     (tmp_path / "partition.txt").write_text("\n".join(f"{name} 0" for name in NAMES))
-    with pytest.raises(DataError, match="no labelled image is in the validation split"):
+    with pytest.raises(DataError, match="no labeled image is in the validation split"):
         opened(data)
 
 
 def test_every_question_needs_both_answers(data):
     with pytest.raises(DataError) as error:
-        open_labelled_faces(data, (), (20, 40, 65))
+        open_labeled_pictures(data, (), (20, 40, 65))
     first, second, *_ = str(error.value).splitlines()
     assert first.startswith("no face of the train split has older_than_65: choose other")
     assert second.startswith("no face of the train split has not older_than_20: choose other")
@@ -99,7 +104,10 @@ def test_every_question_needs_both_answers(data):
 
 @pytest.mark.parametrize(
     ("crop", "message"),
-    [((), "0.png: expected a square picture, got 4 x 6"), ((3, 0, 4), "goes beyond its 4 x 6")],
+    [
+        ((), "0.png: expected a square aligned face, got 4 x 6"),
+        ((3, 0, 4), "goes beyond its 4 x 6"),
+    ],
 )
 def test_pictures_that_do_not_fit_are_named(data, crop, message):
     faces, _ = opened(data, crop=crop)
@@ -109,15 +117,15 @@ def test_pictures_that_do_not_fit_are_named(data, crop, message):
 
 def test_the_description_changes_with_labels_and_pictures(data, tmp_path, capsys):
     faces, _ = opened(data)
-    first = describe_faces(faces, data, tmp_path)
-    assert describe_faces(faces, data, tmp_path) == first
+    first = describe_pictures(faces, data, tmp_path)
+    assert describe_pictures(faces, data, tmp_path) == first
     faces["train"].labels = 1 - faces["train"].labels
-    assert describe_faces(faces, data, tmp_path) != first
+    assert describe_pictures(faces, data, tmp_path) != first
     assert "note" not in capsys.readouterr().out
     (tmp_path / "images" / "0.png").write_bytes((tmp_path / "images" / "2.png").read_bytes())
     with pytest.raises(DataError, match="0.png has been changed"):
         faces["train"][0]
     faces, _ = opened(data)
-    assert describe_faces(faces, data, tmp_path) != first
+    assert describe_pictures(faces, data, tmp_path) != first
     assert "1 pictures of the validation split are in the train split" in capsys.readouterr().out
     assert faces["train"].digests(FileDigests(tmp_path), num_threads=1)
