@@ -15,6 +15,7 @@ from sdflow_jax.classifiers.metrics import score_answers
 from sdflow_jax.classifiers.settings import ClassifierSettings
 from sdflow_jax.data.labeled_pictures import (
     LabeledPictures,
+    check_pictures,
     describe_pictures,
     names_of_thresholds,
     open_labeled_pictures,
@@ -26,7 +27,7 @@ from sdflow_jax.images.precision import in_float32
 from sdflow_jax.models.attribute_classifier import AttributeClassifier
 from sdflow_jax.training.interrupts import Interrupts
 from sdflow_jax.training.optimizer import build_optimizer
-from sdflow_jax.training.resumable import train_resumably
+from sdflow_jax.training.resumable import has_begun, train_resumably
 from sdflow_jax.training.sharding import DataParallel
 from sdflow_jax.training.state import Graphs, State, create_state, evaluation_networks
 from sdflow_jax.training.step import Losses, TrainStep, make_train_step
@@ -50,6 +51,8 @@ def train(settings: ClassifierSettings, workdir: pathlib.Path, interrupts: Inter
     splits, attributes = open_labeled_pictures(
         settings.data, settings.attributes, settings.age_thresholds
     )
+    if not has_begun(workdir):
+        check_pictures(splits, settings.data)
     names = (*attributes, *names_of_thresholds(settings.age_thresholds))
     arguments = {
         **settings.network,

@@ -1,5 +1,6 @@
 """Pictures of a folder with what is known of them, in splits: random access for training."""
 
+import concurrent.futures
 import hashlib
 import os
 import pathlib
@@ -8,6 +9,7 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Int8
+from tqdm import tqdm
 
 from sdflow_jax.data.attribute_labels import UNKNOWN, AttributeLabels, read_labels
 from sdflow_jax.data.file_digests import FileDigests, Stamp, stamp_of
@@ -141,6 +143,38 @@ def describe_pictures(
         "image_size": data.image_size,
         CONTENT: content,
     }
+
+
+def check_pictures(faces: Mapping[str, LabeledPictures], data: LabeledSettings) -> None:
+    """Read every picture once, so that none ends a training that has long been under way.
+
+    Args:
+      faces: as by `open_labeled_pictures`.
+      data: how they are read.
+
+    Raises:
+      DataError: with the count and the first few of those that cannot be read, are not square, or do
+        not reach as far as the crop.
+    """
+
+    def complaint_of(split: str, place: int) -> str | None:
+        try:
+            faces[split][place]
+        except DataError as error:
+            return str(error)
+        return None
+
+    findings = Findings(data.folder)
+    places = [(split, place) for split in faces for place in range(len(faces[split]))]
+    with (
+        concurrent.futures.ThreadPoolExecutor(data.num_threads) as pool,
+        tqdm(total=len(places), desc="trying images", unit="file", delay=2) as bar,
+    ):
+        for complaint in pool.map(complaint_of, *zip(*places, strict=True)):
+            if complaint:
+                findings.add("pictures are not as they must be", complaint)
+            bar.update()
+    findings.finish()
 
 
 def _with_pictures(

@@ -1,6 +1,7 @@
 """Whole trainings of small classifiers, by what train.py does."""
 
 import csv
+import re
 import shutil
 
 import numpy as np
@@ -157,9 +158,15 @@ def test_evaluation_classifier_with_ages_from_a_csv_file(patches, tmp_path):
     assert scores.keys() == {"Red", "older_than_40"} and min(scores.values()) > 0.8
 
 
-def test_a_picture_that_cannot_be_read_is_named(patches, config, tmp_path):
+def test_pictures_that_cannot_be_read_are_named_before_training(patches, config, tmp_path):
     folder = shutil.copytree(patches / "images", tmp_path / "images")
     Image.new("RGB", (18, 12)).save(folder / "000004.png")
+    (folder / "000129.png").write_bytes(b"no picture")
     config.data.folder = str(folder)
-    with pytest.raises(DataError, match=r"000004.png: the crop .* goes beyond its 18 x 12"):
+    with pytest.raises(DataError) as error:
         command.run(config, tmp_path / "run", Interrupts())
+    assert re.search(
+        "2 pictures are not as they must be: .*000004.png: the crop .* goes beyond its 18 x 12 pixels,"
+        " .*000129.png: not a readable image",
+        str(error.value),
+    )
