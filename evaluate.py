@@ -48,7 +48,7 @@ from sdflow_jax.files.attribute_names import attribute_columns
 from sdflow_jax.files.lock import locked
 from sdflow_jax.files.networks import NetworkFileError
 from sdflow_jax.files.roles import JUDGING_ROLES, ROLES, load_role
-from sdflow_jax.files.run_config import ConfigError, check_contents, load_config
+from sdflow_jax.files.run_config import ConfigError, check_contents, load_method_config
 from sdflow_jax.images.precision import in_float32
 from sdflow_jax.methods.method import RunSettings
 from sdflow_jax.methods.registry import load_method
@@ -102,7 +102,7 @@ def run(
     """Evaluate the run in `workdir` and write the results into its `results_directory`.
 
     Args:
-      config: the run's, as by `load_config`.
+      config: the run's, as by `load_method_config`.
       workdir: the run's directory.
       settings: how much is evaluated.
       split: of the run's faces.
@@ -261,7 +261,7 @@ def main(argv: list[str]) -> None:
         )
         if FACES.value and SPLIT.value != "test":
             raise ConfigError(f"--faces are test faces; --split={SPLIT.value} is of the run's own")
-        config = _with_networks(load_config(workdir), NETWORKS.value)
+        config = _with_networks(load_method_config(workdir), NETWORKS.value)
         logging.info("evaluating %s on %s", workdir, jax.devices()[0].device_kind)
         summary = run(config, workdir, settings, SPLIT.value, JUDGE.value, FACES.value)
     except (

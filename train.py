@@ -1,12 +1,14 @@
-"""Train SDFlow, or one of the methods that it is compared with.
+"""Train SDFlow, one of the methods that it is compared with, or a classifier.
 
     python train.py --config=configs/pocket.py --workdir=runs/pocket
     python train.py --config=configs/ffhq.py --workdir=runs/ffhq --config.training.batch_size=16
     python train.py --config=configs/baselines/latent_transformer.py --workdir=runs/transformer
+    python train.py --config=configs/classifier.py --workdir=runs/classifier ...
 
 The working directory gets `config.json`, `data/` (faces with their latents, built once),
 `checkpoints/`, `metrics.csv`, `tensorboard/`, `samples/` and, when training ends, the trained
-networks in a directory with the method's name. The same command continues a run that was stopped in
+networks in a directory with the method's name; a classifier's is a file with the name of its role,
+beside `validation.csv`, by which it was chosen, and `scores.csv`. The same command continues a run that was stopped in
 any way, to the same bits. SIGINT (Ctrl-C) and SIGTERM save a checkpoint and exit with status 0; a
 second one exits at once. A directory that another process trains in, evaluates, or builds faces in
 is left alone.
@@ -22,6 +24,8 @@ from absl import app, flags, logging
 from jax.experimental import multihost_utils
 from ml_collections import config_flags
 
+from sdflow_jax.classifiers import training as classifier_training
+from sdflow_jax.classifiers.settings import ClassifierSettings, read_classifier_settings
 from sdflow_jax.data.image_source import DataError
 from sdflow_jax.data.prepared import prepare_data
 from sdflow_jax.files.config_files import read_config
@@ -69,14 +73,17 @@ def run(config, workdir: pathlib.Path, interrupts: Interrupts) -> None:
       InUseError: if another run is at work in `workdir`; nothing is done then.
     """
     plain = to_json(config)
-    settings = read_settings(plain)
+    settings = read_classifier_settings(plain) if "role" in plain else read_settings(plain)
     is_first = jax.process_index() == 0
     with locked(workdir, "training") if is_first else contextlib.nullcontext():
         _run(plain, settings, workdir, interrupts)
 
 
 def _run(
-    plain: Mapping[str, Any], settings: RunSettings, workdir: pathlib.Path, interrupts: Interrupts
+    plain: Mapping[str, Any],
+    settings: RunSettings | ClassifierSettings,
+    workdir: pathlib.Path,
+    interrupts: Interrupts,
 ) -> None:
     if settings.compilation_cache:
         jax.config.update("jax_compilation_cache_dir", settings.compilation_cache)
@@ -86,6 +93,9 @@ def _run(
         check_length(workdir, plain["training"].get("num_steps", 0))
     if jax.process_index() == 0:
         save_config(workdir, plain)
+    if isinstance(settings, ClassifierSettings):
+        classifier_training.train(settings, workdir, interrupts)
+        return
     dataset = _prepared_data(settings, workdir)
     find_method(settings.method).train(settings, workdir, dataset, interrupts)
 

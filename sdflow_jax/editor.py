@@ -12,7 +12,7 @@ from jaxtyping import Array, Float, UInt8
 
 from sdflow_jax.files.late_import import imported
 from sdflow_jax.files.roles import load_role
-from sdflow_jax.files.run_config import check_contents, load_config
+from sdflow_jax.files.run_config import check_contents, load_method_config
 from sdflow_jax.images.batching import map_batches
 from sdflow_jax.images.inputs import Images, as_faces
 from sdflow_jax.images.pixels import to_bytes
@@ -186,9 +186,10 @@ class Editor:
           FileNotFoundError: if the directory holds no run.
           NetworkFileError: if the run has exported no networks yet, or a network of its config is
             gone.
-          ConfigError: if its generator or inversion encoder has been replaced by another.
+          ConfigError: if its generator or inversion encoder has been replaced by another, or it has
+            trained no method.
         """
-        config = load_config(workdir)
+        config = load_method_config(workdir)
         check_contents(config, ("generator", "inversion_encoder"))
         return cls._of(load_method(workdir), config["networks"], batch_size)
 

@@ -22,6 +22,7 @@ FLOORS = (
     "losses",
     "data",
     "training",
+    "classifiers",
     "methods",
     "editor",
     "edit",

@@ -4,7 +4,7 @@ import concurrent.futures
 import hashlib
 import os
 import pathlib
-from collections.abc import Hashable, Iterator, Mapping
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -138,18 +138,34 @@ class ImageFolder:
         return read_face(file, self.image_size)
 
 
-def read_face(file: pathlib.Path, image_size: int) -> UInt8[np.ndarray, "r r 3"]:
+def read_face(
+    file: pathlib.Path, image_size: int, *, crop: Sequence[int] = ()
+) -> UInt8[np.ndarray, "r r 3"]:
     """The picture of an aligned face, at a side of `image_size` pixels.
 
+    Args:
+      file: the picture.
+      image_size: r.
+      crop: (top, left, side) in pixels of the square to cut out of it; nothing takes all of a picture
+        that is square.
+
     Raises:
-      DataError: naming the file, if it cannot be read or is not square.
+      DataError: naming the file, if it cannot be read, is not square, or does not reach as far as the
+        crop.
     """
     try:
         image = read_image(file)
     except ImageFileError as error:
         raise DataError(str(error)) from error
     height, width = image.shape[:2]
-    if width != height:
+    if crop:
+        top, left, side = crop
+        if top + side > height or left + side > width:
+            raise DataError(
+                f"{file}: the crop ({top}, {left}, {side}) goes beyond its {width} x {height} pixels"
+            )
+        image = np.ascontiguousarray(image[top : top + side, left : left + side])
+    elif width != height:
         raise DataError(f"{file}: expected a square aligned face, got {width} x {height} pixels")
     return resize_square(image, image_size)
 

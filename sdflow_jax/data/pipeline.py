@@ -58,6 +58,34 @@ def training_batches(
       DataError: if the processes cannot share the batch evenly, or there are too few faces for one
         batch.
     """
+    return shuffled_batches(
+        faces,
+        batch_size=batch_size,
+        seed=seed,
+        process_index=process_index,
+        process_count=process_count,
+        num_threads=num_threads,
+        prefetch=prefetch,
+        transform=ChooseAttributes(columns),
+    )
+
+
+def shuffled_batches(
+    faces: Any,
+    *,
+    batch_size: int,
+    seed: int,
+    process_index: int = 0,
+    process_count: int = 1,
+    num_threads: int = 2,
+    prefetch: int = 4,
+    transform: grain.transforms.Map | None = None,
+) -> grain.DatasetIterator:
+    """The same of faces of any kind, mappings of arrays, each as `transform` makes it.
+
+    Raises:
+      DataError: as for `training_batches`.
+    """
     if batch_size % process_count:
         raise DataError(
             f"batch_size {batch_size} must be a multiple of the {process_count} processes"
@@ -69,12 +97,10 @@ def training_batches(
             f"a batch of {batch_size} needs at least as many faces, got {len(faces)};"
             " build a larger data set or lower config.training.batch_size"
         )
-    batches = (
-        share.shuffle()
-        .map(ChooseAttributes(columns))
-        .batch(local_size, drop_remainder=True)
-        .repeat()
-    )
+    share = share.shuffle()
+    if transform is not None:
+        share = share.map(transform)
+    batches = share.batch(local_size, drop_remainder=True).repeat()
     return iter(
         batches.to_iter_dataset(
             grain.ReadOptions(num_threads=num_threads, prefetch_buffer_size=prefetch)

@@ -53,6 +53,8 @@ _FREE = {
         "folder",
         "seed_list",
         "latents",
+        "labels",
+        "partition",
     },
     "networks": set(ROLES),  # the place; what the files of training hold is checked by digest
     "solver": {"max_steps"},  # a bound: no solve that stays within it changes
@@ -65,11 +67,11 @@ def to_json(config: Mapping[str, Any]) -> dict[str, Any]:
     Keys that configs no longer have are dropped, as by `load_config`.
     """
     plain = _brought_up(json.loads(json.dumps(config, default=dict)))
-    for role, path in plain["networks"].items():
+    for role, path in plain.get("networks", {}).items():
         if path and pathlib.Path(path).exists():
             plain["networks"][role] = str(pathlib.Path(path).absolute())
-    for key in ("directory", "folder"):
-        if plain["data"][key]:
+    for key in ("directory", "folder", "labels", "partition"):
+        if plain["data"].get(key):
             plain["data"][key] = str(pathlib.Path(plain["data"][key]).expanduser().absolute())
     for key in ("seed_list", "latents"):
         file = plain["data"].get(key)
@@ -88,7 +90,7 @@ def save_config(workdir: str | os.PathLike[str], config: Mapping[str, Any]) -> N
       NetworkFileError: if one of these files is missing.
     """
     plain = to_json(config)
-    files = plain["networks"]
+    files = plain.get("networks", {})
     digests = {role: networks.digest(files[role]) for role in TRAINING_ROLES if files.get(role)}
     write_json(pathlib.Path(workdir) / CONFIG_FILE, {**plain, "network_digests": digests})
 
@@ -114,10 +116,30 @@ def load_config(workdir: str | os.PathLike[str]) -> dict[str, Any]:
         raise ConfigError(f"{path}: not a config of a run ({error})") from error
 
 
+def load_method_config(workdir: str | os.PathLike[str]) -> dict[str, Any]:
+    """Read the config of a run that has trained a method, as by `load_config`.
+
+    Raises:
+      FileNotFoundError: if the directory holds no run.
+      ConfigError: if the file is damaged, or the run has trained a network for a role of
+        `config.networks`.
+    """
+    config = load_config(workdir)
+    if role := config.get("role"):
+        file = pathlib.Path(workdir) / f"{role}.safetensors"
+        raise ConfigError(
+            f"{workdir}: expected a run that has trained a method; this one trains a network for"
+            f" others: --config.networks.{role}={file}"
+        )
+    return config
+
+
 def _brought_up(config: Mapping[str, Any]) -> dict[str, Any]:
     """A config as it would be written today: with the keys that it is too old to have, and without
     those that say what has long been the only way.
     """
+    if "role" in config:  # which says nothing of a method, and never did
+        return dict(config)
     found = {**DEFAULTS, **config}
     for group in GROUP_DEFAULTS.keys() & found.keys():
         found[group] = {**GROUP_DEFAULTS[group], **found[group]}
@@ -186,7 +208,7 @@ def check_resumable(
         for key in sorted((before.keys() | after.keys()) - gone)
         if before.get(key) != after.get(key) and (keys is None or is_within(f"config.{key}", keys))
     ]
-    changed += _content_complaints(new["networks"], old.get("network_digests", {}))
+    changed += _content_complaints(new.get("networks", {}), old.get("network_digests", {}))
     if changed:
         raise ConfigError(
             "this run was begun with another config; give it back, or choose another --workdir:\n"

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from sdflow_jax.files.late_import import imported
-from sdflow_jax.files.run_config import load_config
+from sdflow_jax.files.run_config import load_method_config
 from sdflow_jax.methods.method import EditingMethod, Method
 
 # config.method -> "module:class" of its room.
@@ -30,9 +30,10 @@ def load_method(workdir: str | os.PathLike[str]) -> EditingMethod:
 
     Raises:
       FileNotFoundError: if the directory holds no run.
+      ConfigError: if the run has trained no method.
       NetworkFileError: if the run has exported no networks yet.
     """
-    return find_method(load_config(workdir)["method"]).load(workdir)
+    return find_method(load_method_config(workdir)["method"]).load(workdir)
 
 
 def networks_of_methods() -> Mapping[str, str]:

@@ -16,8 +16,9 @@ import jax
 import numpy as np
 from flax import nnx
 from numpy.typing import NDArray
-from scipy.stats import rankdata, spearmanr
+from scipy.stats import spearmanr
 
+from sdflow_jax.classifiers.metrics import area_under_curve
 from sdflow_jax.editor import Editor
 from sdflow_jax.evaluation.judges import load_judges
 from sdflow_jax.evaluation.published_readers import FaceReadings, PublishedReaders
@@ -75,13 +76,6 @@ def weights_digest() -> str:
     for role in MEASURED:
         total.update(networks.digest(f"pocket:{role}").encode())
     return total.hexdigest()[:16]
-
-
-def area_under_curve(scores: NDArray, is_positive: NDArray[np.bool_]) -> float:
-    """Area under the receiver operating curve: how often a positive outscores a negative."""
-    ranks, count = rankdata(scores), is_positive.sum()
-    above = ranks[is_positive].sum() - count * (count + 1) / 2
-    return float(above / (count * (~is_positive).sum()))
 
 
 def calibration_error(

@@ -17,6 +17,7 @@ from sdflow_jax.training.metrics_log import MetricsLog
 from sdflow_jax.training.sharding import DataParallel
 from sdflow_jax.training.state import State
 from sdflow_jax.training.step import TrainStep
+from sdflow_jax.training.validation import Validation
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,6 +66,7 @@ def train(
     data: dict[str, Any],
     interrupts: Interrupts,
     pictures: Pictures | None,
+    validation: Validation | None,
     workdir: pathlib.Path,
 ) -> tuple[State, int]:
     """Run steps until the schedule's end or an interrupt, with a checkpoint of wherever it stops.
@@ -81,6 +83,7 @@ def train(
       data: description of the batches, saved with the checkpoints.
       interrupts: entered, and deferred.
       pictures: what pictures, if any.
+      validation: what is measured besides, if anything.
       workdir: gets `samples/STEP.png`.
 
     Returns:
@@ -100,6 +103,12 @@ def train(
             log.flush()
             if jax.process_index() == 0:
                 _save_picture(pictures.make(state), step, log, workdir)
+            log.restart_clock()
+        # Before the checkpoint, which then stands for what was measured up to its step.
+        if validation and validation.is_due(step, schedule.num_steps):
+            log.flush()
+            if jax.process_index() == 0:
+                log.add_scalars("validation", step, validation.run(step, state))
             log.restart_clock()
         if schedule.saves_at(step) or is_interrupted:
             log.flush()  # the check of this step's numbers comes before its checkpoint

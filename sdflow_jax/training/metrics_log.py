@@ -1,8 +1,6 @@
 """Measurements of a run: a progress bar, a CSV file and TensorBoard events."""
 
 import collections
-import csv
-import io
 import math
 import os
 import pathlib
@@ -16,7 +14,7 @@ import numpy as np
 from jaxtyping import Array, UInt8
 from tqdm import tqdm
 
-from sdflow_jax.files.atomic import naming, write_text
+from sdflow_jax.training.csv_file import CsvFile
 from sdflow_jax.training.event_file import EventFile
 
 CSV_FILE = "metrics.csv"
@@ -86,7 +84,7 @@ class MetricsLog:
         if is_silent:
             return
         workdir = pathlib.Path(workdir)
-        self._csv = _CsvFile(workdir / CSV_FILE, steps_done)
+        self._csv = CsvFile(workdir / CSV_FILE, keeps=lambda step: step <= steps_done)
         self._board = EventFile(workdir / "tensorboard", begin=steps_done + 1)
         self._bar = tqdm(
             total=num_steps,
@@ -136,6 +134,12 @@ class MetricsLog:
         """Show an image in TensorBoard."""
         if not self._is_silent:
             self._board.add_image(name, image, step)
+
+    def add_scalars(self, group: str, step: int, values: Mapping[str, float]) -> None:
+        """Show numbers in TensorBoard that are not a step's own."""
+        if not self._is_silent:
+            for name, value in values.items():
+                self._board.add_scalar(f"{group}/{name}", value, step)
 
     def close(self) -> None:
         """Write what is still buffered."""
@@ -239,40 +243,3 @@ def _describe(batch: Batch) -> str:
             + (f" but not finite in rows {', '.join(map(str, rows))}" if len(rows) else "")
         )
     return "; ".join(words) or "not told"
-
-
-class _CsvFile:
-    """A CSV file that is appended to, flushed at every row."""
-
-    def __init__(self, path: pathlib.Path, last_step: int):
-        kept = _rows_until(path, last_step) if path.exists() else []
-        text = io.StringIO()
-        csv.writer(text).writerows(kept)
-        write_text(path, text.getvalue())
-        self._columns = kept[0] if kept else None
-        self._path = path
-        self._file = path.open("a", newline="")
-        self._writer = csv.writer(self._file)
-
-    def write(self, row: Mapping[str, float]) -> None:
-        if self._columns is None:
-            self._columns = list(row)
-            self._writer.writerow(self._columns)
-        values = [str(row["step"]), *(f"{row[name]:.8g}" for name in self._columns[1:])]
-        with naming(self._path):
-            self._writer.writerow(values)
-            self._file.flush()
-
-    def close(self) -> None:
-        with naming(self._path):
-            self._file.close()
-
-
-def _rows_until(path: pathlib.Path, last_step: int) -> list[list[str]]:
-    """Header and rows up to a step; none if only a header or less would stay."""
-    with path.open(newline="") as file:
-        rows = list(csv.reader(file))
-    # A kill can cut the last line short; rows up to a checkpoint are whole, since they were flushed
-    # before it.
-    kept = [row for row in rows[1:] if len(row) == len(rows[0]) and int(row[0]) <= last_step]
-    return [rows[0], *kept] if kept else []

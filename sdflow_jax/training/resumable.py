@@ -16,6 +16,7 @@ from sdflow_jax.training.metrics_log import MetricsLog
 from sdflow_jax.training.sharding import DataParallel
 from sdflow_jax.training.state import State
 from sdflow_jax.training.step import TrainStep
+from sdflow_jax.training.validation import Validation
 
 
 def has_begun(workdir: str | os.PathLike[str]) -> bool:
@@ -52,6 +53,7 @@ def train_resumably(
     devices: DataParallel,
     interrupts: Interrupts,
     pictures: Pictures | None = None,
+    validation: Validation | None = None,
     requirements: Mapping[str, str] | None = None,
     shown: Sequence[str] = ("loss",),
     title: str = "training",
@@ -68,6 +70,7 @@ def train_resumably(
       devices: over which a batch is split.
       interrupts: entered; deferred while training.
       pictures: what pictures are made meanwhile, if any.
+      validation: what is measured besides, if anything; it keeps its files in its own directory.
       requirements: measurement that must be true at every step -> what to say where it is not.
       shown: measurements that stand beside the progress bar.
       title: of the progress bar.
@@ -92,6 +95,8 @@ def train_resumably(
             steps_done, state, batches, unfinished = restored
             if steps_done < num_steps:
                 print(f"{title}: continuing after step {steps_done}")
+        if validation and jax.process_index() == 0:
+            validation.begin(steps_done, num_steps)
         log = MetricsLog(
             directory,
             steps_done=steps_done,
@@ -118,6 +123,7 @@ def train_resumably(
                 data=data,
                 interrupts=interrupts,
                 pictures=pictures,
+                validation=validation,
                 workdir=directory,
             )
     if step < num_steps:

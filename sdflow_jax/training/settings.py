@@ -63,6 +63,12 @@ class OptimizerSettings:
             )
 
 
+def read_schedule(group: Group) -> Schedule:
+    """Read the schedule of the config group `training`, which may hold more."""
+    names = ("num_steps", "log_every", "checkpoint_every", "keep_checkpoints")
+    return Schedule(**{name: group.whole(name, least=1) for name in names})
+
+
 @dataclasses.dataclass(frozen=True)
 class TrainingSettings:
     """Training by steps of gradient descent.
@@ -85,8 +91,7 @@ class TrainingSettings:
     def read(cls, config: Group) -> "TrainingSettings":
         """Read the groups `training` and `optimizer` of a config, which may hold more."""
         group = config.group("training")
-        names = ("num_steps", "log_every", "checkpoint_every", "keep_checkpoints")
-        schedule = Schedule(**{name: group.whole(name, least=1) for name in names})
+        schedule = read_schedule(group)
         return cls(
             schedule=schedule,
             batch_size=group.whole("batch_size", least=1),

@@ -13,14 +13,6 @@ CARD = pathlib.Path(sdflow_jax.__file__).parent / "pocket" / "MODEL_CARD.md"
 WEIGHTS = CARD.parent / "weights"
 
 
-def test_area_counts_how_often_a_positive_outscores_a_negative():
-    scores = np.array([0.1, 0.4, 0.35, 0.8])
-    truth = np.array([False, False, True, True])
-    assert report.area_under_curve(scores, truth) == pytest.approx(0.75)
-    assert report.area_under_curve(-scores, truth) == pytest.approx(0.25)
-    assert report.area_under_curve(np.zeros(4), truth) == pytest.approx(0.5)
-
-
 def test_calibration_error_is_the_distance_between_what_was_said_and_how_often_it_was_so():
     said = np.array([0.2, 0.2, 0.2, 0.2, 0.9, 0.9])
     is_so = np.array([True, False, False, False, True, False])

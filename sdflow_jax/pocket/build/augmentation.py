@@ -4,11 +4,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
-
-def mirror(key: PRNGKeyArray, images: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:
-    """Mirror each image left to right with probability one half."""
-    flip = jax.random.bernoulli(key, shape=(len(images), 1, 1, 1))
-    return jnp.where(flip, images[:, :, ::-1], images)
+from sdflow_jax.images.augmentation import mirror
 
 
 def _shift(key, images, reach):

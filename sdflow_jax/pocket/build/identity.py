@@ -12,9 +12,9 @@ from flax import nnx
 from numpy.typing import NDArray
 
 from sdflow_jax.files import networks
+from sdflow_jax.images.augmentation import mirror
 from sdflow_jax.images.pixels import to_signed
 from sdflow_jax.pocket.build import trainer
-from sdflow_jax.pocket.build.augmentation import mirror
 from sdflow_jax.pocket.build.optimizer import KernelLearning, kernel_optimizer
 
 

@@ -1,0 +1,1 @@
+"""Attribute classifiers from labeled pictures: the training classifier C and the evaluation classifier."""
