@@ -24,9 +24,9 @@ demo-environment: $(VENV)/installed-demo
 figures: $(VENV)/installed-pocket-build
 	$(BIN)/python -m sdflow_jax.study --jobs=$(JOBS)
 
-# Most of a test's time is compilation, on one core: two workers, each with whole files of tests.
+# Most of a test's time is compilation, on one core: two workers, each with whole files of tests, in our order.
 test: $(VENV)/installed-dev
-	$(BIN)/python -m pytest --numprocesses=2 --dist=loadfile
+	$(BIN)/python -m pytest --numprocesses=2 --dist=loadfile --no-loadscope-reorder
 
 # Every golden case, the large networks too.
 test-full: $(VENV)/installed-dev

@@ -180,7 +180,7 @@ class Evaluation(Campaign):
 
         del training  # imported now, not in every process
         self._evaluate, self._load_config = evaluate, load_config
-        # Two random networks would agree on hardly any face: the teacher is the judge, too.
+        # Two random networks would agree on hardly any face: the training classifier is the judge, too.
         files = self.world / "networks"
         shutil.copy(files / "classifier.safetensors", files / "evaluation_classifier.safetensors")
         self._run = directory / "run"

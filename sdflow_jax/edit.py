@@ -28,6 +28,7 @@ from sdflow_jax.align.geometry import AlignError, FaceSquare
 from sdflow_jax.align.pasting import paste
 from sdflow_jax.editor import Editor
 from sdflow_jax.files.atomic import write_atomic
+from sdflow_jax.files.words import in_words
 from sdflow_jax.images.grids import labeled_rows
 from sdflow_jax.images.pixels import to_bytes
 from sdflow_jax.images.reading import (
@@ -55,7 +56,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         try:
             return _edit_all(arguments)
         except (OSError, ValueError) as error:
-            print(f"error: {_in_words(error)}", file=sys.stderr)
+            print(f"error: {in_words(error)}", file=sys.stderr)
             return 1
         except KeyboardInterrupt:
             print("interrupted; the photos written so far are whole", file=sys.stderr)
@@ -85,7 +86,7 @@ def _edit_all(arguments: argparse.Namespace) -> int:
         try:
             written = work.edit(photo, output)
         except _PHOTO_ERRORS as error:
-            message = _in_words(error)
+            message = in_words(error)
             about = "" if str(photo) in message else f"{photo}: "
             print(f"error: {about}{message}", file=sys.stderr)
             num_failed += 1
@@ -254,12 +255,6 @@ def _beside(output: pathlib.Path, name: str) -> pathlib.Path:
 
 def _write(path: pathlib.Path, pixels: UInt8[np.ndarray, "h w 3"]) -> None:
     write_atomic(path, lambda stream: Image.fromarray(pixels).save(stream, "PNG"))
-
-
-def _in_words(error: Exception) -> str:
-    if isinstance(error, OSError) and error.filename and error.strerror:
-        return f"{error.filename}: {error.strerror}"
-    return str(error)
 
 
 @contextlib.contextmanager

@@ -4,6 +4,7 @@ different types of numbers.
 
 import functools
 import os
+import pathlib
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
@@ -29,3 +30,13 @@ def _as_by_default(function):
 # Adam raises to the power of a whole number; a batch norm's statistics are in float32 or wider.
 optax.tree.bias_correction = _as_by_default(optax.tree.bias_correction)
 normalization._compute_stats = _as_by_default(normalization._compute_stats)
+
+# Files of few tests that take minutes: begun last, one worker would run them while the other has
+# nothing left to do.
+_LONGEST = ("test_train.py", "test_training.py", "test_recorded_losses.py", "test_evaluate.py")
+
+
+def pytest_collection_modifyitems(items):
+    """Order the longest files first, and leave everything else as it is."""
+    places = {name: place for place, name in enumerate(_LONGEST)}
+    items.sort(key=lambda item: places.get(pathlib.Path(item.path).name, len(places)))

@@ -17,12 +17,12 @@ from sdflow_jax.files.networks import load_network, read_metadata
 from sdflow_jax.files.run_config import load_config, save_config
 
 ROOT = pathlib.Path(__file__).parents[1]
-NUM_STEPS = 240
+NUM_STEPS = 120
 OPTIONS = {
     "training.num_steps": NUM_STEPS,
     "training.log_every": 4,  # no divisor of where the interrupt falls, most likely
-    "training.checkpoint_every": 30,
-    "training.sample_every": 120,
+    "training.checkpoint_every": 15,
+    "training.sample_every": 60,
     "optimizer.ema_decay": 0.9,
     "optimizer.decay_steps": NUM_STEPS,
 }
@@ -90,7 +90,7 @@ def test_run_stopped_in_every_way_ends_with_the_same_bits(world, tmp_path):
     assert "images/s" in output and "evaluations" in output and "nll" in output
 
     process = _start(world, parts)
-    _wait_for(process, parts, 40)
+    _wait_for(process, parts, 20)
     process.send_signal(signal.SIGTERM)
     code, output = _finish(process)
     assert code == 0, output
@@ -98,7 +98,7 @@ def test_run_stopped_in_every_way_ends_with_the_same_bits(world, tmp_path):
     assert not (parts / "sdflow").exists()
 
     process = _start(world, parts)
-    _wait_for(process, parts, 100)
+    _wait_for(process, parts, 50)
     process.send_signal(signal.SIGKILL)
     code, output = _finish(process)
     assert code == -signal.SIGKILL, output
@@ -116,7 +116,7 @@ def test_run_stopped_in_every_way_ends_with_the_same_bits(world, tmp_path):
         assert metadata["step"] == str(NUM_STEPS)
         load_network(whole / file)
     pictures = sorted(path.name for path in (whole / "samples").iterdir())
-    assert pictures == ["0000120.png", "0000240.png"]
+    assert pictures == ["0000060.png", "0000120.png"]
     for picture in pictures:
         assert (parts / "samples" / picture).read_bytes() == (
             whole / "samples" / picture
@@ -170,7 +170,7 @@ def test_a_run_that_cannot_go_on_is_left_as_it_is(world, tmp_path):
     before = (tmp_path / "config.json").read_bytes()
     code, output = _finish(_start(world, tmp_path))
     assert code == 1 and "Traceback" not in output
-    assert "num_steps is 240, and the run in" in output.splitlines()[-1]
+    assert f"num_steps is {NUM_STEPS}, and the run in" in output.splitlines()[-1]
     with locked(tmp_path, "training"):
         code, output = _finish(_start(world, tmp_path))
     assert code == 1 and "Traceback" not in output

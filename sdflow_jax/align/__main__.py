@@ -16,6 +16,7 @@ from sdflow_jax.align.finders import FINDERS
 from sdflow_jax.align.photos import PhotoSource
 from sdflow_jax.align.preparation import AlignSettings, Summary, align_photos
 from sdflow_jax.align.progress import Progress
+from sdflow_jax.files.words import in_words
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -44,7 +45,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         )
     except (OSError, ValueError) as error:
         _end(progress)
-        print(f"error: {_in_words(error)}", file=sys.stderr)
+        goes_on = "; the same command continues" if getattr(error, "strerror", None) else ""
+        print(f"error: {in_words(error)}{goes_on}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         _end(progress)
@@ -69,13 +71,6 @@ def _told(summary: Summary, folder: pathlib.Path) -> str:
 def _end(progress: Progress | None) -> None:
     if progress is not None:
         progress.end()
-
-
-def _in_words(error: Exception) -> str:
-    if isinstance(error, OSError) and error.strerror:
-        place = f"{error.filename}: " if error.filename else ""
-        return f"{place}{error.strerror}; the same command continues"
-    return str(error)
 
 
 def _at_least_one(text: str) -> int:

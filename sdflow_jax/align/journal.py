@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from sdflow_jax.align.geometry import AlignError
-from sdflow_jax.files.atomic import write_text
+from sdflow_jax.files.atomic import naming, write_text
 
 UNREADABLE, NO_FACE, ALIGNED, TOO_SMALL, REFUSED = (
     "unreadable",
@@ -83,8 +83,9 @@ class Journal:
 
     def add(self, record: PhotoRecord) -> None:
         """Write a record; it replaces an earlier one of the same photo."""
-        self._stream.write(json.dumps(dataclasses.asdict(record)) + "\n")
-        self._stream.flush()
+        with naming(self.path):
+            self._stream.write(json.dumps(dataclasses.asdict(record)) + "\n")
+            self._stream.flush()
         self.records[record.photo] = record
 
     def close(self) -> None:

@@ -2,8 +2,8 @@
 data set.
 
 The networks that make it are frozen, so each face passes through them once: `w_plus` from the
-inversion encoder, unless the source knows it, and `predictions` from the attribute classifier (the
-teacher of SDFlow's semantic encoder) are stored beside it.
+inversion encoder and `predictions` from the training classifier, unless the source knows them, are
+stored beside it.
 """
 
 import collections

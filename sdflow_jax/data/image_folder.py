@@ -135,16 +135,23 @@ class ImageFolder:
         file = self._files[place]
         if file in self._stamps and stamp_of(file) != self._stamps[file]:
             raise DataError(f"{file} has been changed since it was first read; begin again")
-        try:
-            image = read_image(file)
-        except ImageFileError as error:
-            raise DataError(str(error)) from error
-        height, width = image.shape[:2]
-        if width != height:
-            raise DataError(
-                f"{file}: expected a square aligned face, got {width} x {height} pixels"
-            )
-        return resize_square(image, self.image_size)
+        return read_face(file, self.image_size)
+
+
+def read_face(file: pathlib.Path, image_size: int) -> UInt8[np.ndarray, "r r 3"]:
+    """The picture of an aligned face, at a side of `image_size` pixels.
+
+    Raises:
+      DataError: naming the file, if it cannot be read or is not square.
+    """
+    try:
+        image = read_image(file)
+    except ImageFileError as error:
+        raise DataError(str(error)) from error
+    height, width = image.shape[:2]
+    if width != height:
+        raise DataError(f"{file}: expected a square aligned face, got {width} x {height} pixels")
+    return resize_square(image, image_size)
 
 
 def _claim(owners: dict, digest: Hashable, split: str, file: pathlib.Path) -> None:

@@ -14,6 +14,7 @@ from flax import nnx
 from jaxtyping import Float32, Int64, UInt8
 
 from sdflow_jax.data.file_digests import FileDigests
+from sdflow_jax.data.image_folder import read_face
 from sdflow_jax.data.image_source import CONTENT, SPLITS, DataError, FaceBatch, check_ranges
 from sdflow_jax.data.latents_file import LatentsFile
 from sdflow_jax.data.settings import DataSettings
@@ -21,7 +22,6 @@ from sdflow_jax.files import networks as network_files
 from sdflow_jax.files.roles import load_role
 from sdflow_jax.images.batching import map_batches
 from sdflow_jax.images.pixels import to_bytes
-from sdflow_jax.images.reading import ImageFileError, read_image, resize_square
 from sdflow_jax.models.synthesis import faces_of
 
 
@@ -73,7 +73,7 @@ class KnownLatents:
         )
         if not self._file.pictures:
             for ids in batches:
-                yield ids, map_batches(self._draw, self._batch_size, self.latents(ids))
+                yield ids, map_batches(self._synthesize, self._batch_size, self.latents(ids))
             return
         with concurrent.futures.ThreadPoolExecutor(self._num_threads) as pool:
             for ids in batches:
@@ -85,29 +85,19 @@ class KnownLatents:
         return [self._folder / pictures[place] for place in self._places[split]] if pictures else []
 
     def _read(self, place: int) -> UInt8[np.ndarray, "r r 3"]:
-        file = self._folder / self._file.pictures[place]
-        try:
-            image = read_image(file)
-        except ImageFileError as error:
-            raise DataError(str(error)) from error
-        height, width = image.shape[:2]
-        if width != height:
-            raise DataError(
-                f"{file}: expected a square aligned face, got {width} x {height} pixels"
-            )
-        return resize_square(image, self.image_size)
+        return read_face(self._folder / self._file.pictures[place], self.image_size)
 
     @functools.cached_property
-    def _draw(self):
+    def _synthesize(self):
         """The generator, compiled: latents to 8-bit images."""
         graphdef, weights = nnx.split(load_role(self._files, "generator"))
         weights = nnx.as_pure(weights)
 
         @jax.jit
-        def draw(weights, w_plus):
+        def synthesize(weights, w_plus):
             return faces_of(nnx.merge(graphdef, weights), w_plus, self.image_size)
 
-        return lambda w_plus: to_bytes(draw(weights, w_plus))
+        return lambda w_plus: to_bytes(synthesize(weights, w_plus))
 
 
 class LabeledLatents(KnownLatents):

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import ParamSpec, TypeVar
 
 import jax
+import jax.numpy as jnp
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -23,3 +24,8 @@ def in_float32(function: Callable[P, R]) -> Callable[P, R]:
             return function(*args, **kwargs)
 
     return run
+
+
+def at_least_float32(dtype: jnp.dtype) -> jnp.dtype:
+    """float32, or a wider type itself: what colors are added up in, whatever feature maps are kept in."""
+    return dtype if dtype.itemsize > 4 else jnp.dtype(jnp.float32)

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
+from sdflow_jax.images.precision import at_least_float32
 from sdflow_jax.models.mobile_layers import MobileTrunk, Modulation
 from sdflow_jax.models.style_space import StyleSpace
 from sdflow_jax.models.stylegan2 import checked_channels
@@ -34,7 +35,7 @@ class ColorReadout(nnx.Module):
     ) -> Float[Array, "b h w 3"]:
         x = self.modulation(x, w)
         # Colors are not rounded to the feature maps' type.
-        return self.linear(x.astype(x.dtype if x.dtype.itemsize > 4 else jnp.float32))
+        return self.linear(x.astype(at_least_float32(x.dtype)))
 
 
 class CompactGenerator(StyleSpace):

@@ -8,10 +8,10 @@ from them, such as inverted photographs made for the original generator, melt.
 from collections.abc import Mapping
 from typing import Any
 
-import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
+from sdflow_jax.images.precision import at_least_float32
 from sdflow_jax.images.resizing import average_pool
 from sdflow_jax.models.mobile_layers import MobileTrunk, Modulation, inverse_haar
 from sdflow_jax.models.style_space import StyleSpace
@@ -81,7 +81,7 @@ class MobileStyleGAN(StyleSpace):
         size = self.checked_resolution(resolution)
         x = self.trunk(w_plus, len(self.trunk.blocks), dtype)[-1]
         x = self.color_modulation(x, w_plus[:, 2 * len(self.trunk.blocks) + 1])
-        bands = self.colors(x.astype(x.dtype if x.dtype.itemsize > 4 else jnp.float32))
+        bands = self.colors(x.astype(at_least_float32(x.dtype)))
         if size == self.resolution:
             return inverse_haar(bands)
         # The mean band is the image of half the size, twice as bright.

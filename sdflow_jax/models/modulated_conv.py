@@ -14,6 +14,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
+from sdflow_jax.images.precision import at_least_float32
 from sdflow_jax.models.equalized import EqualizedLinear, leaky_relu
 from sdflow_jax.models.resample import convolve, upsample_convolve
 
@@ -80,6 +81,6 @@ class ToRGB(nnx.Module):
         style = self.modulation(w) * self.gain  # [b, i]
         # Three outputs are so few that a kernel per image, a batched product, is the cheaper way.
         kernels = (style[:, :, None] * self.kernel[...][None, :, :]).astype(x.dtype)  # [b, i, 3]
-        dtype = x.dtype if x.dtype.itemsize > 4 else jnp.float32
+        dtype = at_least_float32(x.dtype)
         colors = jnp.einsum("bhwi,bic->bhwc", x, kernels, preferred_element_type=dtype)
         return colors + self.bias[...][None, None, None, :]

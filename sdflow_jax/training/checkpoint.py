@@ -95,7 +95,7 @@ class Checkpoints:
             batches=grain.checkpoint.CheckpointSave(batches),
             notes=ocp.args.JsonSave({**told, "seal": seal_of(told)}),
         )
-        with self._told():
+        with self._in_a_sentence():
             is_written = self._manager.save(step, args=args, force=True)
         if not is_written:
             raise CheckpointError(f"orbax wrote no checkpoint of step {step} in {self._directory}")
@@ -212,14 +212,14 @@ class Checkpoints:
         Raises:
           CheckpointError: as for `save`.
         """
-        with self._told():
+        with self._in_a_sentence():
             try:
                 self._manager.wait_until_finished()
             finally:
                 self._manager.close()
 
     @contextlib.contextmanager
-    def _told(self) -> Iterator[None]:
+    def _in_a_sentence(self) -> Iterator[None]:
         """What goes wrong while writing, here or in orbax's threads, as one sentence."""
         try:
             yield

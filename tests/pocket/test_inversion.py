@@ -1,11 +1,11 @@
-"""The inversion encoder's whitened coordinates, and a few steps of its training."""
+"""A few steps of the inversion encoder's training, and its photographs."""
 
 import numpy as np
 import pytest
 
 from sdflow_jax.files import networks
 from sdflow_jax.pocket.build.codes import CodeMaker
-from sdflow_jax.pocket.build.inversion import InversionSettings, Whitening, train_inversion
+from sdflow_jax.pocket.build.inversion import InversionSettings, train_inversion
 from sdflow_jax.pocket.build.photo_augmentation import photograph
 
 ENCODER = {
@@ -22,15 +22,6 @@ STUDENT = {
     "channels": {"4": 8, "8": 8, "16": 4, "32": 4, "64": 4},
     "num_mapping_layers": 2,
 }
-
-
-def test_whitening_makes_unit_covariance_and_undoes_itself():
-    random = np.random.default_rng(0)
-    w = (random.standard_normal((4000, 5)) @ random.standard_normal((5, 5)) + 3).astype(np.float32)
-    whitening = Whitening.of(w)
-    n = (w - whitening.mean) @ whitening.inverse
-    np.testing.assert_allclose(np.cov(n.T), np.eye(5), atol=0.05)
-    np.testing.assert_allclose(n @ whitening.scale + whitening.mean, w, atol=1e-3)
 
 
 def test_photographs_stay_in_range_and_look_like_the_picture():

@@ -21,21 +21,16 @@ from sdflow_jax.files import networks
 from sdflow_jax.images.pixels import to_signed
 from sdflow_jax.pocket.build import trainer
 from sdflow_jax.pocket.build.augmentation import augment
-from sdflow_jax.pocket.build.optimizer import kernel_optimizer
+from sdflow_jax.pocket.build.optimizer import KernelLearning, kernel_optimizer
 
 
 @dataclasses.dataclass(frozen=True)
-class ClassifierSettings:
+class ClassifierSettings(KernelLearning):
     """One classifier's network and training."""
 
     arguments: Mapping[str, object]
     parity: int  # which seeds it may see: 0 even, 1 odd
     seed: int
-    num_steps: int
-    batch_size: int = 64
-    kernel_rate: float = 5e-3
-    learning_rate: float = 2e-3
-    weight_decay: float = 0.05
     average_decay: float = 0.99
 
 
@@ -61,13 +56,7 @@ def train_classifier(
 ) -> nnx.Module:
     """Train on all of `faces`, already of the right parity; returns the averaged network, in evaluation mode."""
     network = networks.build("AttributeClassifier", settings.arguments, seed=settings.seed)
-    optimizer = kernel_optimizer(
-        network,
-        settings.num_steps,
-        kernel_rate=settings.kernel_rate,
-        learning_rate=settings.learning_rate,
-        weight_decay=settings.weight_decay,
-    )
+    optimizer = kernel_optimizer(network, settings)
     graph, state = nnx.split({"network": network, "optimizer": optimizer})
     average_graph, _ = nnx.split(nnx.view(network, use_running_average=True))
     state = nnx.to_pure_dict(state)

@@ -15,21 +15,16 @@ from sdflow_jax.files import networks
 from sdflow_jax.images.pixels import to_signed
 from sdflow_jax.pocket.build import trainer
 from sdflow_jax.pocket.build.augmentation import mirror
-from sdflow_jax.pocket.build.optimizer import kernel_optimizer
+from sdflow_jax.pocket.build.optimizer import KernelLearning, kernel_optimizer
 
 
 @dataclasses.dataclass(frozen=True)
-class IdentitySettings:
+class IdentitySettings(KernelLearning):
     """The distillation."""
 
     arguments: Mapping[str, object]
-    num_steps: int
     crop: tuple[int, int]  # first row and column of the part of 64 pixels that the network sees
-    batch_size: int = 64
     seed: int = 7
-    kernel_rate: float = 5e-3
-    learning_rate: float = 2e-3
-    weight_decay: float = 0.05
 
 
 def train_identity(
@@ -47,13 +42,7 @@ def train_identity(
     """
     network = networks.build("IdentityEncoder", settings.arguments, seed=settings.seed)
     (top, left), side = settings.crop, network.image_size
-    optimizer = kernel_optimizer(
-        network,
-        settings.num_steps,
-        kernel_rate=settings.kernel_rate,
-        learning_rate=settings.learning_rate,
-        weight_decay=settings.weight_decay,
-    )
+    optimizer = kernel_optimizer(network, settings)
     graph, state = nnx.split({"network": network, "optimizer": optimizer})
     state = jax.tree.map(jnp.array, nnx.to_pure_dict(state))
 

@@ -20,13 +20,12 @@ from numpy.typing import NDArray
 from sdflow_jax.files import networks
 from sdflow_jax.images.pixels import to_signed
 from sdflow_jax.images.resizing import average_pool
+from sdflow_jax.models.refinement import Whitening
 from sdflow_jax.pocket.build import trainer
 from sdflow_jax.pocket.build.codes import Codes
 from sdflow_jax.pocket.build.photo_augmentation import photograph
 from sdflow_jax.pocket.build.student import pyramid_loss
 from sdflow_jax.training.optimizer import in_floats
-
-_LEAST_VARIANCE = 1e-2  # of a direction, in units of the mean variance
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,31 +40,6 @@ class InversionSettings:
     weight_decay: float = 0.02
     code_weight: float = 1.0
     picture_weight: float = 1.0
-
-
-@dataclasses.dataclass(frozen=True)
-class Whitening:
-    """w = mean + n @ scale for n of unit covariance.
-
-    Attributes:
-      mean: [512].
-      scale: [512, 512].
-      inverse: [512, 512]: n = (w - mean) @ inverse.
-    """
-
-    mean: NDArray[np.float32]
-    scale: NDArray[np.float32]
-    inverse: NDArray[np.float32]
-
-    @classmethod
-    def of(cls, w: NDArray[np.float32]) -> "Whitening":
-        """That of samples [n, 512]; directions of hardly any variance keep a little."""
-        mean = w.mean(0)
-        variances, axes = np.linalg.eigh(np.cov(w.T.astype(np.float64)))
-        deviations = np.sqrt(np.maximum(variances, _LEAST_VARIANCE * variances.mean()))
-        scale = (axes * deviations).T
-        inverse = axes / deviations
-        return cls(mean, scale.astype(np.float32), inverse.astype(np.float32))
 
 
 def train_inversion(
@@ -100,9 +74,9 @@ def train_inversion(
     student_graph, student_state = nnx.split(student)
     frozen = {
         "student": nnx.to_pure_dict(student_state),
-        "mean": jnp.asarray(whitening.mean)[None, None, :],
-        "scale": jnp.asarray(whitening.scale),
-        "inverse": jnp.asarray(whitening.inverse),
+        "mean": whitening.mean[None, None],
+        "scale": whitening.scale,
+        "inverse": whitening.inverse,
     }
     dtype = None if jax.default_backend() == "cpu" else jnp.bfloat16
 
@@ -151,9 +125,8 @@ def train_inversion(
 
 def _fold_whitening(encoder: nnx.Module, whitening: Whitening) -> None:
     """Let the heads give w where they gave whitened codes."""
-    scale = jnp.asarray(whitening.scale)
     for head in encoder.heads:
-        head.linear.kernel[...] = head.linear.kernel[...] @ scale
-        head.linear.bias[...] = head.linear.bias[...] @ scale
+        head.linear.kernel[...] = head.linear.kernel[...] @ whitening.scale
+        head.linear.bias[...] = head.linear.bias[...] @ whitening.scale
     average = jnp.broadcast_to(whitening.mean, encoder.latent_average.shape)
     encoder.latent_average[...] = average

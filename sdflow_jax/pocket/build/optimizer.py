@@ -1,5 +1,7 @@
 """How the small networks learn: Muon for the kernels, Adam for the rest."""
 
+import dataclasses
+
 import jax
 import optax
 from flax import nnx
@@ -10,25 +12,35 @@ from sdflow_jax.training.optimizer import in_floats
 _SMALLEST_KERNEL = 1000
 
 
-def kernel_optimizer(
-    network: nnx.Module,
-    num_steps: int,
-    *,
-    kernel_rate: float,
-    learning_rate: float,
-    weight_decay: float,
-) -> nnx.Optimizer:
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class KernelLearning:
+    """How a small network learns, for the settings of its training to inherit.
+
+    Attributes:
+      num_steps: of the whole training.
+      batch_size: faces a step.
+      kernel_rate: Muon's highest rate, for kernels of convolutions and linear layers.
+      learning_rate: Adam's highest rate, for norms, biases and the kernels of a few numbers.
+      weight_decay: of the kernels, in units of their rate.
+    """
+
+    num_steps: int
+    batch_size: int = 64
+    kernel_rate: float = 5e-3
+    learning_rate: float = 2e-3
+    weight_decay: float = 0.05
+
+
+def kernel_optimizer(network: nnx.Module, learning: KernelLearning) -> nnx.Optimizer:
     """Muon (Jordan et al. 2024) with warm-up and cosine decay.
 
     In a tenth of Adam's steps it took the identity encoder further than Adam came.
 
     Args:
       network: whose `nnx.Param` learn.
-      num_steps: of the whole training.
-      kernel_rate: Muon's highest rate, for kernels of convolutions and linear layers.
-      learning_rate: Adam's highest rate, for norms, biases and the kernels of a few numbers.
-      weight_decay: of the kernels, in units of their rate.
+      learning: rates and length.
     """
+    num_steps = learning.num_steps
 
     def schedule(highest):
         return in_floats(
@@ -36,9 +48,9 @@ def kernel_optimizer(
         )
 
     rule = muon(
-        schedule(kernel_rate),
-        weight_decay=weight_decay,
-        adam_learning_rate=schedule(learning_rate),
+        schedule(learning.kernel_rate),
+        weight_decay=learning.weight_decay,
+        adam_learning_rate=schedule(learning.learning_rate),
         adam_b2=0.99,
         muon_weight_dimension_numbers=_as_matrices,
     )

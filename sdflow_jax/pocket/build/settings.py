@@ -65,4 +65,4 @@ IDENTITY = IdentitySettings(
 # all of the mean 0.82).
 MEAN_SHARE = 0.8
 # The small networks learn from the first of the training seeds.
-NUM_LABELLED = 10_500
+NUM_LABELLED = 40_000
