@@ -24,6 +24,7 @@ from ml_collections import config_flags
 
 from sdflow_jax.data.image_source import DataError
 from sdflow_jax.data.prepared import prepare_data
+from sdflow_jax.files.compiled_programs import keep_compiled_programs
 from sdflow_jax.files.lock import locked
 from sdflow_jax.files.networks import NetworkFileError
 from sdflow_jax.files.run_config import (
@@ -76,8 +77,7 @@ def run(config, workdir: pathlib.Path, interrupts: Interrupts) -> None:
 def _run(
     plain: Mapping[str, Any], settings: RunSettings, workdir: pathlib.Path, interrupts: Interrupts
 ) -> None:
-    if settings.compilation_cache:
-        jax.config.update("jax_compilation_cache_dir", settings.compilation_cache)
+    keep_compiled_programs(settings.compilation_cache)
     jax.config.update("jax_default_matmul_precision", settings.matmul_precision)
     if has_begun(workdir):
         check_resumable(load_config(workdir), plain)

@@ -28,6 +28,7 @@ _PLACES = {
     "load_network": "files.networks",
     "save_network": "files.networks",
     "NetworkFileError": "files.networks",
+    "keep_compiled_programs": "files.compiled_programs",
     "read_image": "images.reading",
     "to_bytes": "images.pixels",
     "to_signed": "images.pixels",

@@ -13,7 +13,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any, BinaryIO
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 from safetensors import SafetensorError, safe_open
@@ -219,8 +218,8 @@ def load_arrays(module: nnx.Module, arrays: Mapping[str, np.ndarray], *, source:
         *parents, last = [entry.key for entry in path]
         for parent in parents:
             node = node.setdefault(parent, {})
-        # Cast by numpy: jax would compile a cast for every shape.
-        node[last] = jnp.asarray(np.asarray(arrays[key]).astype(old.dtype))
+        # Cast by numpy and put as it is: jax would compile both for every shape.
+        node[last] = jax.device_put(np.asarray(arrays[key]).astype(old.dtype))
     nnx.replace_by_pure_dict(state, nested)
     nnx.update(module, state)
 
