@@ -4,6 +4,7 @@ import concurrent.futures
 import functools
 import os
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -237,26 +238,33 @@ class Editor:
         w_plus = self.invert(images, num_steps=num_steps)
         return to_bytes(self.synthesize(self.edit(w_plus, images, targets), size=size))
 
+    @in_float32
     def compile(self, *, size: int | None = None) -> None:
-        """Compile what `invert`, `edit` and `synthesize` need for an 8-bit picture, all at once on as
+        """Compile what `invert`, `edit` and `synthesize` run for pictures of files, side by side on as
         many cores, before the first face would wait for one after the other.
 
         Args:
-          size: of the pictures; see `synthesize`.
+          size: of the pictures to come; see `synthesize`.
 
         Raises:
           ValueError: for a size that `synthesize` does not make.
         """
-        picture = np.zeros((self.picture_size, self.picture_size, 3), np.uint8)
-        faces, _ = as_faces(picture, self.picture_size)
-        w_plus = np.zeros((1, *_latent_shape(self.generator)), np.float32)
-        nothing = self._wanted({}, 1)
-        edit = in_float32(lambda: self._edited(w_plus, faces, *nothing))
-        work = [edit, lambda: self.synthesize(w_plus, size=size)]
+        size, batch_size, side = self._side(size), self.batch_size, self.picture_size
+        faces = np.zeros((batch_size, side, side, 3), np.float32)
+        w_plus = np.zeros((batch_size, *_latent_shape(self.generator)), np.float32)
+        nothing = self._wanted({}, batch_size)
+        calls: list[tuple[Any, ...]] = [(_edit, self.method, w_plus, faces, *nothing)]
+        if self.renderer is None:
+            calls.append((_synthesize, self.generator, w_plus, size))
+        else:
+            calls.append((_synthesize, self.renderer, w_plus[:1], size))
         if self.inversion_encoder is not None:
-            work.append(lambda: self.invert(picture))
-        with concurrent.futures.ThreadPoolExecutor(len(work)) as pool:
-            for future in [pool.submit(function) for function in work]:
+            calls.append((_invert, self.inversion_encoder, faces))
+        # Tracing is Python's and so one by one; XLA compiles beside it. The calls that come find the
+        # programs in jax's own memory.
+        with concurrent.futures.ThreadPoolExecutor(len(calls)) as pool:
+            lowered = (function.lower(*arguments) for function, *arguments in calls)
+            for future in [pool.submit(in_float32(program.compile)) for program in lowered]:
                 future.result()
 
     @in_float32
@@ -324,12 +332,7 @@ class Editor:
           ValueError: for latents that are not the generator's or not finite, or another size.
         """
         w_plus, is_single = self._codes(w_plus)
-        if self.renderer is None:
-            size = self.generator.resolution if size is None else size
-        else:
-            size = min(_RENDERED_SIZE, self.renderer.resolution) if size is None else size
-        if size not in self.sizes:
-            raise ValueError(f"size must be one of {', '.join(map(str, self.sizes))}, got {size}")
+        size = self._side(size)
         if self.renderer is None:
             faces = self._run(lambda w: _synthesize(self.generator, w, size), w_plus)
         else:  # one by one: large pictures gain nothing from a batch, and lose by filling it up
@@ -380,7 +383,10 @@ class Editor:
             faces, _ = as_faces(images, self.picture_size)
         if len(faces) != len(w_plus):
             raise ValueError(f"got {len(w_plus)} latents of faces and {len(faces)} images")
-        edited = _solved(self._edited(w_plus, faces, wanted, is_edited))
+        edited = self._run(
+            lambda *arrays: _edit(self.method, *arrays), w_plus, faces, wanted, is_edited
+        )
+        edited = _solved(edited)
         return edited[0] if is_single else edited
 
     @in_float32
@@ -424,8 +430,15 @@ class Editor:
         w_plus = np.repeat(w[:, None], self.generator.num_styles, axis=1)
         return w_plus[0] if np.ndim(seeds) == 0 else w_plus
 
-    def _edited(self, w_plus, faces, wanted, is_edited) -> Float[np.ndarray, "b n d"]:
-        return self._run(lambda *x: _edit(self.method, *x), w_plus, faces, wanted, is_edited)
+    def _side(self, size: int | None) -> int:
+        """The side of pictures of a size, as `synthesize` takes it."""
+        if size is None and self.renderer is None:
+            return self.generator.resolution
+        if size is None:
+            return min(_RENDERED_SIZE, self.renderer.resolution)
+        if size not in self.sizes:
+            raise ValueError(f"size must be one of {', '.join(map(str, self.sizes))}, got {size}")
+        return size
 
     @functools.cached_property
     def _whitening(self) -> Whitening:
