@@ -45,6 +45,7 @@ from sdflow_jax.evaluation import (
 from sdflow_jax.evaluation.report import table
 from sdflow_jax.files import networks
 from sdflow_jax.files.attribute_names import attribute_columns
+from sdflow_jax.files.compiled_programs import keep_compiled_programs
 from sdflow_jax.files.lock import locked
 from sdflow_jax.files.networks import NetworkFileError
 from sdflow_jax.files.roles import JUDGING_ROLES, ROLES, load_role
@@ -116,6 +117,7 @@ def run(
       InUseError: if the run is being trained, or the same results are being made.
     """
     run = read_shared_settings(config)
+    keep_compiled_programs(run.compilation_cache)
     # As in training: a GPU would round the factors of float32 products otherwise.
     jax.config.update("jax_default_matmul_precision", run.matmul_precision)
     check_contents(config)

@@ -28,6 +28,7 @@ from sdflow_jax.classifiers import training as classifier_training
 from sdflow_jax.classifiers.settings import ClassifierSettings, read_classifier_settings
 from sdflow_jax.data.image_source import DataError
 from sdflow_jax.data.prepared import prepare_data
+from sdflow_jax.files.compiled_programs import keep_compiled_programs
 from sdflow_jax.files.config_files import read_config
 from sdflow_jax.files.lock import locked
 from sdflow_jax.files.networks import NetworkFileError
@@ -85,8 +86,7 @@ def _run(
     workdir: pathlib.Path,
     interrupts: Interrupts,
 ) -> None:
-    if settings.compilation_cache:
-        jax.config.update("jax_compilation_cache_dir", settings.compilation_cache)
+    keep_compiled_programs(settings.compilation_cache)
     jax.config.update("jax_default_matmul_precision", settings.matmul_precision)
     if has_begun(workdir):
         check_resumable(load_config(workdir), plain, settings.keys)

@@ -93,6 +93,6 @@ def get_config() -> ml_collections.ConfigDict:
         "num_sample_faces": 8,
         "checkpoint_every": 100,
         "keep_checkpoints": 2,
-        "compilation_cache": "",
+        "compilation_cache": "",  # where compiled programs are kept: "" the user's cache, "off" nowhere
     }
     return config

@@ -312,7 +312,9 @@ def _names(text: str) -> tuple[str, ...]:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m converters", description=__doc__.partition("\n")[0]
+        prog="python -m converters",
+        description=__doc__.partition("\n")[0],
+        epilog="example: python -m converters stylegan2-ffhq-config-f.pt --out networks",
     )
     parser.add_argument(
         "checkpoint",

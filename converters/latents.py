@@ -259,7 +259,9 @@ def _names(text: str) -> tuple[str, ...]:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m converters.latents", description=__doc__.partition("\n\n")[0]
+        prog="python -m converters.latents",
+        description=__doc__.partition("\n\n")[0],
+        epilog="example: python -m converters.latents latents.npy --predictions predictions.npy --out latents",
     )
     parser.add_argument("latents", type=pathlib.Path, help="a .pth or .npy file")
     parser.add_argument(

@@ -43,11 +43,14 @@ def _run(names: Sequence[str], directory: pathlib.Path, arguments: argparse.Name
             while waiting and len(running) < arguments.jobs:
                 name = waiting.pop(0)
                 running[name] = _start(name, directory, arguments)
-                print(f"{name} ...", file=sys.stderr)
+                started = len(names) - len(waiting)
+                print(f"{started}/{len(names)} {name}: begun", file=sys.stderr, flush=True)
             for name, process in list(running.items()):
                 if process.poll() is not None:
                     del running[name]
                     broken += [name] * (process.returncode != 0)
+                    left = len(waiting) + len(running)
+                    print(f"{name}: ended, {left} left", file=sys.stderr, flush=True)
             time.sleep(0.2)
     finally:
         for process in running.values():
@@ -86,12 +89,21 @@ def _done(directory: pathlib.Path, name: str, arguments: argparse.Namespace) -> 
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m reliability", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m reliability",
+        description=__doc__,
+        epilog="example: python -m reliability --only kill-training --scale 0.1",
+    )
     parser.add_argument("--only", action="append", choices=PARTS, help="a part; may be repeated")
     parser.add_argument("--scale", type=float, default=1.0, help="share of the faults, in (0, 1]")
     parser.add_argument("--seed", type=int, default=0, help="of everything random")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="parts at a time")
-    parser.add_argument("--directory", type=pathlib.Path, default=ROOT / "runs" / "reliability")
+    parser.add_argument(
+        "--directory",
+        type=pathlib.Path,
+        default=ROOT / "runs" / "reliability",
+        help="of the results",
+    )
     return parser
 
 

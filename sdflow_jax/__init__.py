@@ -30,6 +30,7 @@ _PLACES = {
     "save_network": "files.networks",
     "NetworkFileError": "files.networks",
     "pocket_faces": "pocket.faces",
+    "keep_compiled_programs": "files.compiled_programs",
     "read_image": "images.reading",
     "ImageFileError": "images.reading",
     "to_bytes": "images.pixels",

@@ -1,8 +1,10 @@
 """Editing faces with whatever a training run has produced (upstream `models/editor.py`)."""
 
+import concurrent.futures
 import functools
 import os
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -247,6 +249,35 @@ class Editor:
         return to_bytes(self.synthesize(self.edit(w_plus, images, targets), size=size))
 
     @in_float32
+    def compile(self, *, size: int | None = None) -> None:
+        """Compile what `invert`, `edit` and `synthesize` run for pictures of files, side by side on as
+        many cores, before the first face would wait for one after the other.
+
+        Args:
+          size: of the pictures to come; see `synthesize`.
+
+        Raises:
+          ValueError: for a size that `synthesize` does not make.
+        """
+        size, batch_size, side = self._side(size), self.batch_size, self.picture_size
+        faces = np.zeros((batch_size, side, side, 3), np.float32)
+        w_plus = np.zeros((batch_size, *_latent_shape(self.generator)), np.float32)
+        nothing = self._wanted({}, batch_size)
+        calls: list[tuple[Any, ...]] = [(_edit, self.method, w_plus, faces, *nothing)]
+        if self.renderer is None:
+            calls.append((_synthesize, self.generator, w_plus, size))
+        else:
+            calls.append((_synthesize, self.renderer, w_plus[:1], size))
+        if self.inversion_encoder is not None:
+            calls.append((_invert, self.inversion_encoder, faces))
+        # Tracing is Python's and so one by one; XLA compiles beside it. The calls that come find the
+        # programs in jax's own memory.
+        with concurrent.futures.ThreadPoolExecutor(len(calls)) as pool:
+            lowered = (function.lower(*arguments) for function, *arguments in calls)
+            for future in [pool.submit(in_float32(program.compile)) for program in lowered]:
+                future.result()
+
+    @in_float32
     def invert(
         self,
         images: Images,
@@ -314,12 +345,7 @@ class Editor:
           ValueError: for latents that are not the generator's or not finite, or another size.
         """
         w_plus, is_single = self._codes(w_plus)
-        if self.renderer is None:
-            size = self.generator.resolution if size is None else size
-        else:
-            size = min(_RENDERED_SIZE, self.renderer.resolution) if size is None else size
-        if size not in self.sizes:
-            raise ValueError(f"size must be one of {', '.join(map(str, self.sizes))}, got {size}")
+        size = self._side(size)
         if self.renderer is None:
             faces = self._run(lambda w: _synthesize(self.generator, w, size), w_plus)
         else:  # one by one: large pictures gain nothing from a batch, and lose by filling it up
@@ -438,6 +464,16 @@ class Editor:
         w = self._run(lambda x: _map(self.generator, x, truncation), z)
         w_plus = np.repeat(w[:, None], self.generator.num_styles, axis=1)
         return w_plus[0] if np.ndim(seeds) == 0 else w_plus
+
+    def _side(self, size: int | None) -> int:
+        """The side of pictures of a size, as `synthesize` takes it."""
+        if size is None and self.renderer is None:
+            return self.generator.resolution
+        if size is None:
+            return min(_RENDERED_SIZE, self.renderer.resolution)
+        if size not in self.sizes:
+            raise ValueError(f"size must be one of {', '.join(map(str, self.sizes))}, got {size}")
+        return size
 
     @functools.cached_property
     def _whitening(self) -> Whitening:

@@ -7,6 +7,8 @@ import os
 import pathlib
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
+# What is compiled here is forgotten, here and in the commands that tests start.
+os.environ.setdefault("SDFLOW_COMPILATION_CACHE", "off")
 
 import jax
 import optax

@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sdflow_jax.edit import main, photos_of
+from sdflow_jax.edit.__main__ import main
+from sdflow_jax.edit.work import photos_of
 from sdflow_jax.editor import Editor
 from tests.exported_run import SIZE, write_run
 from tests.full_disk import full_disk

@@ -45,6 +45,19 @@ def test_shapes_and_ranges(editor, images, w_plus):
     assert editor.method.reader == "semantic encoder"
 
 
+def test_what_is_compiled_beforehand_is_not_compiled_again(workdir, images, caplog):
+    fresh = Editor.from_workdir(workdir, batch_size=3)  # a size of batch that no other test has
+    fresh.compile()
+    with jax.log_compiles():
+        edited = fresh.edit(fresh.invert(images), images, {ATTRIBUTES[0]: 1.0})
+        fresh.synthesize(edited)
+    compiled = [x.message for x in caplog.records if "Finished XLA compilation" in x.message]
+    own = ("jit(_edit)", "jit(_invert)", "jit(_synthesize)")
+    assert not [message for message in compiled if any(name in message for name in own)]
+    with pytest.raises(ValueError, match="size must be one of"):
+        fresh.compile(size=17)
+
+
 def test_setting_what_was_read_changes_nothing(editor, images, w_plus):
     read = editor.read(images)
     targets = {name: read[:, i] for i, name in enumerate(ATTRIBUTES)}

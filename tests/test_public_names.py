@@ -69,3 +69,22 @@ def test_a_name_that_is_not_there_is_an_attribute_error():
 
 def test_the_version_is_the_packages():
     assert "version = attr: sdflow_jax.__version__" in (ROOT / "setup.cfg").read_text()
+
+
+def test_the_help_of_the_editing_command_waits_for_nothing():
+    code = """
+import json, sys
+import sdflow_jax.edit.__main__
+print(json.dumps(sorted({name.split(".")[0] for name in sys.modules})))
+"""
+    assert not {"flax", "jax", "numpy", "PIL", "scipy"} & set(python(code))
+
+
+def test_an_edit_needs_no_scipy_before_a_face_is_padded():
+    code = """
+import json, sys
+before = set(sys.modules)
+import sdflow_jax.edit.work
+print(json.dumps(sorted(set(sys.modules) - before)))
+"""
+    assert "scipy.ndimage" not in python(code)

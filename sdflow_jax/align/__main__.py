@@ -83,6 +83,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m sdflow_jax.align",
         description="Finds the faces of photos and cuts them out as FFHQ's are.",
+        epilog="example: python -m sdflow_jax.align photos/ --out faces --size 256",
     )
     parser.add_argument(
         "photos", type=pathlib.Path, metavar="PHOTOS", help="a folder, a zip or a tar of photos"

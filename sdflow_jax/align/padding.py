@@ -6,7 +6,6 @@ The strip of the photo beside such an edge is blurred as well, more and more tow
 from typing import NamedTuple
 
 import numpy as np
-import scipy.ndimage
 from jaxtyping import Float, UInt8
 
 from sdflow_jax.align.geometry import FaceSquare
@@ -55,6 +54,8 @@ def pad(
       padding: how many.
       square: of the face, whose side says how much is blurred.
     """
+    import scipy.ndimage  # here: it takes long, and few photos need it
+
     left, top, right, bottom = padding
     padded = np.pad(
         pixels.astype(np.float32), ((top, bottom), (left, right), (0, 0)), mode="reflect"

@@ -41,11 +41,22 @@ class Progress:
         Args:
           detail: put into the line.
         """
-        self._done += 1
+        self.reach(self._done + 1, detail)
+
+    def reach(self, done: int, detail: str = "") -> None:
+        """So many parts are done; tells of it if it is time to.
+
+        Args:
+          done: of the whole work, with those that were done before.
+          detail: put into the line.
+        """
+        self._done = done
         now = self._clock()
         if now - self._told < (_ON_A_TERMINAL if self._is_terminal else _IN_A_FILE):
             return
         self._told = now
+        if done == self._first:
+            return
         rate = (self._done - self._first) / max(now - self._start, 1e-9)
         left = (self._total - self._done) / rate
         parts = [f"{self._done}/{self._total} {self._unit}"]

@@ -26,7 +26,6 @@ import tensorflow_datasets as tfds
 from flax import nnx
 from jaxtyping import Array, Float, Int64, UInt8
 from PIL import Image
-from tqdm import tqdm
 
 from sdflow_jax.data.annotation_cache import AnnotationCache
 from sdflow_jax.data.image_source import (
@@ -40,6 +39,7 @@ from sdflow_jax.data.image_source import (
 )
 from sdflow_jax.files import networks
 from sdflow_jax.files.attribute_names import attribute_names
+from sdflow_jax.files.bars import Bar
 from sdflow_jax.files.lock import locked
 from sdflow_jax.images.batching import pad_batch
 from sdflow_jax.images.pixels import to_signed
@@ -160,7 +160,7 @@ class FaceLatents(tfds.core.GeneratorBasedBuilder):
     def _generate_examples(self, split: str) -> Iterator[tuple[int, dict[str, Any]]]:
         total = self._recipe.num_faces[split]
         place = 0
-        with tqdm(total=total, desc=f"{split} faces", unit="face", mininterval=1.0) as progress:
+        with Bar(total=total, desc=f"{split} faces", unit="face", mininterval=1.0) as progress:
             batches = _rebatch(self._source.split(split), self._batch_size)
             for ids, images, w_plus, predictions in _annotated(
                 batches, self._annotate, self._batch_size, self.kept, split

@@ -10,10 +10,9 @@ import sys
 import time
 from collections.abc import Sequence
 
-from tqdm import tqdm
-
 from sdflow_jax.data.image_source import DataError
 from sdflow_jax.files.atomic import write_text
+from sdflow_jax.files.bars import Bar
 from sdflow_jax.files.lock import InUseError, locked
 
 # A file written again within the clock's resolution has the same times; only older ones are trusted.
@@ -55,7 +54,7 @@ class FileDigests:
             try:
                 with (
                     concurrent.futures.ThreadPoolExecutor(num_threads) as pool,
-                    tqdm(total=len(unknown), desc="reading images", unit="file", delay=2) as bar,
+                    Bar(total=len(unknown), desc="reading images", unit="file", delay=2) as bar,
                 ):
                     begun = time.time_ns()
                     digests = pool.map(_digest, (file for file, _ in unknown))

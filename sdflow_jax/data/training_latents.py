@@ -5,9 +5,9 @@ from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float
-from tqdm import tqdm
 
 from sdflow_jax.data import face_latents
+from sdflow_jax.files.bars import Bar
 
 
 class TrainingLatents(NamedTuple):
@@ -27,7 +27,7 @@ class TrainingLatents(NamedTuple):
 def read_training_latents(dataset: pathlib.Path) -> TrainingLatents:
     """Read the training split of a prepared data set."""
     faces = face_latents.open_split(dataset, "train")
-    rows = [faces[i] for i in tqdm(range(len(faces)), desc="reading latents", unit="face")]
+    rows = [faces[i] for i in Bar(range(len(faces)), desc="reading latents", unit="face")]
     return TrainingLatents(
         np.stack([row["w_plus"] for row in rows]),
         np.stack([row["predictions"] for row in rows]),

@@ -16,6 +16,7 @@ from collections.abc import Sequence
 
 from sdflow_jax.demo.studio import Studio
 from sdflow_jax.editor import Editor
+from sdflow_jax.files.compiled_programs import keep_compiled_programs
 
 _FILES = ("generator", "inversion_encoder", "flow", "semantic_encoder")
 
@@ -47,6 +48,7 @@ def _serve(arguments: argparse.Namespace) -> int:
     from sdflow_jax.demo.page import build_page, launch_arguments
 
     warnings.showwarning = lambda message, *_: print(f"note: {message}", file=sys.stderr)
+    keep_compiled_programs()
     print("loading the networks", flush=True)
     studio = Studio(load_editor(arguments))
     studio.warm_up(lambda line: print(f"compiling: {line}", flush=True))

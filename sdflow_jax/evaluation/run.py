@@ -119,6 +119,7 @@ def evaluate(
     for request in requests:
         judge_columns(setup.judges, request)  # an attribute that cannot be judged is found out now
     batch_size = settings.batch_size
+    logging.info("1/3 reading and judging the faces as they are")
     observed, shown = observe_faces(
         setup,
         method,
@@ -129,8 +130,14 @@ def evaluate(
         batch_size=batch_size,
     )
     logging.info("observed %d faces in %.0f s", len(observed.predictions), time.monotonic() - start)
-    outcomes = {
-        request.name: sweep(
+    outcomes = {}
+    for number, request in enumerate(requests, 1):
+        logging.info(
+            "2/3 edit %d of %d: %s, %d strengths or fewer, to %g%% accuracy",
+            *(number, len(requests), request.name),
+            *(len(settings.strengths), 100 * settings.stop_at),
+        )
+        outcomes[request.name] = sweep(
             setup,
             method,
             observed,
@@ -139,8 +146,7 @@ def evaluate(
             batch_size=batch_size,
             stop_at=settings.stop_at,
         )
-        for request in requests
-    }
+    logging.info("3/3 drawing, and sampling where the method can")
     figures: dict[str, Figure] = {
         "preservation": preservation_figure(outcomes, num_resamples=settings.num_resamples),
         "semantic_variables": semantic_variables_figure(

@@ -13,7 +13,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any, BinaryIO
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 from safetensors import SafetensorError, safe_open
@@ -174,7 +173,7 @@ class _FewDraws(nnx.RngStream):
         self.left -= 1
         if self.left < 0:
             raise NetworkFileError(f"more than {self.max_draws} weights to draw")
-        return super().__call__()
+        return self.key[...]  # drawn from in name only; to advance a traced counter takes long
 
 
 def _class_of(name: str) -> type[nnx.Module]:
@@ -219,7 +218,8 @@ def load_arrays(module: nnx.Module, arrays: Mapping[str, np.ndarray], *, source:
         *parents, last = [entry.key for entry in path]
         for parent in parents:
             node = node.setdefault(parent, {})
-        node[last] = jnp.asarray(np.asarray(arrays[key]), old.dtype)
+        # Cast by numpy and put as it is: jax would compile both for every shape.
+        node[last] = jax.device_put(np.asarray(arrays[key]).astype(old.dtype))
     nnx.replace_by_pure_dict(state, nested)
     nnx.update(module, state)
 

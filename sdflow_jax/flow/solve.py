@@ -198,15 +198,18 @@ def solve(
     """
     dtype = jax.tree.leaves(y0)[0].dtype
     start, end = jnp.asarray([1, 0] if reverse else [0, 1], dtype)
-    first_step, max_steps = (end - start) * settings.first_step, settings.max_steps
+    first_step, max_steps = None, settings.max_steps
     if settings.controller is not None:
         controller = settings.controller
+        first_step = (end - start) * settings.first_step
     elif settings.num_steps is None:
-        controller = diffrax.PIDController(rtol=settings.rtol, atol=settings.atol, norm=_max_rms)
+        controller = _PIController(
+            rtol=settings.rtol, atol=settings.atol, norm=_max_rms, first_step=settings.first_step
+        )
     else:
         times = start + (end - start) * jnp.linspace(0, 1, settings.num_steps + 1, dtype=dtype)
         controller = diffrax.StepTo(times)
-        first_step, max_steps = None, settings.num_steps
+        max_steps = settings.num_steps
     adjoint = settings.adjoint
     solution = diffrax.diffeqsolve(
         diffrax.ODETerm(derivative),
@@ -226,6 +229,21 @@ def solve(
     finite = [jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(y)]
     success = jnp.all(jnp.stack([solution.result == diffrax.RESULTS.successful, *finite]))
     return Solution(y, num_steps, settings.count_evaluations(num_steps), success)
+
+
+class _PIController(diffrax.PIDController):
+    """A controller that knows its first step.
+
+    Given to `diffeqsolve` the step would be checked while the program runs, by a call back to Python,
+    and a compiled program that makes one cannot be kept in a file.
+    """
+
+    first_step: float = 0.05
+
+    def init(self, terms, t0, t1, y0, dt0, args, func, error_order):
+        """As diffrax's; times ascend here in both directions."""
+        dt0 = jnp.asarray(self.first_step, jnp.result_type(t0))
+        return super().init(terms, t0, t1, y0, dt0, args, func, error_order)
 
 
 def _max_rms(tree: PyTree[Array]) -> Array:

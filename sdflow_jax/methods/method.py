@@ -80,7 +80,8 @@ class RunSettings:
       networks: role -> network file; empty for a role that nobody plays.
       data: the faces.
       matmul_precision: of float32 products, "default" or "float32".
-      compilation_cache: directory of compiled programs; empty for none.
+      compilation_cache: directory of compiled programs, as by `keep_compiled_programs`: "off" for
+        none, empty for the user's.
       own: what the method's `read` has returned; None where it was not asked.
       keys: dotted names of all that was read of the config, on which alone the run depends.
     """

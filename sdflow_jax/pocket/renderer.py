@@ -6,7 +6,6 @@ user's cache; without it the world is seen at the resolution of its own generato
 
 import hashlib
 import importlib.util
-import os
 import pathlib
 import tempfile
 import warnings
@@ -15,6 +14,7 @@ from flax import nnx
 from safetensors import SafetensorError, safe_open
 
 from sdflow_jax.files import networks
+from sdflow_jax.files.user_cache import user_cache
 
 _PACKAGE = "random_face"
 _REQUIREMENT = "random-face==2021.7.21.1"  # its own requirements only run what is converted here
@@ -57,18 +57,13 @@ def find_renderer() -> pathlib.Path:
         )
     folder = pathlib.Path(spec.submodule_search_locations[0]) / "data"
     try:
-        path = _cache() / f"mobile_stylegan-{_digest(folder)}.safetensors"
+        path = user_cache() / f"mobile_stylegan-{_digest(folder)}.safetensors"
         if not _is_whole(path):
             _convert(folder, path)
     except OSError as error:
-        place = error.filename or _cache()
+        place = error.filename or user_cache()
         raise RendererMissing(f"{place}: {error.strerror or error}") from error
     return path
-
-
-def _cache() -> pathlib.Path:
-    base = os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache"
-    return pathlib.Path(base) / "sdflow_jax"
 
 
 def _digest(folder: pathlib.Path) -> str:

@@ -9,6 +9,7 @@ them these rows are left out.
 import argparse
 import hashlib
 import pathlib
+import sys
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
@@ -23,6 +24,7 @@ from sdflow_jax.editor import Editor
 from sdflow_jax.evaluation.judges import load_judges
 from sdflow_jax.evaluation.published_readers import FaceReadings, PublishedReaders
 from sdflow_jax.files import networks
+from sdflow_jax.files.compiled_programs import keep_compiled_programs
 from sdflow_jax.files.pictures import write_png
 from sdflow_jax.images.batching import map_batches
 from sdflow_jax.images.pixels import to_bytes, to_signed
@@ -268,20 +270,28 @@ def measure(pictures: Pictures, num_inverted: int) -> Report:
     if pictures.renders is not None:
         found += student_rows(pictures)
         shown["student.png"] = sheet(pictures)
+        _tell(2, "what published networks read")
         try:
             readers = PublishedReaders()
             readings = readers(pictures.renders)
         except (ImportError, FileNotFoundError) as reason:
             print(f"without published networks: {reason}")
+    _tell(3, "the classifiers")
     found += classifier_rows(pictures, readings)
     if readings is not None:
         found += outside_rows(pictures, readings)
     if readings is not None and num_inverted:
         grown = Annotations.read().of(pictures.seeds, "Child") == 0
+        _tell(4, f"inverting {num_inverted} renders")
         inversion = invert_renders(pictures.renders[grown][:num_inverted])
         found += inversion_rows(inversion, readers)
         shown["inversion.png"] = inversion_sheet(inversion)
     return Report(found, shown)
+
+
+def _tell(part: int, about: str) -> None:
+    """What is measured now, beside the table on stdout."""
+    print(f"{part}/4 {about}", file=sys.stderr, flush=True)
 
 
 def as_markdown(found: list[Row]) -> str:
@@ -294,7 +304,10 @@ def as_markdown(found: list[Row]) -> str:
 def main() -> None:
     """Print the table, and save the pictures."""
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="python -m sdflow_jax.pocket.report",
+        epilog="example: python -m sdflow_jax.pocket.report --num-faces 100 --num-inverted 0",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
         "--num-faces", type=int, default=500, help=f"test faces, at most {NUM_ANNOTATED}"
@@ -308,6 +321,8 @@ def main() -> None:
         parser.error(f"--num-faces must be from 2 to {NUM_ANNOTATED}, got {arguments.num_faces}")
     if arguments.num_inverted < 0:
         parser.error(f"--num-inverted must not be negative, got {arguments.num_inverted}")
+    keep_compiled_programs()
+    _tell(1, f"{arguments.num_faces} faces by the student and the renderer")
     report = measure(pictures_of_test_faces(arguments.num_faces), arguments.num_inverted)
     print(f"weights {weights_digest()}\n\n{as_markdown(report.rows)}")
     if arguments.out:

@@ -27,9 +27,16 @@ from sdflow_jax.study.regenerate import regenerate
 def main() -> None:
     """Read the command line and regenerate."""
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="python -m sdflow_jax.study",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--runs", type=pathlib.Path, default=ROOT / "runs" / "figures")
+    parser.add_argument(
+        "--runs",
+        type=pathlib.Path,
+        default=ROOT / "runs" / "figures",
+        help="of the trainings (runs/figures)",
+    )
     parser.add_argument(
         "--out", type=pathlib.Path, help="docs/results by default, runs/results with --tiny"
     )

@@ -12,8 +12,8 @@ from typing import Any
 import jax
 import numpy as np
 from jaxtyping import Array, UInt8
-from tqdm import tqdm
 
+from sdflow_jax.files.bars import Bar
 from sdflow_jax.training.csv_file import CsvFile
 from sdflow_jax.training.event_file import EventFile
 
@@ -86,12 +86,13 @@ class MetricsLog:
         workdir = pathlib.Path(workdir)
         self._csv = CsvFile(workdir / CSV_FILE, keeps=lambda step: step <= steps_done)
         self._board = EventFile(workdir / "tensorboard", begin=steps_done + 1)
-        self._bar = tqdm(
+        self._bar = Bar(
             total=num_steps,
             initial=steps_done,
             unit="step",
             desc=title,
-            mininterval=0.5 if sys.stderr.isatty() else 10.0,  # a log file wants few lines
+            mininterval=0.5,
+            postfix="the first step is compiled before",
         )
 
     def add(self, step: int, measured: Mapping[str, Array], batch: Batch | None = None) -> None:
@@ -218,7 +219,7 @@ class MetricsLog:
                 f"{MAX_SKIPPED_IN_A_ROW} steps in a row were skipped, the last of them {diagnosis}"
             )
         if not self._is_silent:
-            tqdm.write(f"skipped {diagnosis}", file=sys.stderr)
+            Bar.write(f"skipped {diagnosis}", file=sys.stderr)
 
     def _summary(self, row: Mapping[str, float]) -> str:
         shown = [f"{name} {row[name]:.4g}" for name in self._shown if name in row]

@@ -136,3 +136,12 @@ def test_files_with_the_former_norm_are_read():
 def test_settings_survive_json():
     settings = SolverSettings(method="tsit5", num_steps=4)
     assert SolverSettings.create(settings.to_dict()) == settings
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+def test_a_solve_calls_nothing_back(reverse):
+    """A compiled program that did could be kept in no file, and would be compiled by every run."""
+    program = jax.make_jaxpr(
+        lambda y: solve(lambda t, y, args: -y, y, None, SolverSettings(), reverse=reverse).y
+    )
+    assert "callback" not in str(program(jnp.ones(3)))

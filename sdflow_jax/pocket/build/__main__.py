@@ -8,6 +8,7 @@ CPU cores, by estimate and not tried, nine hours, and days.
 import argparse
 import pathlib
 
+from sdflow_jax.files.compiled_programs import keep_compiled_programs
 from sdflow_jax.files.lock import locked
 from sdflow_jax.images.precision import in_float32
 from sdflow_jax.pocket.build import stages
@@ -28,7 +29,10 @@ STAGES = {
 def main() -> None:
     """Run the asked stages in their order."""
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="python -m sdflow_jax.pocket.build",
+        description=__doc__,
+        epilog="example: python -m sdflow_jax.pocket.build --cache runs/pocket-build --stages sdflow",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
         "--cache", type=pathlib.Path, required=True, help="working folder, about 6 GB"
@@ -37,12 +41,15 @@ def main() -> None:
         "--weights", type=pathlib.Path, default=WEIGHTS, help="where the networks go"
     )
     parser.add_argument(
-        "--stages", default=",".join(STAGES), help="comma-separated; all by default"
+        "--stages",
+        default=",".join(STAGES),
+        help=f"some of {', '.join(STAGES)}, separated by commas; all by default",
     )
     parser.add_argument(
         "--render-batch", type=int, default=4, help="codes rendered at once, a divisor of 500"
     )
     arguments = parser.parse_args()
+    keep_compiled_programs()
     asked = arguments.stages.split(",")
     unknown = set(asked) - set(STAGES)
     if unknown:
@@ -50,9 +57,10 @@ def main() -> None:
     try:
         with locked(arguments.cache, "building the pocket world"):
             build = stages.Build(arguments.cache, arguments.weights, arguments.render_batch)
-            for name, run in STAGES.items():
-                if name in asked:
-                    run(build)
+            chosen = [name for name in STAGES if name in asked]
+            for number, name in enumerate(chosen, 1):
+                print(f"stage {number}/{len(chosen)}: {name}", flush=True)
+                STAGES[name](build)
     except OSError as error:  # a disk that is full, or may not be written; a cache that is in use
         raise SystemExit(f"{type(error).__name__}: {error}") from error
 

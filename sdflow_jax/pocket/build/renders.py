@@ -9,10 +9,10 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from sdflow_jax.evaluation.published_readers import FaceReadings, PublishedReaders
 from sdflow_jax.files.atomic import write_atomic
+from sdflow_jax.files.bars import Bar
 from sdflow_jax.images.batching import map_batches
 from sdflow_jax.images.pixels import to_bytes_on_device
 from sdflow_jax.images.resizing import pool_bytes
@@ -56,7 +56,7 @@ def render_chunks(
     folder.mkdir(parents=True, exist_ok=True)
     make, render, read = CodeMaker(generator), _renderer(generator, batch_size), PublishedReaders()
     starts = range(0, len(seeds), CHUNK)
-    for start in tqdm(starts, desc="renders", unit=f"{CHUNK} faces"):
+    for start in Bar(starts, desc="renders", unit=f"{CHUNK} faces"):
         chunk = np.asarray(seeds[start : start + CHUNK])
         file = _file(folder, chunk[0])
         if file.exists():

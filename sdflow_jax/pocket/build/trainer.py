@@ -9,7 +9,8 @@ from typing import Any
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
-from tqdm import tqdm
+
+from sdflow_jax.files.bars import Bar
 
 SAVE_EVERY_S = 90.0
 REPORT_EVERY = 20
@@ -54,7 +55,7 @@ def train(
             )
             state = manager.restore(done, args=ocp.args.StandardRestore(target))
         last_save, pending = time.monotonic(), []
-        with tqdm(total=num_steps, initial=done, desc=name, smoothing=0.02) as bar:
+        with Bar(total=num_steps, initial=done, desc=name, smoothing=0.02) as bar:
             for index in range(done, num_steps):
                 state, metrics = step(state, index)
                 pending.append(metrics)

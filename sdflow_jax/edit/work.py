@@ -1,31 +1,22 @@
-"""Edits photographs: `python -m sdflow_jax.edit PHOTO... --set Eyeglasses=1 Young=0.2 --out DIR`.
-
-A photo is an aligned, square face, as FFHQ's are; a folder stands for the photos in it. Each becomes
-DIR/NAME.png, and with `--strip ATTRIBUTE` DIR/NAME-ATTRIBUTE.png, the face at several strengths.
-
-With `--align` a photo is any photo: its faces are found and aligned. DIR/NAME.png is then the edited
-face, DIR/NAME-2.png where the photo has several; with `--paste` it is the photo with all its edited
-faces.
-"""
+"""What `python -m sdflow_jax.edit` does to photos."""
 
 import argparse
-import contextlib
 import dataclasses
-import math
 import pathlib
 import sys
-import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Float, UInt8
 
 from sdflow_jax.align.cutting import cut_face
 from sdflow_jax.align.faces import choose_faces, find_faces
 from sdflow_jax.align.finders import FaceFinder, load_finder
 from sdflow_jax.align.geometry import AlignError, FaceSquare
 from sdflow_jax.align.pasting import paste
+from sdflow_jax.align.progress import Progress
 from sdflow_jax.editor import Editor
+from sdflow_jax.files.compiled_programs import keep_compiled_programs
 from sdflow_jax.files.pictures import write_png
 from sdflow_jax.files.words import in_words
 from sdflow_jax.images.grids import labeled_rows
@@ -48,21 +39,16 @@ class EditError(ValueError):
     """What was asked for cannot be done; the message is one line."""
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line; returns the exit status, 1 if a photo could not be edited."""
-    arguments = _parser().parse_args(argv)
-    with _warnings_as_notes():
-        try:
-            return _edit_all(arguments)
-        except (OSError, ValueError) as error:
-            print(f"error: {in_words(error)}", file=sys.stderr)
-            return 1
-        except KeyboardInterrupt:
-            print("interrupted; the photos written so far are whole", file=sys.stderr)
-            return 130
+def edit_all(arguments: argparse.Namespace) -> int:
+    """Edit the photos of a command line; returns the exit status, 1 if one could not be edited.
 
+    Args:
+      arguments: of `sdflow_jax.edit.__main__`.
 
-def _edit_all(arguments: argparse.Namespace) -> int:
+    Raises:
+      EditError: if nothing at all can be done as asked.
+      ValueError, OSError: if networks cannot be loaded, or nothing can be written.
+    """
     targets = dict(arguments.set)
     if not targets and not arguments.strip:
         raise EditError("nothing to do; give --set ATTRIBUTE=VALUE, or --strip ATTRIBUTE")
@@ -71,13 +57,16 @@ def _edit_all(arguments: argparse.Namespace) -> int:
     outputs = _outputs(photos, arguments.out)
     arguments.out.mkdir(parents=True, exist_ok=True)  # told before the work if it cannot be
     finder = load_finder("dlib") if arguments.align else None
-    print("loading the networks")
+    keep_compiled_programs()
+    print("loading the networks", flush=True)
     # Photo by photo: one that cannot be edited leaves the others, and none waits for a batch.
     if arguments.workdir is None:
         editor = Editor.from_pretrained("pocket", batch_size=1)
     else:
         editor = Editor.from_workdir(arguments.workdir, batch_size=1)
     _check(editor, [*targets, *filter(None, [arguments.strip])], arguments.size)
+    print("compiling, unless that was done before", flush=True)
+    editor.compile(size=arguments.size)
     work = _Work(editor, finder, targets, arguments, frozenset(outputs))
     num_failed = 0
     for number, (photo, output) in enumerate(zip(photos, outputs, strict=True), 1):
@@ -90,7 +79,7 @@ def _edit_all(arguments: argparse.Namespace) -> int:
             print(f"error: {about}{message}", file=sys.stderr)
             num_failed += 1
         else:
-            print(f"{progress} -> {', '.join(map(str, written))}")
+            print(f"{progress} -> {', '.join(map(str, written))}", flush=True)
     if num_failed:
         print(f"{num_failed} of {len(photos)} photos could not be edited", file=sys.stderr)
     return int(num_failed > 0)
@@ -223,10 +212,12 @@ class _Work:
     ) -> dict[str, np.ndarray]:
         """The edited face under "", the strip under its attribute; what of them was asked for."""
         editor, strip = self.editor, self.arguments.strip
-        w_plus = editor.invert(pixels, num_steps=self.arguments.num_steps)
+        # As the editor does with files. Arrays it takes as they are, and compiles for every size.
+        reduced = resize_square(pixels, editor.picture_size)
+        w_plus = self._invert(reduced)
 
         def picture(wanted: Mapping[str, float]) -> UInt8[np.ndarray, "s s 3"]:
-            edited = editor.edit(w_plus, pixels, wanted)
+            edited = editor.edit(w_plus, reduced, wanted)
             return to_bytes(editor.synthesize(edited, size=size))
 
         edits = {}
@@ -243,6 +234,19 @@ class _Work:
             )
         return edits
 
+    def _invert(self, pixels: UInt8[np.ndarray, "r r 3"]) -> Float[np.ndarray, "n d"]:
+        """The latents of a face; a refinement, which takes long, shows how far it is."""
+        num_steps = self.arguments.num_steps
+        if not num_steps:
+            return self.editor.invert(pixels)
+        progress = Progress(num_steps, 0, "steps of refinement")
+        try:
+            return self.editor.invert(
+                pixels, num_steps=num_steps, report=lambda done, _: progress.reach(done)
+            )
+        finally:
+            progress.end()
+
 
 def _named(output: pathlib.Path, edits: Mapping[str, np.ndarray]) -> dict[pathlib.Path, np.ndarray]:
     return {_beside(output, name) if name else output: picture for name, picture in edits.items()}
@@ -250,99 +254,3 @@ def _named(output: pathlib.Path, edits: Mapping[str, np.ndarray]) -> dict[pathli
 
 def _beside(output: pathlib.Path, name: str) -> pathlib.Path:
     return output.with_name(f"{output.stem}-{name}.png")
-
-
-@contextlib.contextmanager
-def _warnings_as_notes() -> Iterator[None]:
-    """Warnings as lines for people, without the place in the code."""
-    with warnings.catch_warnings():
-        warnings.showwarning = lambda message, *_: print(f"note: {message}", file=sys.stderr)
-        yield
-
-
-def _target(text: str) -> tuple[str, float]:
-    name, _, value = text.partition("=")
-    try:
-        number = float(value)
-    except ValueError:
-        number = math.nan
-    if not name or not math.isfinite(number):
-        raise argparse.ArgumentTypeError(f"expected ATTRIBUTE=NUMBER, got {text!r}")
-    return name, number
-
-
-def _count(text: str) -> int:
-    if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"expected a whole number of at least 0, got {text!r}")
-    return int(text)
-
-
-def _number(text: str) -> int:
-    number = _count(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError("faces are counted from 1, from left to right")
-    return number
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m sdflow_jax.edit",
-        description="Edits photographs of faces.",
-    )
-    parser.add_argument(
-        "photos",
-        nargs="+",
-        type=pathlib.Path,
-        metavar="PHOTO",
-        help="a file, or a folder of photos",
-    )
-    parser.add_argument(
-        "--set",
-        nargs="+",
-        action="extend",
-        default=[],
-        type=_target,
-        metavar="ATTRIBUTE=VALUE",
-        help="what to change: 0 and 1 are the ends of the usual range, values beyond ask for more",
-    )
-    parser.add_argument(
-        "--strip",
-        metavar="ATTRIBUTE",
-        help="also show the face with this attribute at 0, 0.25, ... 1",
-    )
-    parser.add_argument("--out", type=pathlib.Path, required=True, help="the folder to write to")
-    parser.add_argument(
-        "--workdir", type=pathlib.Path, help="a training run to edit with, not the pocket world"
-    )
-    parser.add_argument("--size", type=_count, help="side of the pictures in pixels")
-    parser.add_argument(
-        "--num-steps",
-        type=_count,
-        default=0,
-        metavar="N",
-        help="refine the inversion by N steps of optimization: closer to the photo, and slower",
-    )
-    parser.add_argument(
-        "--crop", action="store_true", help="cut a square from the middle of photos that are none"
-    )
-    parser.add_argument(
-        "--align",
-        action="store_true",
-        help="find the faces of any photo and align them (needs the extra `align`)",
-    )
-    parser.add_argument(
-        "--paste",
-        action="store_true",
-        help="with --align: write the photo with its edited faces, not the faces",
-    )
-    parser.add_argument(
-        "--face",
-        type=_number,
-        metavar="N",
-        help="with --align: edit only the Nth face from the left",
-    )
-    return parser
-
-
-if __name__ == "__main__":
-    sys.exit(main())

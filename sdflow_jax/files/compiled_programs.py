@@ -1,0 +1,90 @@
+"""Compiled programs on disk: what one command has compiled, the next one loads.
+
+Every command keeps them, by one call of `keep_compiled_programs`; a program that uses this package as a
+library decides by itself. The programs are XLA's, found by everything that went into them, so that one
+compiled by another version, for another device or of other shapes is never taken. They may be deleted
+at any time.
+"""
+
+import hashlib
+import os
+import pathlib
+import platform
+
+import jax
+
+from sdflow_jax.files.user_cache import user_cache
+
+VARIABLE = "SDFLOW_COMPILATION_CACHE"
+MAX_BYTES = 1 << 30
+OFF = "off"
+
+_LEAST_SECONDS = 0.1  # of compilation; what is compiled in less is not worth a file
+_CPU_INFO = pathlib.Path("/proc/cpuinfo")
+
+
+def keep_compiled_programs(
+    directory: str = "", *, max_bytes: int = MAX_BYTES
+) -> pathlib.Path | None:
+    """Let jax load programs that were compiled before, and keep those that it compiles from now on.
+
+    The first of these that says something decides: `directory`, the environment variable
+    `SDFLOW_COMPILATION_CACHE`, jax's own setting (`JAX_COMPILATION_CACHE_DIR`), which is left as it
+    is, and `sdflow_jax/compiled` in the user's cache. A directory that cannot be made or written is
+    done without.
+
+    Args:
+      directory: where the programs are; "off" keeps none, and "" leaves it to the others.
+      max_bytes: to which size the directory is brought before it is used, the oldest first. What
+        one run adds, some megabytes, comes on top.
+
+    Returns:
+      The directory in use; None for none.
+    """
+    given = directory or os.environ.get(VARIABLE, "")
+    if given == OFF:
+        jax.config.update("jax_compilation_cache_dir", None)
+        return None
+    if not given and jax.config.jax_compilation_cache_dir:
+        return pathlib.Path(jax.config.jax_compilation_cache_dir)
+    # By kind of processor: homes are shared by machines, whose programs are not.
+    base = pathlib.Path(given).expanduser().absolute() if given else user_cache() / "compiled"
+    place = base / _processor()
+    try:
+        place.mkdir(parents=True, exist_ok=True)
+        if not os.access(place, os.W_OK):
+            return None
+        _shrink(base, max_bytes)
+    except OSError:
+        return None
+    jax.config.update("jax_compilation_cache_dir", str(place))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", _LEAST_SECONDS)
+    return place
+
+
+def _processor() -> str:
+    """Digits for what machine code may be made of here; 8 hexadecimal ones."""
+    try:
+        lines = _CPU_INFO.read_text().splitlines()
+    except OSError:  # a system that has no such file
+        lines = []
+    named = (line for line in lines if line.startswith(("flags", "Features")))
+    features = next(named, platform.processor())
+    return hashlib.sha256(f"{platform.machine()} {features}".encode()).hexdigest()[:8]
+
+
+def _shrink(directory: pathlib.Path, max_bytes: int) -> None:
+    """Delete the oldest files of a directory until the others have at most so many bytes."""
+    files = []
+    for path in directory.rglob("*-cache"):
+        try:
+            status = path.stat()
+        except FileNotFoundError:  # another process was faster
+            continue
+        files.append((status.st_mtime_ns, status.st_size, path))
+    total = sum(size for _, size, _ in files)
+    for _, size, path in sorted(files):
+        if total <= max_bytes:
+            return
+        path.unlink(missing_ok=True)
+        total -= size
