@@ -14,7 +14,8 @@ and new faces if the method is a flow. All else is as in the run's config.
 With --judge=external published networks judge, which nobody here trained (`make
 pocket-build-environment` installs them), and the results go to `WORKDIR/evaluation_external/`. With
 --faces the faces of another folder are edited, aligned as the run's; those of CELEBA_HQ have their
-results in `WORKDIR/evaluation_on_CELEBA_HQ/`.
+results in `WORKDIR/evaluation_on_CELEBA_HQ/`. Those of --split=validation, to choose settings by, are in
+`WORKDIR/evaluation_on_validation/`.
 """
 
 import dataclasses
@@ -60,7 +61,9 @@ NUM_FACES = flags.DEFINE_integer(
     "num_faces", EvaluationSettings.num_faces, "How many faces of the split to edit."
 )
 SPLIT = flags.DEFINE_string(
-    "split", "test", "The faces: test, or validation to choose settings by."
+    "split",
+    "test",
+    "The faces: test, or validation to choose settings by (results in evaluation_on_validation).",
 )
 FACES = flags.DEFINE_string(
     "faces",
@@ -137,7 +140,7 @@ def run(
             )
         faces = str(pathlib.Path(faces).expanduser().absolute())
         data = _data_of_folder(data, faces, settings.num_faces)
-    results = _results(workdir, judge, faces)
+    results = _results(workdir, judge, faces, split)
     with locked(workdir, "evaluating", shared=True), locked(results, "evaluating"):
         _require_own(results, faces or "")
         return _evaluate(run, data, workdir, settings, split, judge, faces)
@@ -174,7 +177,7 @@ def _evaluate(
         EvaluationSetup(generator, judges, find_larger(files["generator"], generator)),
         method,
         face_latents.open_split(dataset, split),
-        _results(workdir, judge, faces),
+        _results(workdir, judge, faces, split),
         prediction_columns=attribute_columns(recipe["attributes"], method.attributes),
         requests=requests_for(requested),
         compared_judges=compared,
@@ -184,8 +187,10 @@ def _evaluate(
     )
 
 
-def _results(workdir: pathlib.Path, judge: str, faces: str | None) -> pathlib.Path:
-    name = pathlib.Path(faces).expanduser().absolute().name if faces else ""
+def _results(workdir: pathlib.Path, judge: str, faces: str | None, split: str) -> pathlib.Path:
+    name = "" if split == "test" else split
+    if faces:
+        name = pathlib.Path(faces).expanduser().absolute().name
     return results_directory(workdir, judge, name)
 
 
@@ -195,9 +200,11 @@ def _require_own(results: pathlib.Path, faces: str) -> None:
     if not summary.is_file():
         return
     earlier = json.loads(summary.read_text()).get("faces", "")
-    if earlier and str(pathlib.Path(earlier).absolute()) != faces:
+    earlier = str(pathlib.Path(earlier).absolute()) if earlier else ""
+    if earlier != faces:
         raise EvaluationError(
-            f"--faces {faces}: {results} holds the results of {earlier}; rename it, or your folder"
+            f"{results} holds the results of {earlier or 'faces of the run'}, not of"
+            f" {faces or 'faces of the run'}; rename it, or the folder of faces"
         )
 
 
@@ -279,7 +286,7 @@ def main(argv: list[str]) -> None:
     except KeyboardInterrupt:
         raise SystemExit(130) from None
     print(table(summary))
-    print(f"Results are in {_results(workdir, JUDGE.value, FACES.value)}.")
+    print(f"Results are in {_results(workdir, JUDGE.value, FACES.value, SPLIT.value)}.")
 
 
 if __name__ == "__main__":

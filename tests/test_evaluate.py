@@ -165,9 +165,14 @@ def test_faces_of_another_folder_are_evaluated_beside_the_runs_own(workdir, tmp_
     # Another folder of that name must not pass for it.
     namesake = tmp_path / "elsewhere" / "others"
     shutil.copytree(folder, namesake)
-    with pytest.raises(EvaluationError, match="holds the results of .*rename it"):
+    with pytest.raises(
+        EvaluationError, match="holds the results of .*others, not of .*elsewhere.*rename it"
+    ):
         evaluate.run(load_config(workdir), workdir, settings, faces=str(namesake))
     assert json.loads(written.read_text()) == summary
+    assert (
+        evaluate._results(workdir, "config", None, "validation").name == "evaluation_on_validation"
+    )
     empty = tmp_path / "empty"
     empty.mkdir()
     with pytest.raises(DataError, match="empty: no PNG, JPEG or WebP image"):
