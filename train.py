@@ -14,39 +14,21 @@ second one exits at once. A directory that another process trains in, evaluates,
 is left alone.
 """
 
-import contextlib
 import pathlib
-from collections.abc import Mapping
-from typing import Any
 
 import jax
 from absl import app, flags, logging
-from jax.experimental import multihost_utils
 from ml_collections import config_flags
 
-from sdflow_jax.classifiers import training as classifier_training
-from sdflow_jax.classifiers.settings import ClassifierSettings, read_classifier_settings
 from sdflow_jax.data.image_source import DataError
-from sdflow_jax.data.prepared import prepare_data
-from sdflow_jax.files.compiled_programs import keep_compiled_programs
 from sdflow_jax.files.config_files import read_config
-from sdflow_jax.files.lock import locked
 from sdflow_jax.files.networks import NetworkFileError
-from sdflow_jax.files.run_config import (
-    ConfigError,
-    check_resumable,
-    load_config,
-    save_config,
-    to_json,
-)
+from sdflow_jax.files.run_config import ConfigError
 from sdflow_jax.files.words import in_words
-from sdflow_jax.methods.method import RunSettings
-from sdflow_jax.methods.registry import find_method
-from sdflow_jax.methods.settings import read_settings
+from sdflow_jax.methods.run import run
 from sdflow_jax.training.checkpoint import CheckpointError
 from sdflow_jax.training.interrupts import Interrupts
 from sdflow_jax.training.metrics_log import TrainingDiverged
-from sdflow_jax.training.resumable import check_length, has_begun
 
 CONFIG = config_flags.DEFINE_config_file("config", None, "The config file.", lock_config=True)
 WORKDIR = flags.DEFINE_string(
@@ -63,51 +45,6 @@ COORDINATOR = flags.DEFINE_string(
 NUM_PROCESSES = flags.DEFINE_integer("num_processes", None, "How many processes train together.")
 PROCESS_ID = flags.DEFINE_integer("process_id", None, "Which of them this is, from 0.")
 flags.mark_flags_as_required(["config", "workdir"])
-
-
-def run(config, workdir: pathlib.Path, interrupts: Interrupts) -> None:
-    """Train as the config says, from the beginning or from where the run in `workdir` stopped.
-
-    Only the first of several processes that train together holds the directory's lock.
-
-    Raises:
-      InUseError: if another run is at work in `workdir`; nothing is done then.
-    """
-    plain = to_json(config)
-    settings = read_classifier_settings(plain) if "role" in plain else read_settings(plain)
-    is_first = jax.process_index() == 0
-    with locked(workdir, "training") if is_first else contextlib.nullcontext():
-        _run(plain, settings, workdir, interrupts)
-
-
-def _run(
-    plain: Mapping[str, Any],
-    settings: RunSettings | ClassifierSettings,
-    workdir: pathlib.Path,
-    interrupts: Interrupts,
-) -> None:
-    keep_compiled_programs(settings.compilation_cache)
-    jax.config.update("jax_default_matmul_precision", settings.matmul_precision)
-    if has_begun(workdir):
-        check_resumable(load_config(workdir), plain, settings.keys)
-        check_length(workdir, plain["training"].get("num_steps", 0))
-    if jax.process_index() == 0:
-        save_config(workdir, plain)
-    if isinstance(settings, ClassifierSettings):
-        classifier_training.train(settings, workdir, interrupts)
-        return
-    dataset = _prepared_data(settings, workdir)
-    find_method(settings.method).train(settings, workdir, dataset, interrupts)
-
-
-def _prepared_data(settings: RunSettings, workdir: pathlib.Path) -> pathlib.Path:
-    """Build the data set in the first process; the others wait and find it built."""
-    is_first = jax.process_index() == 0
-    if is_first:
-        dataset = prepare_data(settings.data, settings.networks, workdir)
-    if jax.process_count() > 1:
-        multihost_utils.sync_global_devices("the data set is built")
-    return dataset if is_first else prepare_data(settings.data, settings.networks, workdir)
 
 
 def _check_config_file(argv: list[str]) -> None:
