@@ -14,6 +14,8 @@ import numpy as np
 from reliability import quick_runs
 from reliability.forked import Forked, answer_of
 from reliability.tiny_world import build_tiny_world, restored_generator
+from sdflow_jax.methods.run import run
+from sdflow_jax.training.interrupts import Interrupts
 
 
 class Campaign:
@@ -60,14 +62,11 @@ class Training(Campaign):
 
     def __init__(self, directory: pathlib.Path):
         super().__init__(directory)
-        import train  # registers command line flags, as does evaluate: one of them per process
-
-        self._train = train
         self.config = quick_runs.quick_config(self.world, self.method)
 
     def work(self, workdir):
-        with self._train.Interrupts() as interrupts:
-            self._train.run(self.config, workdir, interrupts)
+        with Interrupts() as interrupts:
+            run(self.config, workdir, interrupts)
 
     def result(self, workdir):
         return quick_runs.trained_fingerprint(workdir)
