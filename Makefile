@@ -4,6 +4,8 @@ VENV ?= .venv
 RUN ?= runs/pocket
 JOBS ?= 1
 BIN = $(VENV)/bin
+# Large pages for large arrays, where glibc knows how (2.35): training is a seventh faster, with the same results.
+export GLIBC_TUNABLES ?= glibc.malloc.hugetlb=1
 PIP_INSTALL = $(BIN)/python -m pip install --disable-pip-version-check --quiet --constraint constraints.txt
 
 .PHONY: pocket demo demo-environment figures test test-full lint docs benchmarks reliability pocket-build pocket-build-environment clean
