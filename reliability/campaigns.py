@@ -5,6 +5,7 @@ files may at no moment be there in part.
 """
 
 import json
+import os
 import pathlib
 import shutil
 from collections.abc import Callable, Mapping
@@ -103,7 +104,13 @@ class CheckpointWriting(Training):
 
 def _unfinished(workdir: pathlib.Path) -> list[pathlib.Path]:
     """Directories of checkpoints that orbax has begun and not renamed yet."""
-    return [path for path in workdir.glob("**/checkpoints/*") if not path.name.isdigit()]
+    found = []
+    # Not glob, which fails where a directory is renamed or deleted under its feet.
+    for directory, names, _ in os.walk(workdir):
+        if pathlib.Path(directory).name == "checkpoints":
+            found += [pathlib.Path(directory, name) for name in names if not name.isdigit()]
+            names.clear()
+    return found
 
 
 class DataBuilding(Campaign):
