@@ -6,6 +6,7 @@ from sdflow_jax.align.cutting import cut_face
 from sdflow_jax.align.faces import find_faces
 from sdflow_jax.align.geometry import AlignError
 from sdflow_jax.align.pasting import paste
+from sdflow_jax.edit import work
 from sdflow_jax.edit.__main__ import main
 from sdflow_jax.editor import Editor
 from tests.align.marked_faces import MarkedFaces, mark, smooth_photo, upright
@@ -30,7 +31,7 @@ def editor(workdir):
 def run(workdir, editor, tmp_path, monkeypatch):
     """The command line on photos of these names; returns its status and what it wrote."""
     monkeypatch.setattr(Editor, "from_workdir", classmethod(lambda cls, *_, **__: editor))
-    monkeypatch.setattr("sdflow_jax.edit.work.load_finder", lambda name: MarkedFaces())
+    monkeypatch.setattr(work, "load_finder", lambda name: MarkedFaces())
 
     def run(photos, *words):
         folder, out = tmp_path / "photos", tmp_path / "out"
@@ -128,6 +129,6 @@ def test_without_the_extra_it_is_one_line(run, capsys, monkeypatch):
     def missing(name):
         raise AlignError("finding faces needs dlib")
 
-    monkeypatch.setattr("sdflow_jax.edit.work.load_finder", missing)
+    monkeypatch.setattr(work, "load_finder", missing)
     assert run({"two.png": TWO}, *YOUNG, "--align") == (1, {})
     assert capsys.readouterr().err == "error: finding faces needs dlib\n"

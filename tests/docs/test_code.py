@@ -3,6 +3,7 @@
 import configparser
 import contextlib
 import functools
+import importlib.util
 import io
 import re
 import runpy
@@ -66,9 +67,11 @@ def run(fence: Fence, names: dict) -> None:
 def run_module(name: str, arguments: list[str]) -> tuple[int | None, str]:
     """Exit status and output of `python -m name arguments`, in this process."""
     output = io.StringIO()
+    is_package = importlib.util.find_spec(name).submodule_search_locations is not None
+    ran = f"{name}.__main__" if is_package else name
     with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(output):
         patch.setattr(sys, "argv", [name, *arguments])
-        patch.delitem(sys.modules, name, raising=False)  # which runpy warns of
+        patch.delitem(sys.modules, ran, raising=False)  # which runpy warns of
         try:
             runpy.run_module(name, run_name="__main__")
         except SystemExit as stop:

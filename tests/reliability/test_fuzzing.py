@@ -46,7 +46,7 @@ def attempt(content, rng, directory):
     if number == 10:
         bytearray(b"x" * 100_000_000)
 
-fuzzing.TIME_LIMIT_S, fuzzing.MEMORY_LIMIT_KB = 0.1, 50_000
+fuzzing.TIME_LIMIT_S, fuzzing.MEMORY_LIMIT_KB = 1.0, 50_000
 reader = fuzzing.Reader(1, ValueError, lambda directory: [b""], attempt)
 row = fuzzing.fuzz(reader, 8, Context("fuzz-it", pathlib.Path(sys.argv[1]), seed=0, scale=1))
 print(row.injected, row.survived, *row.failures, sep="\\n")
