@@ -77,6 +77,6 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
         "log_every": 50,
         "checkpoint_every": 1000,
         "keep_checkpoints": 2,
-        "compilation_cache": "",
+        "compilation_cache": "",  # where compiled programs are kept: "" the user's cache, "off" nowhere
     }
     return config

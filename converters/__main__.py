@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 from safetensors import safe_open
-from tqdm import tqdm
 
 from converters import e4e, interfacegan, ir_files, stylegan2
 from converters.arrays_report import digest, table
@@ -24,6 +23,7 @@ from converters.kinds import KINDS, check_options, load_kind, recognise
 from converters.notes import input_notes, missing_notes
 from converters.torch_reader import read_checkpoint
 from sdflow_jax.files import networks
+from sdflow_jax.files.bars import Bar
 from sdflow_jax.methods.interfacegan.boundary import load_boundary, save_boundary
 
 # What each network's file is called unless --name says otherwise; the names are those of
@@ -174,7 +174,7 @@ def convert_network(
 def _read(checkpoint: str | os.PathLike[str]) -> Any:
     if ir_files.is_ir(checkpoint):
         return ir_files.read_networks(checkpoint)
-    with tqdm(unit="B", unit_scale=True, desc="checksums", disable=None, leave=False) as bar:
+    with Bar(unit="B", unit_scale=True, desc="checksums", delay=2, leave=False) as bar:
         return read_checkpoint(checkpoint, progress=lambda done, total: _show(bar, done, total))
 
 
@@ -288,7 +288,7 @@ def _is_numpy_file(path: pathlib.Path) -> bool:
         return False  # the reader gives the message
 
 
-def _show(bar: tqdm, done: int, total: int) -> None:
+def _show(bar: Bar, done: int, total: int) -> None:
     bar.total = total
     bar.update(done - bar.n)
 

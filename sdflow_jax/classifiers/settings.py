@@ -9,7 +9,7 @@ from sdflow_jax.data.labeled_settings import LabeledSettings
 from sdflow_jax.files.config_groups import Group
 from sdflow_jax.models.resnet import LAYOUTS
 from sdflow_jax.training.loop import Schedule
-from sdflow_jax.training.settings import OptimizerSettings, read_schedule
+from sdflow_jax.training.settings import OptimizerSettings, read_average_decay, read_schedule
 
 # Roles of `config.networks` that a network trained here can play.
 CLASSIFIER_ROLES = ("classifier", "evaluation_classifier")
@@ -38,7 +38,8 @@ class ClassifierSettings:
       optimizer: the update rule.
       average_decay: of the moving average of the weights, in [0, 1); 0 keeps none.
       matmul_precision: of float32 products, "default" or "float32".
-      compilation_cache: directory of compiled programs; empty for none.
+      compilation_cache: directory of compiled programs, as by `keep_compiled_programs`: "off" for
+        none, empty for the user's.
       keys: dotted names of all that was read of the config, on which alone the run depends.
     """
 
@@ -89,9 +90,7 @@ def read_classifier_settings(config: Mapping[str, Any]) -> ClassifierSettings:
         schedule=schedule,
         batch_size=training.whole("batch_size", least=1),
         optimizer=OptimizerSettings.read(optimizer, num_steps=schedule.num_steps),
-        average_decay=optimizer.number(
-            "ema_decay", least=0, below=1, expected="in [0, 1) (0 averages nothing)"
-        ),
+        average_decay=read_average_decay(optimizer),
         matmul_precision=training.choice("matmul_precision", ("default", "float32")),
         compilation_cache=training.text("compilation_cache"),
         keys=frozenset(whole.paths),  # the last: by now all is read

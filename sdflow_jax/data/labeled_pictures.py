@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Int8
-from tqdm import tqdm
 
 from sdflow_jax.data.attribute_labels import UNKNOWN, AttributeLabels, read_labels
 from sdflow_jax.data.file_digests import FileDigests, Stamp, stamp_of
@@ -18,6 +17,7 @@ from sdflow_jax.data.image_folder import image_files, read_face
 from sdflow_jax.data.image_source import CONTENT, SPLITS, DataError
 from sdflow_jax.data.labeled_settings import LabeledSettings
 from sdflow_jax.data.partition import read_partition, split_by_name
+from sdflow_jax.files.bars import Bar
 
 # What the alignment of a photo with one face calls it: `a/b.jpg` becomes `a/b.jpg-1.png`.
 _ALIGNED, _ALIGNED_SECOND = "-1.png", "-2.png"
@@ -168,7 +168,7 @@ def check_pictures(faces: Mapping[str, LabeledPictures], data: LabeledSettings) 
     places = [(split, place) for split in faces for place in range(len(faces[split]))]
     with (
         concurrent.futures.ThreadPoolExecutor(data.num_threads) as pool,
-        tqdm(total=len(places), desc="trying images", unit="file", delay=2) as bar,
+        Bar(total=len(places), desc="trying images", unit="file", delay=2) as bar,
     ):
         for complaint in pool.map(complaint_of, *zip(*places, strict=True)):
             if complaint:

@@ -63,6 +63,11 @@ class OptimizerSettings:
             )
 
 
+def read_average_decay(group: Group) -> float:
+    """Read the decay of the moving average of the weights, in [0, 1), of the config group `optimizer`."""
+    return group.number("ema_decay", least=0, below=1, expected="in [0, 1) (0 averages nothing)")
+
+
 def read_schedule(group: Group) -> Schedule:
     """Read the schedule of the config group `training`, which may hold more."""
     names = ("num_steps", "log_every", "checkpoint_every", "keep_checkpoints")

@@ -4,8 +4,7 @@ import os
 import pathlib
 from collections.abc import Callable, Mapping
 
-from tqdm import tqdm
-
+from sdflow_jax.files.bars import Bar
 from sdflow_jax.training.checkpoint import CheckpointError
 from sdflow_jax.training.csv_file import CsvFile, read_column
 from sdflow_jax.training.state import State
@@ -83,7 +82,7 @@ class Validation:
             file.unlink()
         shown = {name: found[name] for name in self._shown}
         words = ", ".join(f"{name} {value:.4g}" for name, value in shown.items())
-        tqdm.write(f"step {step}, validation: {words}; the best is of step {self.best()[0]}")
+        Bar.write(f"step {step}, validation: {words}; the best is of step {self.best()[0]}")
         return shown
 
     def best(self) -> tuple[int, pathlib.Path]:

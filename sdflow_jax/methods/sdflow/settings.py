@@ -11,7 +11,7 @@ from sdflow_jax.flow.solve import SolverSettings
 from sdflow_jax.losses import TERMS, LossSettings
 from sdflow_jax.models.attribute_classifier import AttributeClassifier
 from sdflow_jax.models.resnet import LAYOUTS
-from sdflow_jax.training.settings import TrainingSettings
+from sdflow_jax.training.settings import TrainingSettings, read_average_decay
 
 # What a residual network is made of: arguments of `SemanticEncoder` and `AttributeClassifier`.
 _BACKBONE = ("depth", "width", "stem_pool")
@@ -62,9 +62,7 @@ class SDFlowSettings:
         optimizer = config.group("optimizer")
         return cls(
             training=TrainingSettings.read(config),
-            average_decay=optimizer.number(
-                "ema_decay", least=0, below=1, expected="in [0, 1) (0 averages nothing)"
-            ),
+            average_decay=read_average_decay(optimizer),
             backbone_rate=optimizer.number(
                 "backbone_rate",
                 least=0,
