@@ -1,8 +1,8 @@
 """The attribute classifiers: C, which SDFlow distills, and the evaluation classifier, which judges.
 
 Few faces are annotated, and a network that saw those again and again would learn them by heart. So
-all faces teach alike: by their annotations where they have any, elsewhere by a probe of w, which is
-right almost as often.
+all faces teach: by a probe of w, which agrees with annotations that it has not seen better than any
+network of pictures did that learned from them, and halfway by their own labels where they have any.
 """
 
 import dataclasses

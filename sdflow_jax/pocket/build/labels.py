@@ -74,6 +74,17 @@ def guess_labels(
     return np.stack(columns, axis=1)
 
 
+def soften_labels(
+    labels: NDArray[np.float32], guesses: NDArray[np.float32]
+) -> NDArray[np.float32]:
+    """Targets [n, a]: halfway between a label and the probe's guess, the guess where there is no label.
+
+    A label is one look, by a person or a network, with the errors of one look; the probe has seen
+    thousands and agrees better with looks that it has not seen.
+    """
+    return np.where(np.isnan(labels), guesses, 0.5 * (labels + guesses))
+
+
 def adults(
     seeds: NDArray[np.int64],
     w: NDArray[np.float32],

@@ -17,7 +17,7 @@ from sdflow_jax.images.pixels import to_bytes_on_device
 from sdflow_jax.images.resizing import pool_bytes
 from sdflow_jax.pocket.build import settings
 from sdflow_jax.pocket.build.classifiers import LabelledFaces, train_classifier
-from sdflow_jax.pocket.build.codes import Codes
+from sdflow_jax.pocket.build.codes import NUM_STYLES, Codes
 from sdflow_jax.pocket.build.identity import train_identity
 from sdflow_jax.pocket.build.inversion import train_inversion
 from sdflow_jax.pocket.build.labels import (
@@ -26,6 +26,7 @@ from sdflow_jax.pocket.build.labels import (
     adults,
     guess_labels,
     label_faces,
+    soften_labels,
 )
 from sdflow_jax.pocket.build.renders import Renders, load_renders, render_chunks
 from sdflow_jax.pocket.build.student import initial_student, train_student
@@ -119,13 +120,13 @@ def build_classifiers(build: Build) -> None:
     """The training classifier, from faces of even seeds, and the evaluation classifier, from those of
     odd ones.
     """
-    faces = build.renders(settings.TRAINING_SEEDS[: settings.NUM_LABELLED])
+    faces = build.renders(np.concatenate([settings.TRAINING_SEEDS, settings.FREE]))
     labels = label_faces(faces.seeds, faces.readings, Annotations.read())
     variants = _variants(build, faces)
     for name, chosen in settings.CLASSIFIERS.items():
-        own = faces.seeds % 2 == chosen.parity
-        guesses = guess_labels(faces.codes.coarse, labels, own)
-        targets = np.where(np.isnan(labels), guesses, labels)
+        # A probe reads one w, so the codes of two have nobody to label them.
+        own = (faces.seeds % 2 == chosen.parity) & (faces.codes.crossover == NUM_STYLES)
+        targets = soften_labels(labels, guess_labels(faces.codes.coarse, labels, own))
         learned = LabelledFaces(variants, targets).take(own)
         classifier = train_classifier(name, learned, chosen, build.cache)
         build.save(name, classifier, chosen.arguments, {"attributes": ",".join(ATTRIBUTES)})
@@ -133,7 +134,7 @@ def build_classifiers(build: Build) -> None:
 
 def build_identity_encoder(build: Build) -> None:
     """The identity encoder: dlib's face embedding, distilled."""
-    faces = build.renders(settings.TRAINING_SEEDS[: settings.NUM_LABELLED])
+    faces = build.renders(settings.TRAINING_SEEDS)
     found = ~np.isnan(faces.readings.embedding[:, 0])
     embedding = faces.readings.embedding[found]
     embedding = embedding - settings.MEAN_SHARE * embedding.mean(axis=0)
