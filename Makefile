@@ -22,8 +22,9 @@ demo: $(VENV)/installed-demo
 
 demo-environment: $(VENV)/installed-demo
 
-# Train, evaluate and draw everything in docs/results: hours, and continues where it was stopped.
+# Tune, train, evaluate and draw everything in docs/results: hours, and continues where it was stopped.
 figures: $(VENV)/installed-pocket-build
+	$(BIN)/python -m sdflow_jax.study.tuning --jobs=$(JOBS)
 	$(BIN)/python -m sdflow_jax.study --jobs=$(JOBS)
 
 # Most of a test's time is compilation, on one core: two workers, each with whole files of tests, in our order.

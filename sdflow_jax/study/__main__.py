@@ -4,9 +4,10 @@
     python -m sdflow_jax.study --seeds=1 --judges=config --out=runs/results
     python -m sdflow_jax.study --tiny --runs=runs/tiny
 
-Trains every method and ablation variant for each seed below `--runs`, evaluates each by each set of
-judges, and writes pictures, tables and the page to `--out`. What is done is not done again: the
-same command continues after any interruption.
+Trains every method and ablation variant for each seed below `--runs`, with the settings that
+`python -m sdflow_jax.study.tuning` has chosen for it, evaluates each by each set of judges, and writes
+pictures, tables and the page to `--out`. What is done is not done again: the same command continues after any
+interruption.
 """
 
 import argparse
@@ -22,6 +23,7 @@ from sdflow_jax.files.lock import locked
 from sdflow_jax.study.execution import Stopped
 from sdflow_jax.study.plan import PAPER, ROOT, TINY, Settings
 from sdflow_jax.study.regenerate import regenerate
+from sdflow_jax.study.trials_table import TABLE, chosen_settings
 
 
 def main() -> None:
@@ -46,6 +48,11 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=1, help="runs at a time, which share the cores")
     parser.add_argument("--judges", help="sets of judges: config, external, or both by a comma")
     parser.add_argument(
+        "--tuning",
+        type=pathlib.Path,
+        help="the table of chosen settings; docs/results/tuning.csv by default, none with --tiny",
+    )
+    parser.add_argument(
         "--tiny", action="store_true", help="a few steps and faces: the machinery, not the numbers"
     )
     arguments = parser.parse_args()
@@ -62,6 +69,11 @@ def main() -> None:
         parser.error(f"--jobs must be at least 1, got {arguments.jobs}")
     usual = ROOT / ("runs" if arguments.tiny else "docs") / "results"
     out = (arguments.out or usual).absolute()
+    tuning = arguments.tuning or (None if arguments.tiny else ROOT / "docs" / "results" / TABLE)
+    if arguments.tuning and not tuning.exists():
+        parser.error(f"--tuning={tuning}: no such file")
+    if tuning:
+        chosen["chosen"] = chosen_settings(tuning)
     settings = dataclasses.replace(TINY if arguments.tiny else Settings(), **chosen)
     logging.set_verbosity(logging.WARNING)
     try:

@@ -51,6 +51,21 @@ class Estimate:
     high: float
 
 
+def area(outcome: EditOutcomes, measure: str) -> float | None:
+    """The mean preservation over `LEVELS`, a level that is not reached counting 0; None if the measure
+    means nothing here (no other attributes).
+
+    Args:
+      outcome: of one request and one training.
+      measure: "identity" or "attributes".
+    """
+    kept = getattr(outcome, measure)
+    if not np.isfinite(kept).all():
+        return None
+    curve = preservation_at(outcome.success.mean(0), kept.mean(0), LEVELS)
+    return float(np.nan_to_num(curve).mean())
+
+
 def resample(
     seeds: Sequence[EditOutcomes], measure: str, *, num_resamples: int, stream: int = 0
 ) -> Resampled | None:

@@ -1,8 +1,10 @@
 """Training and evaluating the runs of a study, each step done once however often it is interrupted."""
 
 import concurrent.futures
+import contextlib
 import dataclasses
 import json
+import math
 import os
 import pathlib
 import queue
@@ -10,7 +12,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Sequence, Set
+from collections.abc import Callable, Sequence, Set
 
 from sdflow_jax.evaluation import EvaluationSettings, results_directory
 from sdflow_jax.files import networks
@@ -19,11 +21,15 @@ from sdflow_jax.files.run_config import load_config
 from sdflow_jax.methods.registry import find_method
 from sdflow_jax.study.plan import ROOT, Run, Settings
 
-TIMES_FILE = "core_seconds.json"
+TIMES_FILE = "times.json"  # step -> [seconds by the clock, processor cores]
 
 
 class Stopped(RuntimeError):
     """A step failed or was interrupted; the same command continues."""
+
+
+class Failed(Stopped):
+    """A step ended with a mistake; the message tells what it said last, where there is a log."""
 
 
 def is_trained(workdir: pathlib.Path) -> bool:
@@ -46,9 +52,14 @@ def evaluation_settings(settings: Settings, judge: str) -> EvaluationSettings:
     )
 
 
+def results_of(run: Run, judge: str, settings: Settings) -> pathlib.Path:
+    """Where `evaluate.py` leaves the results of these settings."""
+    return results_directory(run.workdir, judge, "" if settings.split == "test" else settings.split)
+
+
 def is_evaluated(run: Run, judge: str, settings: Settings) -> bool:
     """Whether the results are there, of these very settings."""
-    file = results_directory(run.workdir, judge) / "summary.json"
+    file = results_of(run, judge, settings) / "summary.json"
     if not file.exists():
         return False
     summary = json.loads(file.read_text())
@@ -63,8 +74,16 @@ def is_evaluated(run: Run, judge: str, settings: Settings) -> bool:
 
 
 def carry_out(
-    runs: Sequence[Run], settings: Settings, directory: pathlib.Path, *, jobs: int = 1
-) -> None:
+    runs: Sequence[Run],
+    settings: Settings,
+    directory: pathlib.Path,
+    *,
+    jobs: int = 1,
+    deadline: float = math.inf,
+    has_logs: bool = False,
+    done: Callable[[Run], None] | None = None,
+    failed: Callable[[Run, Stopped], None] | None = None,
+) -> bool:
     """Train and evaluate whatever is not yet trained and evaluated.
 
     Args:
@@ -73,49 +92,79 @@ def carry_out(
       directory: of all runs.
       jobs: runs at a time. The processor cores are dealt out among them: two processes of one core
         each are done sooner than two of both, one after the other.
+      deadline: `time.monotonic()` from which on no further step begins.
+      has_logs: whether the steps write to `directory/logs` what they would say on the terminal.
+      done: called with each run that is done, one at a time.
+      failed: called with each run of which a step failed, one at a time, and the others go on.
+
+    Returns:
+      Whether all runs are done.
 
     Raises:
-      Stopped: if a step failed, or ended before it was done, as after Ctrl-C. Runs that are under
-        way beside it then come to their end, and no other begins.
+      Stopped: if a step failed and `failed` is None, or ended before it was done, as after Ctrl-C.
+        Runs that are under way beside it then come to their end, and no other begins.
     """
     titles = {
         run.workdir: f"[{number}/{len(runs)}] {run.method}, seed {run.seed}"
         for number, run in enumerate(runs, 1)
     }
-    # The first training builds the data set that all share.
-    is_alone = jobs > 1 and not is_trained(runs[0].workdir)
-    if is_alone:
-        _carry_out_run(runs[0], titles[runs[0].workdir], settings, directory, _own_cores())
     free: queue.SimpleQueue[Set[int]] = queue.SimpleQueue()
     for cores in _dealt(_own_cores(), jobs):
         free.put(cores)
-    has_failed = threading.Event()
+    has_stopped = threading.Event()
+    telling = threading.Lock()
 
-    def work(run: Run) -> None:
-        if has_failed.is_set():
-            return
+    def work(run: Run, cores: Set[int]) -> bool:
+        if has_stopped.is_set():
+            return False
+        try:
+            is_done = _carry_out_run(
+                run, titles[run.workdir], settings, directory, cores, deadline, has_logs
+            )
+        except Stopped as error:
+            if failed is None or not isinstance(error, Failed):
+                has_stopped.set()
+                raise
+            with telling:
+                failed(run, error)
+            return False
+        if is_done and done is not None:
+            with telling:
+                done(run)
+        return is_done
+
+    def work_on_free_cores(run: Run) -> bool:
         cores = free.get()
         try:
-            _carry_out_run(run, titles[run.workdir], settings, directory, cores)
-        except Stopped:
-            has_failed.set()
-            raise
+            return work(run, cores)
         finally:
             free.put(cores)
 
+    # The first training builds the data set that all share.
+    is_alone = jobs > 1 and not is_trained(runs[0].workdir)
+    are_done = [work(runs[0], _own_cores())] if is_alone else []
     with concurrent.futures.ThreadPoolExecutor(jobs) as pool:
         try:
-            for _ in pool.map(work, runs[is_alone:]):
-                pass
+            are_done += pool.map(work_on_free_cores, runs[is_alone:])
         except BaseException:  # Ctrl-C too, which the processes under way have got as well.
-            has_failed.set()
+            has_stopped.set()
             raise
+    return all(are_done)
 
 
 def _carry_out_run(
-    run: Run, title: str, settings: Settings, directory: pathlib.Path, cores: Set[int]
-) -> None:
+    run: Run,
+    title: str,
+    settings: Settings,
+    directory: pathlib.Path,
+    cores: Set[int],
+    deadline: float,
+    has_logs: bool,
+) -> bool:
+    """Train and evaluate one run; false if the deadline came first."""
     if not is_trained(run.workdir):
+        if time.monotonic() >= deadline:
+            return False
         print(f"{title}: training", flush=True)
         flags = [f"--config.{key}={value}" for key, value in run.overrides.items()]
         _call(
@@ -123,12 +172,15 @@ def _carry_out_run(
             f"train {run.workdir.name}",
             cores,
             *("train.py", f"--config={run.config_flag}", f"--workdir={run.workdir}", *flags),
+            has_log=has_logs,
         )
         if not is_trained(run.workdir):
             raise Stopped(f"{title}: training stopped; the same command continues")
     for judge in run.judges:
         if is_evaluated(run, judge, settings):
             continue
+        if time.monotonic() >= deadline:
+            return False
         print(f"{title}: evaluating, judges {judge}", flush=True)
         _call(
             directory,
@@ -140,7 +192,9 @@ def _carry_out_run(
             f"--batch_size={settings.batch_size}",
             f"--num_samples={settings.num_samples}",
             *(f"--network={role}={file}" for role, file in run.judge_files.items()),
+            has_log=has_logs,
         )
+    return True
 
 
 def _own_cores() -> Set[int]:
@@ -157,13 +211,25 @@ def _dealt(cores: Set[int], jobs: int) -> list[Set[int]]:
 
 
 def core_seconds_spent(directory: pathlib.Path, runs: Sequence[Run]) -> dict[str, float]:
-    """Wall time times cores of each step of these runs so far, interrupted attempts included."""
+    """Seconds times cores of each step of these runs so far, interrupted attempts included."""
     steps = {f"train {run.workdir.name}" for run in runs}
     steps |= {f"evaluate {run.workdir.name} {judge}" for run in runs for judge in run.judges}
-    return {step: seconds for step, seconds in _read_times(directory).items() if step in steps}
+    times = _read_times(directory)
+    return {step: seconds * cores for step, (seconds, cores) in times.items() if step in steps}
 
 
-def _read_times(directory: pathlib.Path) -> dict[str, float]:
+def seconds_spent(directory: pathlib.Path, run: Run) -> float | None:
+    """Seconds by the clock that training a run and evaluating it took, interrupted attempts included;
+    None if it was done elsewhere.
+    """
+    times = _read_times(directory)
+    name = run.workdir.name
+    steps = [f"train {name}", *(f"evaluate {name} {judge}" for judge in run.judges)]
+    found = [times[step][0] for step in steps if step in times]
+    return sum(found) if found else None
+
+
+def _read_times(directory: pathlib.Path) -> dict[str, list[float]]:
     file = directory / TIMES_FILE
     return json.loads(file.read_text()) if file.exists() else {}
 
@@ -172,24 +238,37 @@ _times_lock = threading.Lock()
 
 
 def _call(
-    directory: pathlib.Path, step: str, cores: Set[int], script: str, *arguments: str
+    directory: pathlib.Path,
+    step: str,
+    cores: Set[int],
+    script: str,
+    *arguments: str,
+    has_log: bool = False,
 ) -> None:
     # A process each: its memory is given back, and an interrupt is train.py's own to handle. The
     # seeds of a method compile the same programs, which the cache keeps.
     environment = {"JAX_COMPILATION_CACHE_DIR": str(directory / "compiled"), **os.environ}
+    log = directory / "logs" / f"{step}.log"
+    log.parent.mkdir(parents=True, exist_ok=True)
     start = time.monotonic()
     try:
-        process = subprocess.Popen(
-            [sys.executable, str(ROOT / script), *arguments], env=environment
-        )
-        if hasattr(os, "sched_setaffinity"):  # Before its first thread, which inherits it.
-            os.sched_setaffinity(process.pid, cores)
-        code = process.wait()
+        with log.open("w") if has_log else contextlib.nullcontext() as stream:
+            process = subprocess.Popen(
+                [sys.executable, str(ROOT / script), *arguments],
+                env=environment,
+                stdout=stream,
+                stderr=stream,
+            )
+            if hasattr(os, "sched_setaffinity"):  # Before its first thread, which inherits it.
+                os.sched_setaffinity(process.pid, cores)
+            code = process.wait()
     finally:
         with _times_lock:
             spent = _read_times(directory)
-            passed = (time.monotonic() - start) * len(cores)
-            spent[step] = round(spent.get(step, 0.0) + passed, 1)
+            earlier, _ = spent.get(step, (0.0, 0))
+            spent[step] = [round(earlier + time.monotonic() - start, 1), len(cores)]
             write_json(directory / TIMES_FILE, spent)
     if code != 0:
-        raise Stopped(f"{script} ended with status {code} ({step}); the same command continues")
+        said = log.read_text().splitlines()[-1:] if has_log else []
+        reason = said[0] if said else f"status {code}"
+        raise Failed(f"{script} ended with {reason} ({step}); the same command continues")

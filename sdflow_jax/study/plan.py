@@ -69,6 +69,11 @@ PAPER = Study(
 )
 
 
+# Of every run. More test faces than the configs ask for, made once for all runs; and no pictures during
+# training, at which nobody would look.
+OVERRIDES = {"data.limits.test": 500, "training.sample_every": 0}
+
+
 @dataclasses.dataclass(frozen=True)
 class Settings:
     """How much is computed.
@@ -87,19 +92,22 @@ class Settings:
       num_shown: faces in the figures of faces.
       num_resamples: of the bootstrap.
       overrides: config values, dotted key -> value, for those configs that have the key.
+      chosen: method -> config values, by which it differs from its config file; `overrides` come
+        after them.
     """
 
     seeds: int = 3
     judges: tuple[str, ...] = ("config", "external")
     split: str = "test"
-    num_faces: int = 300
+    num_faces: int = 500
     num_faces_external: int = 100
     strengths: tuple[float, ...] = (*STRENGTHS, 2.0, 2.5, 3.0, 4.0, 6.0, 8.0, 12.0)
     batch_size: int = 16
     num_samples: int = EvaluationSettings.num_samples
     num_shown: int = 6
     num_resamples: int = EvaluationSettings.num_resamples
-    overrides: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    overrides: Mapping[str, Any] = dataclasses.field(default_factory=lambda: dict(OVERRIDES))
+    chosen: Mapping[str, Mapping[str, Any]] = dataclasses.field(default_factory=dict)
 
     def faces_for(self, judge: str) -> int:
         """How many faces a set of judges sees."""
@@ -161,28 +169,49 @@ def plan_runs(study: Study, settings: Settings, directory: pathlib.Path) -> list
     runs = []
     for seed in range(settings.seeds):
         for method, file in study.configs.items():
-            config = read_config(_located(file))
-            fitting = {key: x for key, x in settings.overrides.items() if _has(config, key)}
-            overrides = {**fitting, "seed": seed, "data.directory": str(directory / "data")}
-            config.update_from_flattened_dict(overrides)
-            workdir = directory / f"{method}-seed{seed}-{_digest(config)}"
             judges = tuple(
                 judge
                 for judge in settings.judges
                 if judge == settings.judges[0] or method in study.methods
             )
-            judge_files = {role: config.networks[role] for role in JUDGING_ROLES}
-            runs.append(
-                Run(method, seed, str(_located(file)), overrides, workdir, judges, judge_files)
-            )
+            overrides = {**settings.chosen.get(method, {}), **settings.overrides}
+            runs.append(plan_run(method, file, seed, overrides, judges, directory))
     return runs
+
+
+def plan_run(
+    method: str,
+    file: str,
+    seed: int,
+    overrides: Mapping[str, Any],
+    judges: tuple[str, ...],
+    directory: pathlib.Path,
+) -> Run:
+    """One training.
+
+    Args:
+      method: its name.
+      file: its config, as in `Study.configs`.
+      seed: of all randomness.
+      overrides: config values, dotted key -> value; what the config has not is left out.
+      judges: the sets of judges that see it.
+      directory: of all runs.
+    """
+    config = read_config(_located(file))
+    fitting = {key: x for key, x in overrides.items() if has_key(config, key)}
+    overrides = {**fitting, "seed": seed, "data.directory": str(directory / "data")}
+    config.update_from_flattened_dict(overrides)
+    workdir = directory / f"{method}-seed{seed}-{_digest(config)}"
+    judge_files = {role: config.networks[role] for role in JUDGING_ROLES}
+    return Run(method, seed, str(_located(file)), overrides, workdir, judges, judge_files)
 
 
 def _located(file: str) -> pathlib.Path:
     return ROOT / file  # an absolute path stays itself
 
 
-def _has(config: ml_collections.ConfigDict, key: str) -> bool:
+def has_key(config: ml_collections.ConfigDict, key: str) -> bool:
+    """Whether a config has a dotted key."""
     node: Any = config
     for part in key.split("."):
         if not isinstance(node, Mapping | ml_collections.ConfigDict) or part not in node:

@@ -12,7 +12,7 @@ from PIL import Image
 
 from sdflow_jax.data import face_latents
 from sdflow_jax.data.prepared import prepare_data
-from sdflow_jax.evaluation import EvaluationSetup, load_judges, requests_for, results_directory
+from sdflow_jax.evaluation import EvaluationSetup, load_judges, requests_for
 from sdflow_jax.evaluation.curves import EditOutcomes
 from sdflow_jax.evaluation.drawing import Figure
 from sdflow_jax.evaluation.plots import semantic_variables_figure
@@ -26,7 +26,7 @@ from sdflow_jax.methods.registry import load_method
 from sdflow_jax.methods.settings import read_shared_settings
 from sdflow_jax.study.areas import Resampled, estimate, resample_all
 from sdflow_jax.study.curves import curves_figure
-from sdflow_jax.study.execution import carry_out, core_seconds_spent
+from sdflow_jax.study.execution import carry_out, core_seconds_spent, results_of
 from sdflow_jax.study.faces import faces_figures
 from sdflow_jax.study.page import resampled_over, results_page
 from sdflow_jax.study.plan import Run, Settings, Study, plan_runs
@@ -64,8 +64,7 @@ def regenerate(
     outcomes = {
         judge: {
             name: [
-                load_outcomes(results_directory(run.workdir, judge) / "outcomes.npz")
-                for run in judged
+                load_outcomes(results_of(run, judge, settings) / "outcomes.npz") for run in judged
             ]
             for name, runs_of_method in by_method.items()
             if (judged := [run for run in runs_of_method if judge in run.judges])
@@ -79,7 +78,7 @@ def regenerate(
     summaries = {(run.method, judge): [] for run in runs for judge in settings.judges}
     for run in runs:
         for judge in run.judges:
-            file = results_directory(run.workdir, judge) / "summary.json"
+            file = results_of(run, judge, settings) / "summary.json"
             summaries[run.method, judge].append(json.loads(file.read_text()))
 
     pictures = []
@@ -95,7 +94,7 @@ def regenerate(
             ),
         )
     pictures += _copy_samples(study, settings, by_method, results)
-    write_text(results / "points.csv", _points(runs))
+    write_text(results / "points.csv", _points(runs, settings))
     write_text(results / "areas.csv", _areas_csv(areas, settings))
     reading = results / "reading.md"
     page = results_page(
@@ -122,7 +121,7 @@ def _figures(
 ) -> dict[str, Figure]:
     main = settings.judges[0]
     first = by_method[study.ours][0]
-    with np.load(results_directory(first.workdir, main) / "faces.npz") as faces:
+    with np.load(results_of(first, main, settings) / "faces.npz") as faces:
         variables, predictions = faces["variables"], faces["predictions"]
     method = load_method(first.workdir)
     figures = {
@@ -198,7 +197,7 @@ def _copy_samples(study, settings, by_method, results: pathlib.Path) -> list[str
     """
     copied = []
     for name in study.methods:
-        directory = results_directory(by_method[name][0].workdir, settings.judges[0])
+        directory = results_of(by_method[name][0], settings.judges[0], settings)
         for file in sorted(directory.glob("samples_*.png")):
             copied.append(f"{file.stem}_{name}.jpg")
             with Image.open(file) as image:
@@ -212,13 +211,13 @@ def _copy_samples(study, settings, by_method, results: pathlib.Path) -> list[str
     return copied
 
 
-def _points(runs: Sequence[Run]) -> str:
+def _points(runs: Sequence[Run], settings: Settings) -> str:
     """Every run's points, with the columns method, seed and judge before their own."""
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
     for number, run in enumerate(runs):
         for position, judge in enumerate(run.judges):
-            with (results_directory(run.workdir, judge) / "points.csv").open(newline="") as file:
+            with (results_of(run, judge, settings) / "points.csv").open(newline="") as file:
                 head, *rows = csv.reader(file)
             if number == position == 0:
                 writer.writerow(["method", "seed", "judge", *head])

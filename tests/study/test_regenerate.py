@@ -89,7 +89,7 @@ def test_every_point_of_every_run_is_in_the_csv(study, results):
 
 
 def test_what_is_done_is_not_done_again(study, results, monkeypatch):
-    def refuse(*arguments):
+    def refuse(*arguments, **_):
         raise AssertionError(f"called again: {arguments}")
 
     monkeypatch.setattr(execution, "_call", refuse)
@@ -101,7 +101,7 @@ def test_what_is_done_is_not_done_again(study, results, monkeypatch):
 
 def test_interrupted_training_is_not_taken_for_a_finished_one(study, tmp_path, monkeypatch):
     # train.py exits with status 0 after Ctrl-C, and has exported nothing.
-    monkeypatch.setattr(execution, "_call", lambda *_: None)
+    monkeypatch.setattr(execution, "_call", lambda *_, **__: None)
     with pytest.raises(execution.Stopped, match="the same command continues"):
         regenerate(study, SETTINGS, tmp_path / "runs", tmp_path / "results")
 
@@ -109,7 +109,7 @@ def test_interrupted_training_is_not_taken_for_a_finished_one(study, tmp_path, m
 def test_no_run_begins_after_one_that_failed(study, tmp_path, monkeypatch):
     begun = []
 
-    def fail(directory, step, cores, *arguments):
+    def fail(directory, step, cores, *arguments, **_):
         begun.append(step)
         assert cores  # a process without a core would never start
         raise execution.Stopped(step)
