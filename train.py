@@ -15,6 +15,10 @@ is left alone.
 """
 
 import pathlib
+import sys
+import threading
+from collections.abc import Callable
+from typing import Any
 
 import jax
 from absl import app, flags, logging
@@ -81,12 +85,23 @@ def parse_flags(argv: list[str]) -> list[str]:
         raise SystemExit(f"ConfigError: --config: {error}") from None
 
 
+def _only_of_the_main_thread(hook: Callable[..., None]) -> Callable[..., None]:
+    """What tensorstore's threads call when a disk is full has nobody left to tell it to, and says so."""
+
+    def tell(*error: Any) -> None:
+        if threading.current_thread() is threading.main_thread():
+            hook(*error)
+
+    return tell
+
+
 def main(argv: list[str]) -> None:
     """Set jax up and run; a mistake of the user's ends the program with one sentence."""
     if len(argv) > 1:
         raise app.UsageError(f"unexpected arguments: {' '.join(argv[1:])}")
     # orbax and tfds tell twenty things about every file, and of a full disk a thousand lines.
     logging.set_verbosity(logging.FATAL)
+    sys.unraisablehook = _only_of_the_main_thread(sys.unraisablehook)
     if DISTRIBUTED.value:
         jax.distributed.initialize(COORDINATOR.value, NUM_PROCESSES.value, PROCESS_ID.value)
     with Interrupts() as interrupts:

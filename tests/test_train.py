@@ -163,6 +163,25 @@ def test_what_is_no_config_file_is_told_in_one_line(tmp_path):
         assert "\n" not in sentence
 
 
+_FALL = """
+import sys, threading, train
+sys.unraisablehook = train._only_of_the_main_thread(sys.unraisablehook)
+
+class Falls:
+    def __init__(self, name): self.name = name
+    def __del__(self): raise RuntimeError(self.name)
+
+threading.Thread(target=Falls, args=["in a thread"]).start()
+Falls("in the program")
+"""
+
+
+def test_threads_that_the_disk_has_left_alone_say_nothing():
+    command = [sys.executable, "-c", _FALL]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert "in the program" in done.stderr and "in a thread" not in done.stderr
+
+
 # Commands one after the other, each of which is to end with a sentence and status 1, as Python ends a
 # program that raises SystemExit of a text. One process: most of the time goes into its start.
 def test_mistakes_end_with_one_sentence(world, tmp_path):

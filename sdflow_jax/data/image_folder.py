@@ -107,7 +107,7 @@ class ImageFolder:
             self._stamps |= {file: stamp_of(file) for file in files}
             found = digests.of(files, num_threads=self._num_threads)
             for file, digest in zip(files, found, strict=True):
-                _claim(owners, digest, name, file)
+                claim_picture(owners, digest, name, file)
             content[name] = hashlib.sha256("".join(found).encode()).hexdigest()[:16]
         return {
             "kind": "folder",
@@ -128,7 +128,7 @@ class ImageFolder:
                 images = list(pool.map(self._read, places))
                 for place, image in zip(places, images, strict=True):
                     # Files may differ, in a note or their compression, and show the same.
-                    _claim(self._owners, _pixel_digest(image), split, self._files[place])
+                    claim_picture(self._owners, _pixel_digest(image), split, self._files[place])
                 yield places, np.stack(images)
 
     def _read(self, place: int) -> UInt8[np.ndarray, "r r 3"]:
@@ -170,7 +170,7 @@ def read_face(
     return resize_square(image, image_size)
 
 
-def _claim(owners: dict, digest: Hashable, split: str, file: pathlib.Path) -> None:
+def claim_picture(owners: dict, digest: Hashable, split: str, file: pathlib.Path) -> None:
     """Note that a split has a picture.
 
     Raises:

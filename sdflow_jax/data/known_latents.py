@@ -14,7 +14,7 @@ from flax import nnx
 from jaxtyping import Float32, Int64, UInt8
 
 from sdflow_jax.data.file_digests import FileDigests
-from sdflow_jax.data.image_folder import read_face
+from sdflow_jax.data.image_folder import claim_picture, read_face
 from sdflow_jax.data.image_source import CONTENT, SPLITS, DataError, FaceBatch, check_ranges
 from sdflow_jax.data.latents_file import LatentsFile
 from sdflow_jax.data.settings import DataSettings
@@ -116,8 +116,8 @@ def open_latents(
     Where the file says which split a face belongs to, that stands, and `data.splits` is not read.
 
     Raises:
-      DataError: if the file or a picture is missing, the latents are not the generator's, or the
-        splits ask for more faces than there are.
+      DataError: if the file or a picture is missing, two splits have a picture of equal content, the
+        latents are not the generator's, or the splits ask for more faces than there are.
     """
     file = LatentsFile(data.latents)
     metadata = network_files.read_metadata(networks["generator"])
@@ -146,8 +146,12 @@ def open_latents(
     )
     digests = FileDigests(data.directory)
     content = {"latents": digests.of([file.path], num_threads=1)[0]}
+    owners = {}
     for name in SPLITS:
-        found = digests.of(source.picture_files(name), num_threads=data.num_threads)
+        pictures = source.picture_files(name)
+        found = digests.of(pictures, num_threads=data.num_threads)
+        for picture, digest in zip(pictures, found, strict=True):
+            claim_picture(owners, digest, name, picture)
         content[name] = hashlib.sha256("".join(found).encode()).hexdigest()[:16]
     drawn_by = "" if file.pictures else network_files.digest(networks["generator"])
     return source, {

@@ -95,8 +95,9 @@ def png_with(pixels: UInt8[np.ndarray, "h w 3"], notes: Mapping[str, Any]) -> by
 def notes_in(path: str | os.PathLike[str]) -> dict[str, Any]:
     """The notes that `png_with` has put into a picture's file; none if it holds none."""
     try:
-        with Image.open(path) as image:
-            text = getattr(image, "text", {}).get(_KEY, "")
+        with Image.open(path, formats=("PNG",)) as image:
+            # Not image.text, which decodes all pixels to look behind them too.
+            text = image.info.get(_KEY, "")
         notes = json.loads(text) if 0 < len(text) <= _LONGEST_TEXT else {}
     except Exception:  # it may be any file: whether it is a picture is for its reader to say
         return {}

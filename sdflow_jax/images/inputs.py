@@ -98,7 +98,8 @@ def _signed(images: np.ndarray) -> Float[np.ndarray, "b R R 3"]:
             f"expected 8-bit images or floats in [-1, 1], got {images.dtype}; pass 8-bit pixels as"
             " uint8"
         )
-    images = images.astype(np.float32)
+    with np.errstate(over="ignore"):  # what is too large is infinite then, and refused
+        images = images.astype(np.float32)
     is_finite = np.isfinite(images).all(axis=(1, 2, 3))
     if not is_finite.all():
         raise ValueError(f"face {np.argmin(is_finite)} has pixels that are NaN or infinite")
@@ -108,10 +109,13 @@ def _signed(images: np.ndarray) -> Float[np.ndarray, "b R R 3"]:
             f"expected 8-bit images or floats in [-1, 1], got floats up to {images.max():g}; pass"
             " 8-bit pixels as uint8"
         )
-    if lowest == 0.0 and highest > _LIKELY_ABOVE:
+    # Face by face: beside a face in [-1, 1] one in [0, 1] is no better.
+    is_suspect = (images.min((1, 2, 3)) >= 0) & (images.max((1, 2, 3)) > _LIKELY_ABOVE)
+    if is_suspect.any():
         warnings.warn(
-            "float images are taken to be in [-1, 1], and these are nowhere below 0; if they are in"
-            " [0, 1], give 8-bit pixels, or convert those with sdflow_jax.to_signed",
+            f"float images are taken to be in [-1, 1], and face {np.argmax(is_suspect)} is nowhere"
+            " below 0; if it is in [0, 1], give 8-bit pixels, or convert those with"
+            " sdflow_jax.to_signed",
             stacklevel=4,
         )
     return images

@@ -9,7 +9,9 @@ from collections.abc import Collection
 
 import numpy as np
 from jaxtyping import UInt8
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image
+
+from sdflow_jax.images.reading_memory import MOST_BYTES, bytes_to_read
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 
@@ -25,16 +27,34 @@ _DEEP_GREY = ("I;16", "I;16L", "I;16B", "I;16N")
 _FORMATS_OF_DEEP_GREY = ("PNG", "PPM")
 _WHITE_16 = 65535
 
+# EXIF orientation -> the upright picture, seen as its pixels are stored; one that is not here is 1.
+_AS_STORED = {
+    2: lambda upright: upright[:, ::-1],
+    3: lambda upright: upright[::-1, ::-1],
+    4: lambda upright: upright[::-1],
+    5: lambda upright: upright.swapaxes(0, 1),
+    6: lambda upright: np.rot90(upright, 1),
+    7: lambda upright: upright[::-1, ::-1].swapaxes(0, 1),
+    8: lambda upright: np.rot90(upright, -1),
+}
+_LYING = (5, 6, 7, 8)
+
+_BAND_PIXELS = 2**18
+
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _PNG_PIXELS = (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND")  # all that a still picture is made of
 _PNG_ORIENTATION = b"eXIf"
 
-# Up to twice Pillow's limit these are large cameras' photographs; beyond it Pillow refuses by itself.
+# Large cameras' photographs; what is too large is refused here.
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning, append=True)
 
 
 class ImageFileError(ValueError):
     """A picture is missing, damaged, or of a kind whose pixels have no one meaning as colors."""
+
+
+class _TooLargeError(ImageFileError):
+    """It would take more memory to read than is promised."""
 
 
 def read_image(path: str | os.PathLike[str]) -> UInt8[np.ndarray, "h w 3"]:
@@ -47,8 +67,9 @@ def read_image(path: str | os.PathLike[str]) -> UInt8[np.ndarray, "h w 3"]:
       8-bit RGB, [h, w, 3].
 
     Raises:
-      ImageFileError: naming the file, if it is missing, damaged, no picture, larger than Pillow
-        holds for safe, or of a mode that `rgb_pixels` refuses.
+      ImageFileError: naming the file, if it is missing, damaged, no picture, of a mode that
+        `rgb_pixels` refuses, or of more pixels than are read in 1 GB of memory (107 million; fewer
+        where the format takes more, and at least 17 million).
     """
     path = pathlib.Path(path)
     try:
@@ -78,23 +99,39 @@ def decode_image(content: bytes) -> UInt8[np.ndarray, "h w 3"]:
 
 
 def _decoded(content: bytes) -> UInt8[np.ndarray, "h w 3"]:
-    try:
-        with Image.open(io.BytesIO(content), formats=_formats()) as image:
-            return rgb_pixels(image)
-    except Image.DecompressionBombError:
-        raise
-    except Exception as error:
-        if not content.startswith(_PNG_SIGNATURE):
+    is_png = content.startswith(_PNG_SIGNATURE)
+    told = None
+    for chunks in (None, (*_PNG_PIXELS, _PNG_ORIENTATION), _PNG_PIXELS) if is_png else (None,):
+        try:
+            return _read(content if chunks is None else _with_only(chunks, content))
+        except (Image.DecompressionBombError, _TooLargeError):
             raise
-        for chunks in ((*_PNG_PIXELS, _PNG_ORIENTATION), _PNG_PIXELS):
-            try:
-                with Image.open(
-                    io.BytesIO(_with_only(chunks, content)), formats=_formats()
-                ) as image:
-                    return rgb_pixels(image)
-            except Exception:
-                continue  # what was wrong with the whole file is what is told
-        raise error
+        except Exception as error:
+            # What was wrong with the whole file is what is told. Not the frames that it came
+            # through: they hold the pixels.
+            told = told or _without_frames(error)
+    raise told
+
+
+def _read(content: bytes) -> UInt8[np.ndarray, "h w 3"]:
+    with Image.open(io.BytesIO(content), formats=_formats()) as image:
+        _check_size(image, content)
+        image.load()
+        _check_size(image, content)  # an icon's is that of what is in it
+        return rgb_pixels(image)
+
+
+def _check_size(image: Image.Image, content: bytes) -> None:
+    if bytes_to_read(image) + len(content) > MOST_BYTES:
+        raise _TooLargeError(
+            f"{image.width} x {image.height} pixels take more than {MOST_BYTES >> 30} GB to read"
+            f" from {image.format}; save the picture smaller"
+        )
+
+
+def _without_frames(error: Exception) -> Exception:
+    error.__context__ = error.__cause__ = None
+    return error.with_traceback(None)
 
 
 @functools.cache
@@ -123,30 +160,42 @@ def rgb_pixels(image: Image.Image) -> UInt8[np.ndarray, "h w 3"]:
     Raises:
       ImageFileError: for modes whose white is not known: floats, integers beyond 16 bits.
     """
-    file_format = image.format  # a copy has none
-    image = ImageOps.exif_transpose(image)
-    if image.mode in _DEEP_GREY or (image.mode == "I" and file_format in _FORMATS_OF_DEEP_GREY):
-        return _from_deep_grey(image)
-    if image.mode in ("F", "I"):
+    image.load()
+    deep = image.mode in _DEEP_GREY or (image.mode == "I" and image.format in _FORMATS_OF_DEEP_GREY)
+    if image.mode in ("F", "I") and not deep:
         raise ImageFileError(
             f"pixels of Pillow's mode {image.mode!r} have no known white; save them as 8-bit RGB"
         )
+    convert = _from_deep_grey if deep else _from_colors
+    orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
+    size = (image.width, image.height) if orientation in _LYING else (image.height, image.width)
+    upright = np.empty((*size, 3), np.uint8)
+    stored = _AS_STORED[orientation](upright) if orientation in _AS_STORED else upright
+    # Some rows at a time: all that is needed on the way is as large as the picture or larger.
+    rows = max(1, _BAND_PIXELS // max(1, image.width))
+    for top in range(0, image.height, rows):
+        bottom = min(top + rows, image.height)
+        stored[top:bottom] = convert(image.crop((0, top, image.width, bottom)))
+    return upright
+
+
+def _from_colors(image: Image.Image) -> UInt8[np.ndarray, "h w 3"]:
     if image.mode in ("La", "RGBa"):  # colors already multiplied by their opacity
         image = image.convert(image.mode.upper())
     if image.has_transparency_data:
         image = image.convert("RGBA")
         canvas = Image.new("RGBA", image.size, "white")
         image = Image.alpha_composite(canvas, image)
-    return np.array(image.convert("RGB"))
+    return np.asarray(image.convert("RGB"))
 
 
-def _from_deep_grey(image: Image.Image) -> UInt8[np.ndarray, "h w 3"]:
+def _from_deep_grey(image: Image.Image) -> UInt8[np.ndarray, "h w 1"]:
     values = np.asarray(image).astype(np.int64)
     hidden = image.info.get("transparency")
     if isinstance(hidden, int):  # a grey that stands for transparency
         values = np.where(values == hidden, _WHITE_16, values)
     grey = np.rint(np.clip(values, 0, _WHITE_16) * (255 / _WHITE_16)).astype(np.uint8)
-    return np.repeat(grey[:, :, None], 3, axis=2)
+    return grey[:, :, None]
 
 
 def center_crop(pixels: UInt8[np.ndarray, "h w 3"]) -> UInt8[np.ndarray, "r r 3"]:

@@ -100,6 +100,19 @@ def test_the_content_of_pictures_and_latents_names_the_data_set(world, files, tm
     assert description(LATENTS, folder) != first
 
 
+def test_a_picture_in_two_splits_is_refused_by_name(world, files, tmp_path):
+    folder = tmp_path / "faces"
+    folder.mkdir()
+    for name in PICTURES:
+        (folder / name).write_bytes((world / "faces" / name).read_bytes())
+    (folder / PICTURES[1]).write_bytes((folder / PICTURES[0]).read_bytes())
+    save_latents(tmp_path / "file", LATENTS, splits=SPLITS, pictures=PICTURES)
+    with pytest.raises(
+        DataError, match=r"00000\.png \(train\) and .*00001\.png \(test\) are the same"
+    ):
+        open_source(settings(tmp_path / "file", tmp_path, folder=str(folder)), files, 0)
+
+
 def test_what_does_not_fit_is_told(world, files, tmp_path):
     def refused(message, **given):
         with pytest.raises(DataError, match=message):

@@ -54,6 +54,13 @@ def test_a_picture_holds_its_settings_and_its_pixels(tmp_path):
     assert b"tEXt" in path.read_bytes()
 
 
+def test_settings_are_read_without_the_pixels(tmp_path, monkeypatch):
+    path = tmp_path / "face.png"
+    path.write_bytes(png_with(PIXELS, {"seed": 3}))
+    monkeypatch.setattr("PIL.ImageFile.ImageFile.load", lambda _: pytest.fail("decoded"))
+    assert notes_in(path) == {"seed": 3}
+
+
 def test_other_files_hold_no_settings(tmp_path):
     path = tmp_path / "other"
     path.write_bytes(b"nothing")

@@ -63,6 +63,21 @@ def test_floats_in_zero_to_one_are_suspected_and_others_are_not():
         warnings.simplefilter("error")
         as_faces(SIGNED, 8)
         as_faces(np.zeros((1, 8, 8, 3)), 8)
+        as_faces(np.zeros((0, 8, 8, 3)), 8)
+
+
+def test_one_face_in_zero_to_one_is_suspected_among_others():
+    with pytest.warns(UserWarning, match="face 1 is nowhere below 0; .* to_signed"):
+        as_faces([SIGNED[0], PIXELS[1] / 255.0], 8)
+    with pytest.warns(UserWarning, match="face 1 is nowhere below 0"):
+        as_faces([PIXELS[0], PIXELS[1] / 255.0], 8)
+
+
+def test_floats_too_large_for_32_bits_are_refused_without_another_word():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(ValueError, match="face 0 has pixels that are NaN or infinite"):
+            as_faces(np.full((1, 8, 8, 3), 1e300), 8)
 
 
 @pytest.mark.parametrize(
