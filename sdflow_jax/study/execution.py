@@ -68,6 +68,7 @@ def is_evaluated(run: Run, judge: str, settings: Settings) -> bool:
     judge_files = {role: networks.digest(file) for role, file in run.judge_files.items()}
     return (
         summary.get("settings") == wanted
+        and (summary.get("pairs", False) or not settings.pairs)
         and summary.get("split") == settings.split
         and summary.get("judge_files") == judge_files
     )
@@ -191,6 +192,7 @@ def _carry_out_run(
             f"--strengths={','.join(f'{x:g}' for x in settings.strengths)}",
             f"--batch_size={settings.batch_size}",
             f"--num_samples={settings.num_samples}",
+            f"--pairs={settings.pairs}",
             *(f"--network={role}={file}" for role, file in run.judge_files.items()),
             has_log=has_logs,
         )
@@ -227,6 +229,13 @@ def seconds_spent(directory: pathlib.Path, run: Run) -> float | None:
     steps = [f"train {name}", *(f"evaluate {name} {judge}" for judge in run.judges)]
     found = [times[step][0] for step in steps if step in times]
     return sum(found) if found else None
+
+
+def training_seconds(directory: pathlib.Path, runs: Sequence[Run]) -> float | None:
+    """Mean seconds by the clock that training these runs took; None if they were trained elsewhere."""
+    times = _read_times(directory)
+    found = [times[step][0] for run in runs if (step := f"train {run.workdir.name}") in times]
+    return sum(found) / len(found) if found else None
 
 
 def _read_times(directory: pathlib.Path) -> dict[str, list[float]]:
