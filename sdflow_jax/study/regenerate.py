@@ -14,6 +14,7 @@ from PIL import Image
 
 from sdflow_jax.data import face_latents
 from sdflow_jax.data.prepared import prepare_data
+from sdflow_jax.editor import find_larger
 from sdflow_jax.evaluation import EvaluationSetup, load_judges, requests_for
 from sdflow_jax.evaluation.curves import EditOutcomes
 from sdflow_jax.evaluation.drawing import Figure
@@ -44,7 +45,7 @@ from sdflow_jax.study.page import resampled_over, results_page, tables_page
 from sdflow_jax.study.plan import Run, Settings, Study, plan_runs
 from sdflow_jax.study.probes import PROBES
 
-DOTS_PER_INCH = 110
+DOTS_PER_INCH = {"png": 110, "jpg": 205}  # at which a face has 256 pixels
 JPEG_QUALITY = 90
 PROBE_RESAMPLES = 500
 
@@ -119,7 +120,7 @@ def regenerate(
         write_atomic(
             results / pictures[-1],
             lambda stream, figure=figure, kind=kind, options=options: figure.savefig(
-                stream, format=kind, dpi=DOTS_PER_INCH, **options
+                stream, format=kind, dpi=DOTS_PER_INCH[kind], **options
             ),
         )
     pictures += _copy_samples(study, settings, by_method, results)
@@ -241,13 +242,15 @@ def _faces(
     run = read_shared_settings(load_config(first.workdir))
     dataset = prepare_data(run.data, run.networks, first.workdir)
     recipe = face_latents.read_recipe(dataset)
+    generator = load_role(run.networks, "generator")
     setup = EvaluationSetup(
-        load_role(run.networks, "generator"),
+        generator,
         load_judges(
             first.judge_files["evaluation_classifier"],
             first.judge_files["identity_encoder"],
             image_size=recipe["image_size"],
         ),
+        find_larger(run.networks["generator"], generator),
     )
     measured = outcomes[study.ours][0]
     pictures = faces_figures(
