@@ -127,6 +127,10 @@ def _steps(count: int) -> dict[str, int]:
     return {"training.num_steps": count, "optimizer.decay_steps": count}
 
 
+def _matching(weight: float, **others: Any) -> dict[str, Any]:
+    return {"losses.flow_matching": weight, "losses.nll": 0.0, **others}
+
+
 # What the paper does not do. A variant is compared as SDFlow's best form only if it has the highest score.
 VARIANT_SEARCHES = {
     "sdflow-subset": Search(
@@ -143,6 +147,11 @@ VARIANT_SEARCHES = {
         "configs/pocket.py",
         listed=({"training.batch_size": 32},),
         title="SDFlow, larger batches",
+    ),
+    "sdflow-matching": Search(
+        "configs/pocket.py",
+        listed=(_matching(1.0), _matching(1.0, **_steps(1000)), _matching(3.0, **_steps(1000))),
+        title="SDFlow by flow matching",
     ),
     "sdflow-subset-long": Search(
         "configs/pocket.py",
