@@ -14,6 +14,7 @@ interruption.
 
 import argparse
 import dataclasses
+import os
 import pathlib
 import sys
 import time
@@ -50,6 +51,11 @@ def main() -> None:
     parser.add_argument("--num_faces", type=int, help="faces that are edited")
     parser.add_argument("--split", choices=("test", "validation"), help="where they come from")
     parser.add_argument(
+        "--pairs",
+        action=argparse.BooleanOptionalAction,
+        help="edit every two attributes together, too, as by default",
+    )
+    parser.add_argument(
         "--attributes", help="to edit, with commas between; the config's by default"
     )
     parser.add_argument(
@@ -68,7 +74,7 @@ def main() -> None:
     arguments = parser.parse_args()
     chosen = {
         name: value
-        for name in ("seeds", "num_faces", "split")
+        for name in ("seeds", "num_faces", "split", "pairs")
         if (value := getattr(arguments, name)) is not None
     }
     if arguments.judges:
@@ -84,6 +90,7 @@ def main() -> None:
         parser.error(f"--tuning={tuning}: no such file")
     if tuning:
         chosen["chosen"] = chosen_settings(tuning)
+        chosen["trials_file"] = os.path.relpath(tuning, out)
     settings = dataclasses.replace(TINY if arguments.tiny else Settings(), **chosen)
     if arguments.attributes:
         names = tuple(arguments.attributes.split(","))

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence, Set
+from collections.abc import Callable, Mapping, Sequence, Set
 
 from sdflow_jax.evaluation import EvaluationSettings, results_directory
 from sdflow_jax.files import networks
@@ -82,6 +82,7 @@ def carry_out(
     jobs: int = 1,
     deadline: float = math.inf,
     has_logs: bool = False,
+    names: Mapping[pathlib.Path, str] | None = None,
     done: Callable[[Run], None] | None = None,
     failed: Callable[[Run, Stopped], None] | None = None,
 ) -> bool:
@@ -95,6 +96,7 @@ def carry_out(
         each are done sooner than two of both, one after the other.
       deadline: `time.monotonic()` from which on no further step begins.
       has_logs: whether the steps write to `directory/logs` what they would say on the terminal.
+      names: working directory -> what the run is called on the terminal; method and seed by default.
       done: called with each run that is done, one at a time.
       failed: called with each run of which a step failed, one at a time, and the others go on.
 
@@ -106,7 +108,8 @@ def carry_out(
         Runs that are under way beside it then come to their end, and no other begins.
     """
     titles = {
-        run.workdir: f"[{number}/{len(runs)}] {run.method}, seed {run.seed}"
+        run.workdir: f"[{number}/{len(runs)}] "
+        + (names or {}).get(run.workdir, f"{run.method}, seed {run.seed}")
         for number, run in enumerate(runs, 1)
     }
     free: queue.SimpleQueue[Set[int]] = queue.SimpleQueue()

@@ -93,8 +93,8 @@ def results_page(
         "`make figures` tunes, trains, evaluates and writes this page and everything beside it; it continues where it"
         f" was stopped. {_hours(measured):.1f} hours of one processor core went into what stands here, the pictures"
         f" not counted. All tables and figures: [tables.md](tables.md). All points:"
-        f" [points.csv](points.csv), [areas.csv](areas.csv). All trials: [{TABLE}]({TABLE}). Only what stands"
-        " under *Reading*, if anything, is by hand, from `reading.md`.",
+        f" [points.csv](points.csv), [areas.csv](areas.csv). All trials: [{TABLE}]({settings.trials_file})."
+        " Only what stands under *Reading*, if anything, is by hand, from `reading.md`.",
     ]
     return "\n\n".join(blocks) + "\n"
 
@@ -185,7 +185,7 @@ def _care(settings: Settings) -> str:
     if settings.chosen:
         return (
             "Before that every method had the same number of trials over its own settings, chosen by one rule on"
-            f" validation faces ([all trials]({TABLE}))."
+            f" validation faces ([all trials]({settings.trials_file}))."
         )
     return "All methods have the settings of their configs, with no search before."
 

@@ -15,6 +15,7 @@ from sdflow_jax.files.config_files import read_config
 from sdflow_jax.files.roles import JUDGING_ROLES, TRAINING_ROLES
 from sdflow_jax.files.run_config import to_json
 from sdflow_jax.study.searches import VARIANT_SEARCHES
+from sdflow_jax.study.trials_table import TABLE
 
 ROOT = pathlib.Path(__file__).parent.parent.parent
 
@@ -113,6 +114,7 @@ class Settings:
       overrides: config values, dotted key -> value, for those configs that have the key.
       chosen: method -> config values, by which it differs from its config file; `overrides` come
         after them.
+      trials_file: where the pages say that this was found.
     """
 
     seeds: int = 3
@@ -128,6 +130,7 @@ class Settings:
     num_resamples: int = 2000
     overrides: Mapping[str, Any] = dataclasses.field(default_factory=lambda: dict(OVERRIDES))
     chosen: Mapping[str, Mapping[str, Any]] = dataclasses.field(default_factory=dict)
+    trials_file: str = TABLE
 
     def faces_for(self, judge: str) -> int:
         """How many faces a set of judges sees."""

@@ -178,8 +178,18 @@ def tune(
 
     if due:
         runs = [trial.run for trial in due.values()]
-        options = {"jobs": jobs, "deadline": deadline, "has_logs": True}
-        carry_out(runs, settings, directory, **options, done=done, failed=failed)
+        names = {x: f"{t.run.method}, trial {t.number}" for x, t in due.items()}
+        carry_out(
+            runs,
+            settings,
+            directory,
+            jobs=jobs,
+            deadline=deadline,
+            has_logs=True,
+            names=names,
+            done=done,
+            failed=failed,
+        )
     return problems
 
 
