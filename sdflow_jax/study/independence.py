@@ -104,7 +104,8 @@ def tell_apart(
 
     Returns:
       "area" under the ROC curve and balanced "accuracy", each for every attribute; one half is chance, and
-      None where all faces are alike.
+      None where all faces are alike. Under "mean area" and "mean accuracy" the mean over the attributes, in a list of
+      one.
     """
     seeds = []
     for file in files:
@@ -117,15 +118,16 @@ def tell_apart(
     rows = np.arange(num_resamples)[:, None]
     found: dict[str, list[Estimate | None]] = {}
     for name, measure in MEASURES.items():
-        found[name] = []
+        measured = []
         for column in range(num_attributes):
             pairs = [(scores[:, column], labels[:, column]) for scores, labels in seeds]
             value = np.mean([measure(*pair) for pair in pairs])
-            if np.isnan(value):
-                found[name].append(None)
-                continue
             drawn = np.array([_draws(measure, *pair, faces) for pair in pairs])  # [seeds, r]
-            found[name].append(estimate(value, drawn[chosen, rows].mean(1)))
+            measured.append((value, drawn[chosen, rows].mean(1)))
+        known = [pair for pair in measured if np.isfinite(pair[0])]
+        found[name] = [estimate(*pair) if np.isfinite(pair[0]) else None for pair in measured]
+        mean = [np.mean(parts, axis=0) for parts in zip(*known, strict=True)]
+        found[f"mean {name}"] = [estimate(*mean) if mean else None]
     return found
 
 

@@ -18,7 +18,6 @@ def results_page(
     settings: Settings,
     measured: Measured,
     pictures: Sequence[str],
-    attributes: Sequence[str],
     reading: str = "",
 ) -> str:
     """The page to read first, as Markdown: what was asked, a figure, the tables, and how to repeat it.
@@ -28,7 +27,6 @@ def results_page(
       settings: how much was computed.
       measured: what was found.
       pictures: names of the picture files beside the page.
-      attributes: that were edited.
       reading: what a person makes of it, Markdown.
     """
     main = settings.judges[0]
@@ -73,12 +71,13 @@ def results_page(
             " is among [the tables](tables.md#entanglement).",
             drag,
         ]
-    if told := tables.independence_table(measured, study.titles, attributes):
+    if told := tables.mean_independence_table(measured, study.titles):
         blocks += [
             "## Is z independent of s?",
-            "Probes learn from training faces to tell whether a semantic variable is above one half, and are asked"
-            f" about {settings.num_faces} others: area under the ROC curve with its interval, and balanced accuracy."
-            " One half is chance, for both. The second pair of rows is the same from the latent itself.",
+            "Probes learn from training faces to tell from a flow's code z whether a semantic variable is above one"
+            f" half, and are asked about {settings.num_faces} others: area under the ROC curve, the mean over the"
+            " attributes. One half is chance; what the latent w itself tells stands beside it. [Every"
+            " attribute](tables.md#independence).",
             told,
         ]
     if reading:
@@ -100,9 +99,13 @@ def results_page(
 
 
 def tables_page(
-    study: Study, settings: Settings, measured: Measured, pictures: Sequence[str]
+    study: Study,
+    settings: Settings,
+    measured: Measured,
+    pictures: Sequence[str],
+    attributes: Sequence[str],
 ) -> str:
-    """All tables and figures, as Markdown; arguments as of `results_page`."""
+    """All tables and figures, as Markdown; arguments as of `results_page`, and the edited attributes."""
     main = settings.judges[0]
     blocks = [
         "# All tables",
@@ -144,6 +147,13 @@ def tables_page(
             " positive where it comes with the edited attribute. At the highest accuracy, up to 90%, that all methods"
             " reach. Above them the correlation with the edited attribute in the unedited faces.",
             matrix,
+        ]
+    if told := tables.independence_table(measured, study.titles, attributes):
+        blocks += [
+            "## Independence",
+            "Whether a semantic variable is above one half, told by probes from the code z and from the latent w: area"
+            " under the ROC curve with its interval, and balanced accuracy. One half is chance, for both.",
+            told,
         ]
     if sampling := tables.sampling_table(study.titles, measured.summaries, main):
         blocks += [

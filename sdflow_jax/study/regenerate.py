@@ -129,8 +129,8 @@ def regenerate(
     reading = results / "reading.md"
     attributes = load_method(runs[0].workdir).attributes
     words = reading.read_text() if reading.exists() else ""
-    page = results_page(study, settings, measured, pictures, attributes, words)
-    write_text(results / "tables.md", tables_page(study, settings, measured, pictures))
+    page = results_page(study, settings, measured, pictures, words)
+    write_text(results / "tables.md", tables_page(study, settings, measured, pictures, attributes))
     write_text(results / "README.md", page)
     for file in results.glob("*.*g"):  # pictures of an earlier page
         if file.name.startswith(("figure", "samples_")) and file.name not in pictures:

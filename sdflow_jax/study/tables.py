@@ -174,6 +174,18 @@ def independence_table(
     return markdown_table(heads, rows) if rows else ""
 
 
+def mean_independence_table(measured: Measured, titles: Mapping[str, str]) -> str:
+    """The same in short: a row for each flow, the mean area over the attributes; empty if there is no flow."""
+    columns = [(code, probe) for code in CODES for probe in PROBES]
+    rows = []
+    for method, title in titles.items():
+        found = [measured.independence.get((method, *column)) for column in columns]
+        if any(found):
+            rows.append([title, *(cell(x and x["mean area"][0], ".2f") for x in found)])
+    heads = ["method", *(f"from {code}, {probe}" for code, probe in columns)]
+    return markdown_table(heads, rows) if rows else ""
+
+
 def sampling_table(
     titles: Mapping[str, str],
     summaries: Mapping[tuple[str, str], Sequence[Mapping[str, Any]]],

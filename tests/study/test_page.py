@@ -24,8 +24,8 @@ def pages(areas, summaries=None, **measured):
     settings = Settings(seeds=3, judges=("config",))
     found = Measured({"config": areas}, summaries or empty, **measured)
     pictures = ["figure4_methods.png", "figure3_all.jpg"]
-    page = results_page(STUDY, settings, found, pictures, ["Young"], "What I make of it.")
-    return page, tables_page(STUDY, settings, found, pictures)
+    page = results_page(STUDY, settings, found, pictures, "What I make of it.")
+    return page, tables_page(STUDY, settings, found, pictures, ["Young"])
 
 
 def test_lead_is_told_by_its_interval():
@@ -80,9 +80,12 @@ def test_probes_and_what_comes_along_are_told():
         areas,
         entanglement={"ours": found},
         correlation=np.array([[-0.3, 1.0]]),
-        independence={("ours", "z", "linear"): {"area": [half], "accuracy": [half]}},
+        independence={
+            ("ours", "z", "linear"): {"area": [half], "accuracy": [half], "mean area": [half]}
+        },
     )
-    assert "| Ours | z, linear | 0.50 [0.45, 0.55]; 50% |" in page
+    assert "| Ours | 0.50 [0.45, 0.55] | – | – | – |" in page
+    assert "| Ours | z, linear | 0.50 [0.45, 0.55]; 50% |" in tables
     assert "| Ours | 0.500 [0.450, 0.550] | 0.500 [0.450, 0.550] |" in page
     assert "| Young | in the data |  | -0.30 | +1.00 |" in tables
     assert "| Young | Ours | 90% | +0.10 | +0.90 |" in tables

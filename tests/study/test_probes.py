@@ -51,6 +51,6 @@ def test_intervals_hold_faces_and_seeds(tmp_path):
         np.savez(files[-1], labels=labels, **{"z/linear": scores})
     found = tell_apart(files, "z", "linear", num_resamples=100)
     area, missing = found["area"]
-    assert missing is None
+    assert missing is None and found["mean area"] == [area]
     # Two normals one standard deviation apart: Phi(1 / sqrt(2)).
     assert area.value == pytest.approx(0.76, abs=0.04) and area.low < 0.76 < area.high
