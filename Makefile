@@ -26,6 +26,8 @@ demo-environment: $(VENV)/installed-demo
 figures: $(VENV)/installed-pocket-build
 	$(BIN)/python -m sdflow_jax.study.tuning --jobs=$(JOBS)
 	$(BIN)/python -m sdflow_jax.study --jobs=$(JOBS)
+	$(BIN)/python -m sdflow_jax.study --jobs=$(JOBS) --out=docs/results/six \
+		--attributes=Eyeglasses,Male,Young,Smiling,Facial_Hair,Wearing_Hat
 
 # Most of a test's time is compilation, on one core: two workers, each with whole files of tests, in our order.
 test: $(VENV)/installed-dev

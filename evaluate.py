@@ -87,6 +87,7 @@ NUM_SAMPLES = flags.DEFINE_integer(
     EvaluationSettings.num_samples,
     "New faces for each combination of attributes, if the method is a flow.",
 )
+PAIRS = flags.DEFINE_bool("pairs", False, "Edit every two attributes together, too.")
 STRENGTH_LIST = flags.DEFINE_list(
     "strengths",
     [str(strength) for strength in EvaluationSettings.strengths],
@@ -102,6 +103,7 @@ def run(
     split: str = "test",
     judge: str = "config",
     faces: str | None = None,
+    pairs: bool = False,
 ) -> dict[str, Any]:
     """Evaluate the run in `workdir` and write the results into its `results_directory`.
 
@@ -112,6 +114,7 @@ def run(
       split: of the run's faces.
       judge: "config" or "external".
       faces: a directory of images in place of the run's faces.
+      pairs: whether every two attributes are edited together, too.
 
     Returns:
       The summary, as in `summary.json`.
@@ -143,7 +146,7 @@ def run(
     results = _results(workdir, judge, faces, split)
     with locked(workdir, "evaluating", shared=True), locked(results, "evaluating"):
         _require_own(results, faces or "")
-        return _evaluate(run, data, workdir, settings, split, judge, faces)
+        return _evaluate(run, data, workdir, settings, split, judge, faces, pairs)
 
 
 def _evaluate(
@@ -154,6 +157,7 @@ def _evaluate(
     split: str,
     judge: str,
     faces: str | None,
+    pairs: bool,
 ) -> dict[str, Any]:
     files = run.networks
     method = load_method(workdir)
@@ -179,10 +183,16 @@ def _evaluate(
         face_latents.open_split(dataset, split),
         _results(workdir, judge, faces, split),
         prediction_columns=attribute_columns(recipe["attributes"], method.attributes),
-        requests=requests_for(requested),
+        requests=requests_for(requested, pairs=pairs),
         compared_judges=compared,
         has_originals=data.has_originals,
-        notes={"split": split, "faces": faces or "", "judge": judge, "judge_files": judge_files},
+        notes={
+            "split": split,
+            "faces": faces or "",
+            "judge": judge,
+            "judge_files": judge_files,
+            "pairs": pairs,
+        },
         settings=settings,
     )
 
@@ -272,7 +282,7 @@ def main(argv: list[str]) -> None:
             raise ConfigError(f"--faces are test faces; --split={SPLIT.value} is of the run's own")
         config = _with_networks(load_method_config(workdir), NETWORKS.value)
         logging.info("evaluating %s on %s", workdir, jax.devices()[0].device_kind)
-        summary = run(config, workdir, settings, SPLIT.value, JUDGE.value, FACES.value)
+        summary = run(config, workdir, settings, SPLIT.value, JUDGE.value, FACES.value, PAIRS.value)
     except (
         ConfigError,
         DataError,

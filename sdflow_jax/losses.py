@@ -9,6 +9,10 @@ back to w_e under edited variables s_hat; G(w_e) is the edited face. Four terms:
        the edited face
   reg  L_reg, || w - w_e ||^2
 
+Beside the paper stands a fifth, which can take the place of nll:
+
+  flow_matching  the vector field's distance from straight paths between w and noise, under s
+
 The paper's other formulas stand beside their code too: the flow from w to z and its inverse, by
 which faces are edited, in `ConditionalFlow.forward` and `inverse`; what they integrate, and the
 log-density, in `flow.cnf`; the weighted sum of the four terms in `training.step`.
@@ -28,6 +32,7 @@ from sdflow_jax.images.resizing import crop_and_resize, take_nearest
 from sdflow_jax.models.synthesis import render
 
 TERMS = ("nll", "kd", "mi", "reg")
+MATCHING = "flow_matching"  # which configs may leave out
 
 
 def _require_choice(name: str, value: Any, choices: tuple[Any, ...]) -> None:
@@ -97,9 +102,9 @@ class LossSettings:
 
     def __post_init__(self):
         object.__setattr__(self, "terms", tuple(self.terms))
-        if not self.terms or (unknown := set(self.terms) - set(TERMS)):
+        if not self.terms or (unknown := set(self.terms) - {*TERMS, MATCHING}):
             raise ValueError(
-                f"loss terms must be some of {', '.join(TERMS)}, got {self.terms!r}"
+                f"loss terms must be some of {', '.join((*TERMS, MATCHING))}, got {self.terms!r}"
                 + (f"; unknown: {', '.join(sorted(unknown))}" if self.terms else "")
             )
         if self.semantic_variables == "classifier" and "kd" in self.terms:
@@ -123,11 +128,15 @@ class Draws(NamedTuple):
       noise: Hutchinson's probe for nll.
       edited: which semantic variables are edited.
       values: their edited values in [0, 1]; ignored elsewhere.
+      base: ends of the paths of flow matching, from N(0, I); None without that term.
+      shares: where on its path an example is looked at; None without that term.
     """
 
     noise: Float[Array, "b n d"]
     edited: Bool[Array, "b a"]
     values: Float[Array, "b a"]
+    base: Float[Array, "b n d"] | None = None
+    shares: Float[Array, " b"] | None = None
 
 
 def draw(
@@ -141,10 +150,17 @@ def draw(
         edited = jax.nn.one_hot(chosen, num_attributes, dtype=bool)
     else:
         edited = jax.random.bernoulli(edited_key, 0.5, shape)
+    base = shares = None
+    if MATCHING in settings.terms:
+        base_key, shares_key = jax.random.split(jax.random.fold_in(key, 1))
+        base = jax.random.normal(base_key, w_plus.shape, w_plus.dtype)
+        shares = jax.random.uniform(shares_key, shape[:1], w_plus.dtype)
     return Draws(
         draw_noise(noise_key, w_plus.shape, settings.noise, w_plus.dtype),
         edited,
         jax.random.uniform(values_key, shape, w_plus.dtype),
+        base,
+        shares,
     )
 
 
@@ -220,7 +236,7 @@ def sdflow_losses(
       settings: what to compute, and how.
 
     Returns:
-      The terms, by the names of `TERMS`, unweighted: nll in nats per dimension, the others mean
+      The terms, by their names, unweighted: nll in nats per dimension, the others mean
       squares. And by-products; `losses_of_draws` tells of them and of gradients.
 
     Raises:
@@ -283,12 +299,17 @@ def losses_of_draws(
 
     if "kd" in settings.terms:
         terms["kd"] = jnp.mean(mean_squared_error(s, batch["predictions"]))
+    matched = None
+    if MATCHING in settings.terms:
+        error, matched = flow.mismatch(w_plus, s, draws.base, draws.shares)
+        terms[MATCHING] = jnp.mean(error)
+        aux["batch_statistics"] = matched
     if not {"nll", "mi", "reg"} & set(settings.terms):
         return terms, aux
 
     # Only nll needs the log-density: without it the forward pass computes no divergence either.
     forward = flow.forward(w_plus, s, noise=draws.noise if "nll" in settings.terms else None)
-    aux["batch_statistics"] = forward.batch_statistics
+    aux["batch_statistics"] = forward.batch_statistics if matched is None else matched
     record("forward", forward)
     if "nll" in settings.terms:
         nll = negative_log_likelihood(

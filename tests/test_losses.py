@@ -317,7 +317,7 @@ def test_shapes_that_broadcasting_would_hide_are_refused():
     "wrong, message",
     [
         ({"terms": ("nll", "id")}, "some of nll, kd, mi, reg.*unknown: id"),
-        ({"terms": ()}, r"some of nll, kd, mi, reg, got \(\)"),
+        ({"terms": ()}, r"some of nll, kd, mi, reg, flow_matching, got \(\)"),
         ({"resample": "all"}, "resample must be one of"),
         ({"generator_dtype": "int8"}, "generator_dtype must be one of"),
     ],
@@ -330,3 +330,48 @@ def test_wrong_settings_are_refused(wrong, message):
 def test_unknown_convention_is_refused():
     with pytest.raises(ValueError, match="resize must be one of"):
         Conventions(resize="bicubic")
+
+
+def test_flow_matching_needs_no_solve_and_draws_of_its_own():
+    flow = small_flow()
+    settings = LossSettings(terms=("flow_matching",), semantic_variables="classifier")
+    batch = {
+        "image": jnp.zeros((BATCH, SIZE, SIZE, 3)),
+        "w_plus": jnp.ones((BATCH, NUM_STYLES, DIM)),
+        "predictions": jnp.full((BATCH, NUM_CONDITIONS), 0.5),
+    }
+    key = jax.random.key(0)
+    terms, aux = sdflow_losses(flow, None, None, batch, key, settings=settings)
+    draws = draw(key, batch["w_plus"], NUM_CONDITIONS, settings)
+    expected, _ = flow.mismatch(batch["w_plus"], batch["predictions"], draws.base, draws.shares)
+    assert terms.keys() == {"flow_matching"}
+    np.testing.assert_allclose(terms["flow_matching"], expected.mean(), rtol=1e-6)
+    assert aux["num_evaluations"] == {} and bool(aux["success"])
+    assert len(aux["batch_statistics"]) == 2
+
+
+def test_draws_of_the_paper_do_not_change_with_flow_matching():
+    w_plus = jnp.ones((BATCH, NUM_STYLES, DIM))
+    without, with_it = (
+        draw(jax.random.key(0), w_plus, NUM_CONDITIONS, LossSettings(terms=terms))
+        for terms in (("nll",), ("nll", "flow_matching"))
+    )
+    assert without.base is None and with_it.base.shape == w_plus.shape
+    for name in ("noise", "edited", "values"):
+        np.testing.assert_array_equal(getattr(without, name), getattr(with_it, name))
+
+
+def test_flow_matching_leaves_the_last_norm_where_it_is():
+    settings = LossSettings(terms=("flow_matching", "reg"), semantic_variables="classifier")
+    flow = small_flow()
+    batch = {
+        "image": jnp.zeros((BATCH, SIZE, SIZE, 3)),
+        "w_plus": jnp.ones((BATCH, NUM_STYLES, DIM)),
+        "predictions": jnp.full((BATCH, NUM_CONDITIONS), 0.5),
+    }
+    _, aux = sdflow_losses(flow, None, None, batch, jax.random.key(0), settings=settings)
+    assert set(aux["num_evaluations"]) == {"forward", "inverse"}
+    before = flow.norms[-1].statistics
+    flow.update_statistics(aux["batch_statistics"])
+    for old, new in zip(before, flow.norms[-1].statistics, strict=True):
+        np.testing.assert_allclose(old, new, rtol=1e-6)

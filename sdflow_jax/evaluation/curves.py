@@ -18,6 +18,9 @@ class EditOutcomes:
       attributes: share of the judge's other attributes whose decision stayed the same, [f, s].
       num_excluded: faces left out, because the two classifiers disagreed about them beforehand.
       was_on: for an edit of one attribute, whether the face had it, [f]; None for several.
+      readings: the judge's probabilities of all its attributes on the edited faces, [f, s, j]; None in
+        results that are older than this.
+      readings_before: the same of the reconstructions, [f, j].
     """
 
     strengths: np.ndarray
@@ -27,6 +30,8 @@ class EditOutcomes:
     attributes: np.ndarray
     num_excluded: int
     was_on: np.ndarray | None = None
+    readings: np.ndarray | None = None
+    readings_before: np.ndarray | None = None
 
     @property
     def num_faces(self) -> int:
@@ -47,6 +52,15 @@ def preservation_at(
     Returns:
       [l]; NaN for levels that the curve never reaches.
     """
+    return value_at(accuracy, preservation, levels)
+
+
+def value_at(
+    accuracy: Float[np.ndarray, " s"],
+    values: Float[np.ndarray, "s *rest"],
+    levels: Float[np.ndarray, " l"],
+) -> Float[np.ndarray, "l *rest"]:
+    """The same of any values that stand beside the accuracies."""
     highest = np.maximum.accumulate(accuracy)
     # First index whose running maximum reaches the level: there the accuracy itself reaches it.
     after = np.searchsorted(highest, levels, side="left")
@@ -55,8 +69,8 @@ def preservation_at(
     before = np.maximum(after - 1, 0)
     rise = accuracy[after] - accuracy[before]
     share = np.where(rise > 0, (levels - accuracy[before]) / np.where(rise > 0, rise, 1.0), 1.0)
-    value = preservation[before] + share * (preservation[after] - preservation[before])
-    return np.where(reached, value, np.nan)
+    share = np.where(reached, share, np.nan).reshape(-1, *[1] * (values.ndim - 1))
+    return values[before] + share * (values[after] - values[before])
 
 
 @dataclasses.dataclass(frozen=True)

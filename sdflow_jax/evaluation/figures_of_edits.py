@@ -58,7 +58,8 @@ def requests_figure(
             columns.append(readable(request.name))
         else:
             directions = ["all"] * count
-            columns.append("all at once")
+            is_all = len(indices) == len(method.attributes)
+            columns.append("all at once" if is_all else readable(request.name))
         images.append(edited.images)
         notes.append(
             [

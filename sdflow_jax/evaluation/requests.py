@@ -1,6 +1,8 @@
 """The edits that the evaluation asks for: which attributes, towards which end, how strongly."""
 
 import dataclasses
+import itertools
+from collections.abc import Sequence
 
 import numpy as np
 from jaxtyping import Bool, Float
@@ -19,12 +21,25 @@ class Request:
     attributes: tuple[str, ...]
 
 
-def requests_for(attributes: tuple[str, ...]) -> tuple[Request, ...]:
-    """One request per attribute and, if there are several, one that edits all of them."""
-    single = tuple(Request(name, (name,)) for name in attributes)
-    if len(attributes) < 2:
-        return single
-    return (*single, Request("+".join(attributes), tuple(attributes)))
+def requests_for(attributes: tuple[str, ...], *, pairs: bool = False) -> tuple[Request, ...]:
+    """One request per attribute and, if there are several, one that edits all of them.
+
+    Args:
+      attributes: their names.
+      pairs: whether every two of them are edited together, too.
+    """
+    sizes = {1, len(attributes)} | ({2} if pairs else set())
+    return tuple(
+        Request("+".join(names), names)
+        for size in sorted(sizes & set(range(1, len(attributes) + 1)))
+        for names in itertools.combinations(attributes, size)
+    )
+
+
+def without_pairs(requests: Sequence[str]) -> list[str]:
+    """The names of the single edits and of the edit of most attributes: those that are drawn."""
+    most = max((name.count("+") for name in requests), default=0)
+    return [name for name in requests if name.count("+") in (0, most)]
 
 
 def target_variables(

@@ -17,7 +17,7 @@ from sdflow_jax.evaluation.evaluation_setup import EvaluationSetup
 from sdflow_jax.evaluation.figures_of_edits import requests_figure, sliders_figure
 from sdflow_jax.evaluation.judges import Judges
 from sdflow_jax.evaluation.plots import preservation_figure, semantic_variables_figure
-from sdflow_jax.evaluation.requests import Request, requests_for
+from sdflow_jax.evaluation.requests import Request, requests_for, without_pairs
 from sdflow_jax.evaluation.source_faces import observe_faces
 from sdflow_jax.evaluation.strength_sweep import judge_columns, sweep
 from sdflow_jax.files.atomic import write_atomic, write_json, write_text
@@ -86,7 +86,7 @@ def evaluate(
     requests: Sequence[Request] | None = None,
     compared_judges: Judges | None = None,
     has_originals: bool = True,
-    notes: Mapping[str, str] | None = None,
+    notes: Mapping[str, Any] | None = None,
     settings: EvaluationSettings,
 ) -> dict[str, Any]:
     """Evaluate an editing method and write the results.
@@ -146,9 +146,12 @@ def evaluate(
             batch_size=batch_size,
             stop_at=settings.stop_at,
         )
+    drawn = without_pairs(list(outcomes))
     logging.info("3/3 drawing, and sampling where the method can")
     figures: dict[str, Figure] = {
-        "preservation": preservation_figure(outcomes, num_resamples=settings.num_resamples),
+        "preservation": preservation_figure(
+            {name: outcomes[name] for name in drawn}, num_resamples=settings.num_resamples
+        ),
         "semantic_variables": semantic_variables_figure(
             observed.semantic_variables,
             observed.predictions,
@@ -160,7 +163,7 @@ def evaluate(
             method,
             observed,
             shown,
-            requests,
+            [request for request in requests if request.name in drawn],
             batch_size=batch_size,
             has_originals=has_originals,
         ),
@@ -204,7 +207,11 @@ def evaluate(
     report.save_arrays(directory / "outcomes.npz", report.outcome_arrays(outcomes))
     report.save_arrays(
         directory / "faces.npz",
-        {"variables": observed.semantic_variables, "predictions": observed.predictions},
+        {
+            "variables": observed.semantic_variables,
+            "predictions": observed.predictions,
+            "readings": observed.reconstruction.probabilities,
+        },
     )
     write_text(directory / "points.csv", report.points_csv(outcomes))
     for name, figure in figures.items():

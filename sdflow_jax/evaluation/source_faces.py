@@ -46,13 +46,14 @@ class ShownFaces(NamedTuple):
 
 
 @jax.jit
-def _encode(method, w_plus, images):
+def encode_pictures(method, w_plus, images):
+    """Codes and semantic variables of 8-bit pictures with their latents, and the pictures in [-1, 1]."""
     images = to_signed(images)
     return method.encode(w_plus, images), images
 
 
 def _observe(setup, method, w_plus, images):
-    encoded, images = _encode(method, w_plus, images)
+    encoded, images = encode_pictures(method, w_plus, images)
     return *encoded, *(setup.judges.judge(x) for x in (images, setup.judged_faces(w_plus)))
 
 

@@ -28,7 +28,8 @@ class EditedFaces(NamedTuple):
 
 
 @jax.jit
-def _edit(method, code, targets):
+def edit_latents(method, code, targets):
+    """Edited latents [b, n, d], and where they could be computed, [b]."""
     edited = method.decode(code, targets)
     return edited, jnp.all(jnp.isfinite(edited), axis=(1, 2))
 
@@ -39,7 +40,7 @@ def edit_faces(
     """Set semantic variables and synthesize what the judges see: the faces, and where the edit could
     be computed.
     """
-    edited, is_finite = _edit(method, code, targets)
+    edited, is_finite = edit_latents(method, code, targets)
     return setup.judged_faces(edited), is_finite
 
 
@@ -139,7 +140,7 @@ def sweep(
         identity = np.sum(outputs.embeddings * faces.reconstruction.embeddings, axis=1)
         identity_original = np.sum(outputs.embeddings * faces.original.embeddings, axis=1)
         preserved = is_same[:, others].mean(1) if len(others) else np.full(len(success), np.nan)
-        measured.append((success, identity, identity_original, preserved))
+        measured.append((success, identity, identity_original, preserved, outputs.probabilities))
         logging.info(
             "%s, strength %.2f: accuracy %.1f%%, identity %.3f, other attributes %.1f%%",
             *(
@@ -152,7 +153,7 @@ def sweep(
         )
         if success.mean() >= stop_at:
             break
-    success, identity, identity_original, preserved = (
+    success, identity, identity_original, preserved, readings = (
         np.stack(columns, axis=1) for columns in zip(*measured, strict=True)
     )
     return EditOutcomes(
@@ -163,6 +164,8 @@ def sweep(
         attributes=preserved,
         num_excluded=int(np.sum(~is_counted)),
         was_on=faces.is_on[:, columns[0]] if len(columns) == 1 else None,
+        readings=readings.astype(np.float32),
+        readings_before=faces.reconstruction.probabilities.astype(np.float32),
     )
 
 
@@ -208,7 +211,7 @@ def edited_images(
     """
 
     def edit(code, targets):
-        edited, is_finite = _edit(method, code, targets)
+        edited, is_finite = edit_latents(method, code, targets)
         return edited, setup.judges.judge(setup.judged_faces(edited)), is_finite
 
     edited, outputs, is_finite = map_batches(edit, batch_size, code, targets)

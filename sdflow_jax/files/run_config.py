@@ -36,7 +36,7 @@ _RETIRED = {
 
 # Keys that say nothing where they have this value. They are left out there, so that runs are equal to
 # those that are older than the keys.
-_SILENT = {"data": {"latents": ""}}
+_SILENT = {"data": {"latents": ""}, "losses": {"flow_matching": 0.0}}
 
 # What a run may change between being stopped and being resumed: nothing that the course of training
 # depends on.

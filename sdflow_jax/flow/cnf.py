@@ -88,6 +88,37 @@ class CNF(nnx.Module):
             return solution.y, None, solution
         return *solution.y, solution
 
+    def mismatch(
+        self,
+        start: Float[Array, "b n d"],
+        end: Float[Array, "b n d"],
+        s: Float[Array, "b a"],
+        shares: Float[Array, " b"],
+    ) -> Float[Array, " b"]:
+        """How far the field is from the velocity of straight paths, at one place of each: the loss of flow
+        matching (Lipman et al. 2023, "Flow Matching for Generative Modeling"; Liu et al. 2023), which
+        solves no equation.
+
+        Args:
+          start: where the paths begin, at time 0.
+          end: where they end, at time T.
+          s: semantic variables.
+          shares: the share of the way at which each example is looked at, in [0, 1].
+
+        Returns:
+          The mean squared difference of each example, in unit time.
+        """
+        end_time = self.sqrt_end_time[...] ** 2
+        if not self.learn_end_time:
+            end_time = jax.lax.stop_gradient(end_time)
+
+        def velocity(share, y, s):  # of one example: a field sees one time for all that it is given
+            return self.field.velocity(end_time * share, y[None], self.field.condition(s[None]))[0]
+
+        between = start + shares[:, None, None] * (end - start)
+        found = end_time * jax.vmap(velocity)(shares, between, s)
+        return jnp.mean((found - (end - start)) ** 2, axis=(1, 2))
+
 
 # The three right-hand sides. Everything traced comes in by `args` = (layers, end_time, noise).
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import diffrax
+import jax
 import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Bool, Float, Int
@@ -198,6 +199,41 @@ class ConditionalFlow(nnx.Module):
                 delta_logp = delta_logp + change - log_determinant
         has_density = noise is not None or trace == "exact"
         return _joined(latents, delta_logp if has_density else None, solutions, None)
+
+    def mismatch(
+        self,
+        w_plus: Float[Array, "b n d"],
+        s: Float[Array, "b a"],
+        z: Float[Array, "b n d"],
+        shares: Float[Array, " b"],
+    ) -> tuple[Float[Array, " b"], tuple[Statistics, ...]]:
+        """How far the field of a flow of one block is from straight paths between W+ latents and draws of
+        N(0, I): what flow matching makes small, without solving an equation.
+
+        The paths run between the norms, whose parameters get no gradient: a norm that shrinks the
+        latents would make every path short.
+
+        Args:
+          w_plus: latents.
+          s: semantic variables, the field's condition.
+          z: a draw of N(0, I) for each latent.
+          shares: the share of the way at which each example is looked at, in [0, 1].
+
+        Returns:
+          The mean squared difference of each example, and statistics for `update_statistics` that leave the last norm
+          where it is: what arrives there is meant to be N(0, I), not made to look like it.
+
+        Raises:
+          ValueError: if the flow has several blocks, or the shapes do not fit.
+        """
+        if len(self.blocks) != 1:
+            raise ValueError(f"paths are straight in a flow of one block, got {len(self.blocks)}")
+        self._check(w_plus, s, z, "hutchinson")
+        first, last = self.norms
+        start, _ = first.forward(w_plus, first.statistics)
+        end, _ = last.inverse(z, last.statistics)
+        error = self.blocks[0].mismatch(*jax.lax.stop_gradient((start, end)), s, shares)
+        return error, (batch_statistics(w_plus), last.statistics)
 
     def log_prob(
         self,

@@ -2,6 +2,8 @@
 
     python -m sdflow_jax.study
     python -m sdflow_jax.study --seeds=1 --judges=config --out=runs/results
+    python -m sdflow_jax.study --out=docs/results/six \\
+        --attributes=Eyeglasses,Male,Young,Smiling,Facial_Hair,Wearing_Hat
     python -m sdflow_jax.study --tiny --runs=runs/tiny
 
 Trains every method and ablation variant for each seed below `--runs`, with the settings that
@@ -12,8 +14,10 @@ interruption.
 
 import argparse
 import dataclasses
+import os
 import pathlib
 import sys
+import time
 
 from absl import logging
 
@@ -21,9 +25,10 @@ from sdflow_jax.evaluation import EvaluationError, ExternalJudges
 from sdflow_jax.files.checkout import beside_package
 from sdflow_jax.files.lock import locked
 from sdflow_jax.study.execution import Stopped
-from sdflow_jax.study.plan import PAPER, ROOT, TINY, Settings
+from sdflow_jax.study.plan import PAPER, ROOT, TINY, Settings, with_best_form
 from sdflow_jax.study.regenerate import regenerate
-from sdflow_jax.study.trials_table import TABLE, chosen_settings
+from sdflow_jax.study.searches import VARIANT_SEARCHES
+from sdflow_jax.study.trials_table import TABLE, best_of, chosen_settings
 
 
 def main() -> None:
@@ -45,6 +50,17 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, help="trainings of each method")
     parser.add_argument("--num_faces", type=int, help="faces that are edited")
     parser.add_argument("--split", choices=("test", "validation"), help="where they come from")
+    parser.add_argument(
+        "--pairs",
+        action=argparse.BooleanOptionalAction,
+        help="edit every two attributes together, too, as by default",
+    )
+    parser.add_argument(
+        "--attributes", help="to edit, with commas between; the config's by default"
+    )
+    parser.add_argument(
+        "--deadline", type=float, default=float("inf"), help="seconds after which nothing begins"
+    )
     parser.add_argument("--jobs", type=int, default=1, help="runs at a time, which share the cores")
     parser.add_argument("--judges", help="sets of judges: config, external, or both by a comma")
     parser.add_argument(
@@ -58,7 +74,7 @@ def main() -> None:
     arguments = parser.parse_args()
     chosen = {
         name: value
-        for name in ("seeds", "num_faces", "split")
+        for name in ("seeds", "num_faces", "split", "pairs")
         if (value := getattr(arguments, name)) is not None
     }
     if arguments.judges:
@@ -74,14 +90,27 @@ def main() -> None:
         parser.error(f"--tuning={tuning}: no such file")
     if tuning:
         chosen["chosen"] = chosen_settings(tuning)
+        chosen["trials_file"] = os.path.relpath(tuning, out)
     settings = dataclasses.replace(TINY if arguments.tiny else Settings(), **chosen)
+    if arguments.attributes:
+        names = tuple(arguments.attributes.split(","))
+        overrides = {**settings.overrides, "attributes": names}
+        settings = dataclasses.replace(settings, overrides=overrides)
+    study = with_best_form(PAPER, tuning and best_of(tuning, ("sdflow", *VARIANT_SEARCHES)))
     logging.set_verbosity(logging.WARNING)
     try:
         beside_package("train.py")
         if "external" in settings.judges:
             ExternalJudges()  # missing packages are found out now and not after hours
         with locked(arguments.runs.absolute(), "regenerating the figures"):
-            regenerate(PAPER, settings, arguments.runs.absolute(), out, jobs=arguments.jobs)
+            is_done = regenerate(
+                study,
+                settings,
+                arguments.runs.absolute(),
+                out,
+                jobs=arguments.jobs,
+                deadline=time.monotonic() + arguments.deadline,
+            )
     # OSError: a disk that is full, or may not be written; runs that another process is making; no
     # train.py beside the package.
     except (EvaluationError, Stopped, OSError) as error:
@@ -89,6 +118,9 @@ def main() -> None:
     except KeyboardInterrupt:
         print("interrupted; the same command continues", file=sys.stderr)
         raise SystemExit(130) from None
+    if not is_done:
+        print("the deadline came first; the same command continues")
+        return
     print(f"Results: {out / 'README.md'}")
 
 

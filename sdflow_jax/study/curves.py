@@ -16,7 +16,7 @@ _LABELS = {
 
 def request_title(request: str) -> str:
     """A request for a reader."""
-    if "+" in request:
+    if request.count("+") > 1:
         return f"all at once ({readable(request)})"
     return readable(request).capitalize()
 

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence, Set
+from collections.abc import Callable, Mapping, Sequence, Set
 
 from sdflow_jax.evaluation import EvaluationSettings, results_directory
 from sdflow_jax.files import networks
@@ -68,6 +68,7 @@ def is_evaluated(run: Run, judge: str, settings: Settings) -> bool:
     judge_files = {role: networks.digest(file) for role, file in run.judge_files.items()}
     return (
         summary.get("settings") == wanted
+        and (summary.get("pairs", False) or not settings.pairs)
         and summary.get("split") == settings.split
         and summary.get("judge_files") == judge_files
     )
@@ -81,6 +82,7 @@ def carry_out(
     jobs: int = 1,
     deadline: float = math.inf,
     has_logs: bool = False,
+    names: Mapping[pathlib.Path, str] | None = None,
     done: Callable[[Run], None] | None = None,
     failed: Callable[[Run, Stopped], None] | None = None,
 ) -> bool:
@@ -94,6 +96,7 @@ def carry_out(
         each are done sooner than two of both, one after the other.
       deadline: `time.monotonic()` from which on no further step begins.
       has_logs: whether the steps write to `directory/logs` what they would say on the terminal.
+      names: working directory -> what the run is called on the terminal; method and seed by default.
       done: called with each run that is done, one at a time.
       failed: called with each run of which a step failed, one at a time, and the others go on.
 
@@ -105,7 +108,8 @@ def carry_out(
         Runs that are under way beside it then come to their end, and no other begins.
     """
     titles = {
-        run.workdir: f"[{number}/{len(runs)}] {run.method}, seed {run.seed}"
+        run.workdir: f"[{number}/{len(runs)}] "
+        + (names or {}).get(run.workdir, f"{run.method}, seed {run.seed}")
         for number, run in enumerate(runs, 1)
     }
     free: queue.SimpleQueue[Set[int]] = queue.SimpleQueue()
@@ -191,6 +195,7 @@ def _carry_out_run(
             f"--strengths={','.join(f'{x:g}' for x in settings.strengths)}",
             f"--batch_size={settings.batch_size}",
             f"--num_samples={settings.num_samples}",
+            f"--pairs={settings.pairs}",
             *(f"--network={role}={file}" for role, file in run.judge_files.items()),
             has_log=has_logs,
         )
@@ -227,6 +232,13 @@ def seconds_spent(directory: pathlib.Path, run: Run) -> float | None:
     steps = [f"train {name}", *(f"evaluate {name} {judge}" for judge in run.judges)]
     found = [times[step][0] for step in steps if step in times]
     return sum(found) if found else None
+
+
+def training_seconds(directory: pathlib.Path, runs: Sequence[Run]) -> float | None:
+    """Mean seconds by the clock that training these runs took; None if they were trained elsewhere."""
+    times = _read_times(directory)
+    found = [times[step][0] for run in runs if (step := f"train {run.workdir.name}") in times]
+    return sum(found) / len(found) if found else None
 
 
 def _read_times(directory: pathlib.Path) -> dict[str, list[float]]:

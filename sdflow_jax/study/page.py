@@ -1,93 +1,161 @@
-"""The results page: every sentence of it follows from the numbers, but for the reading of them."""
+"""The results' pages: every sentence of them follows from the numbers, but for the reading of them."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
-import numpy as np
-
-from sdflow_jax.study.areas import (
-    MEASURES,
-    Estimate,
-    Resampled,
-    accuracy_lead,
-    estimate,
-    preservation_lead,
-)
-from sdflow_jax.study.curves import request_title
+from sdflow_jax.study import tables
+from sdflow_jax.study.measured import Areas, Lead, Measured, leads, leads_by_kind, levels_of
 from sdflow_jax.study.plan import Settings, Study
+from sdflow_jax.study.trials_table import TABLE
 
 JUDGES = {
     "config": "the evaluation classifier and the identity encoder of the config",
     "external": "dlib's face embedding and dlib's age and gender networks",
 }
-_MEASURE_TITLES = {"identity": "identity", "attributes": "other attributes"}
-
-Areas = Mapping[tuple[str, str, str], Resampled]
 
 
 def results_page(
     study: Study,
     settings: Settings,
-    areas: Mapping[str, Areas],
-    summaries: Mapping[tuple[str, str], Sequence[Mapping[str, Any]]],
+    measured: Measured,
     pictures: Sequence[str],
-    core_seconds: Mapping[str, float],
     reading: str = "",
 ) -> str:
-    """The page as Markdown.
+    """The page to read first, as Markdown: what was asked, a figure, the tables, and how to repeat it.
 
     Args:
       study: what was compared.
       settings: how much was computed.
-      areas: judge -> (method, request, measure) -> curves and areas.
-      summaries: (method, judge) -> the evaluation's summary for each seed.
-      pictures: names of the picture files beside the page, in order.
-      core_seconds: wall time of each step times the processor cores it had.
+      measured: what was found.
+      pictures: names of the picture files beside the page.
       reading: what a person makes of it, Markdown.
     """
     main = settings.judges[0]
-    hours = sum(core_seconds.values()) / 3600
+    ours = study.methods[study.ours]
     blocks = [
         "# Results",
-        "Written by `make figures` from the numbers in [`points.csv`](points.csv) and"
-        " [`areas.csv`](areas.csv). Only what stands under *Reading*, if anything, is by hand, from"
-        " `reading.md`.",
-        f"Training seeds of each method: {settings.seeds}. Faces: the {settings.split} split."
-        f" {hours:.1f} hours of one processor core for what this page needed, trainings and"
-        " evaluations, without the pictures.",
+        "## What was asked",
+        "Which way to edit faces turns what was asked, and keeps the person and everything else?"
+        f" {len(study.methods)} methods edit the same {settings.split} faces in the pocket world, harder and harder,"
+        f" and judges that training never met look at the pictures. {_care(settings)} Each method was trained"
+        f" {settings.seeds} times; brackets are 95% bootstrap intervals over {resampled_over(settings.seeds)}.",
+    ]
+    blocks += [_picture(name) for name in pictures if name.startswith("figure4_methods.")]
+    blocks += ["## The methods"]
+    for judges in settings.judges:
+        areas = measured.areas[judges]
+        blocks += [
+            f"Judged by {JUDGES.get(judges, judges)}, {settings.faces_for(judges)} faces:",
+            tables.overview_table(measured, study.methods, judges),
+            tables.count_sentence(_leads_of_ours(study, areas), ours) + _all_leads(judges),
+        ]
+    blocks.append(
+        "*Highest accuracy*: the share of faces on which the judges see everything turned that was asked, at the best"
+        " strength. *Identity*, the cosine of the embeddings of edited and unedited face, and *other attributes*, the"
+        " share of the judges' other decisions that stay, are taken at equal accuracy, the highest that every method"
+        f" reaches: {_levels_in_words(study, measured, main)}. Seconds to train are of one run, several of which may"
+        " have shared the machine; milliseconds are of one edit in a batch of 16."
+    )
+    if steps := _steps(study):
+        found = leads_by_kind(measured.areas[main], steps)
+        blocks += [
+            "## What each loss does",
+            "Each variant adds a loss to the one before; with kd a semantic encoder takes the frozen classifier's"
+            f" place. {tables.count_sentence(found, 'the variant with one loss more')}",
+            tables.lead_table(found, study.titles),
+        ]
+    if drag := tables.drag_table(measured, study.titles):
+        blocks += [
+            "## What comes along",
+            "Single edits at equal accuracy: by how much the judge's other probabilities move on average, and whether"
+            " their moves follow the correlations in the data (1: as the data has it; 0: not at all). The whole matrix"
+            " is among [the tables](tables.md#entanglement).",
+            drag,
+        ]
+    if told := tables.mean_independence_table(measured, study.titles):
+        blocks += [
+            "## Is z independent of s?",
+            "Probes learn from training faces to tell from a flow's code z whether a semantic variable is above one"
+            f" half, and are asked about {settings.num_faces} others: area under the ROC curve, the mean over the"
+            " attributes. One half is chance; what the latent w itself tells stands beside it. [Every"
+            " attribute](tables.md#independence).",
+            told,
+        ]
+    if reading:
+        blocks += ["## Reading", reading.strip()]
+    blocks += [
+        "## What does not hold",
+        f"Faces and judges are of one small world, {settings.seeds} trainings a method are few (a bootstrap over so few"
+        " understates how far seeds differ), and intervals say nothing of other data. StyleFlow is its flow and its"
+        " loss; its authors' editing also puts back all styles outside a range picked by hand for each attribute, which"
+        " has no counterpart here. Networks judge, and what they cannot see is not in these numbers.",
+        "## How to repeat it",
+        "`make figures` tunes, trains, evaluates and writes this page and everything beside it; it continues where it"
+        f" was stopped. {_hours(measured):.1f} hours of one processor core went into what stands here, the pictures"
+        f" not counted. All tables and figures: [tables.md](tables.md). All points:"
+        f" [points.csv](points.csv), [areas.csv](areas.csv). All trials: [{TABLE}]({settings.trials_file})."
+        " Only what stands under *Reading*, if anything, is by hand, from `reading.md`.",
+    ]
+    return "\n\n".join(blocks) + "\n"
+
+
+def tables_page(
+    study: Study,
+    settings: Settings,
+    measured: Measured,
+    pictures: Sequence[str],
+    attributes: Sequence[str],
+) -> str:
+    """All tables and figures, as Markdown; arguments as of `results_page`, and the edited attributes."""
+    main = settings.judges[0]
+    blocks = [
+        "# All tables",
         "An edit drives an attribute to its opposite, harder and harder. *Accuracy* is the share of"
         " faces on which the judge sees the attribute turned, *identity* the cosine of the identity"
         " embeddings of the edited and the unedited reconstruction, *other attributes* the share of"
-        " the judge's other decisions that stay.",
-        "The area under a curve is the mean preservation over accuracies from 0 to 95%; an accuracy"
-        " that a method does not reach counts 0, so that areas tell of reach above all. Brackets:"
-        " 95% bootstrap intervals over"
-        f" {resampled_over(settings.seeds)}. Leads compare the same faces.",
-        "The methods share faces, networks and solver, not the care that went into their settings:"
-        " SDFlow's loss weights and learning rates were chosen by looking at validation faces, the"
-        " baselines' are their authors' or plain choices. StyleFlow is its flow and its loss; its"
-        " authors' editing also puts back all styles outside a range picked by hand for each"
-        " attribute of their generator, which has no counterpart here.",
+        " the judge's other decisions that stay. The area under a curve is the mean preservation over accuracies from"
+        " 0 to 95%; an accuracy that a method does not reach counts 0, so that areas tell of reach above all.",
     ]
-    if reading:
-        blocks += ["## Reading", reading.strip()]
-    for judge in settings.judges:
-        blocks.append(f"## Methods, judged by {JUDGES.get(judge, judge)}")
-        blocks.append(
-            f"On the first {settings.faces_for(judge)} faces of the split, less those on which the"
-            " judge and the training classifier disagree before any edit."
-        )
-        blocks.append(_area_table(study.methods, areas[judge]))
-        blocks += _lead_table(study, areas[judge])
-    blocks.append("## Ablation")
-    blocks.append(
-        "Each row adds a loss to the one above; the first is StyleFlow's training. Up to mi the"
-        " frozen classifier reads the semantic variables; with kd a semantic encoder takes its place,"
-        f" trained with the flow. Judged by {JUDGES.get(main, main)}."
-    )
-    blocks.append(_area_table(study.ablation, areas[main]))
-    sampling = _sampling_table(study, summaries, main)
-    if sampling:
+    for judges in settings.judges:
+        areas = measured.areas[judges]
+        of_ours = _leads_of_ours(study, areas)
+        blocks += [
+            f"## {_heading(judges)}",
+            f"Judged by {JUDGES.get(judges, judges)}, on the first {settings.faces_for(judges)} faces of the"
+            f" {settings.split} split, less those on which the judge and the training classifier disagree before any"
+            " edit.",
+            tables.area_table(study.methods, areas),
+            f"{study.methods[study.ours]} against the others, what is preserved at the highest accuracy that both"
+            " reach."
+            f" {tables.count_sentence(of_ours, study.methods[study.ours])}",
+            tables.lead_table(of_ours, study.methods),
+        ]
+    blocks += [
+        "## Ablation",
+        f"Judged by {JUDGES.get(main, main)}.",
+        tables.area_table(study.ablation, measured.areas[main]),
+    ]
+    if steps := _steps(study):
+        found = leads(measured.areas[main], steps)
+        blocks += [
+            f"Each variant against the one before. {tables.count_sentence(found, 'it')}",
+            tables.lead_table(found, study.titles),
+        ]
+    if matrix := tables.entanglement_table(measured, study.titles):
+        blocks += [
+            "## Entanglement",
+            "By how much each of the judge's probabilities moves in the direction of a single edit, on average:"
+            " positive where it comes with the edited attribute. At the highest accuracy, up to 90%, that all methods"
+            " reach. Above them the correlation with the edited attribute in the unedited faces.",
+            matrix,
+        ]
+    if told := tables.independence_table(measured, study.titles, attributes):
+        blocks += [
+            "## Independence",
+            "Whether a semantic variable is above one half, told by probes from the code z and from the latent w: area"
+            " under the ROC curve with its interval, and balanced accuracy. One half is chance, for both.",
+            told,
+        ]
+    if sampling := tables.sampling_table(study.titles, measured.summaries, main):
         blocks += [
             "## Sampling",
             "New faces under every combination of the attributes: how often the judge finds what"
@@ -96,8 +164,7 @@ def results_page(
             " (independent) or once for all styles of a face (shared).",
             sampling,
         ]
-    agreement = _agreement_table(study, summaries)
-    if agreement:
+    if agreement := tables.agreement_table(study, measured.summaries):
         blocks += [
             "## Agreement of the judges",
             f"{study.methods[study.ours]}, first seed: the same faces shown to both sets of judges."
@@ -105,8 +172,7 @@ def results_page(
             " probabilities; for identity the correlation of the cosines.",
             agreement,
         ]
-    blocks.append("## Figures")
-    blocks += [f"![{name.partition('.')[0]}]({name})" for name in pictures]
+    blocks += ["## Figures", *map(_picture, pictures)]
     return "\n\n".join(blocks) + "\n"
 
 
@@ -115,109 +181,43 @@ def resampled_over(seeds: int) -> str:
     return "faces and training seeds" if seeds > 1 else "faces (of the one training seed)"
 
 
-def _cell(found: Estimate | None) -> str:
-    return "–" if found is None else f"{found.value:.3f} [{found.low:.3f}, {found.high:.3f}]"
+def _leads_of_ours(study: Study, areas: Areas) -> list[Lead]:
+    return leads(areas, [(study.ours, x) for x in study.methods if x != study.ours])
 
 
-def _area_table(titles: Mapping[str, str], areas: Areas) -> str:
-    requests = list(dict.fromkeys(request for _, request, _ in areas))
-    rows = []
-    for request in requests:
-        for method, title in titles.items():
-            found = [areas.get((method, request, measure)) for measure in MEASURES]
-            if not any(found):
-                continue
-            cells = [_cell(x and estimate(x.area, x.areas)) for x in found]
-            some = next(x for x in found if x is not None)
-            ends = [f"{some.highest_accuracy:.1%}", f"{some.num_faces}"]
-            rows.append([request_title(request), title, *cells, *ends])
-    titles_of_measures = [_MEASURE_TITLES[name] for name in MEASURES]
-    heads = ["edit", "method", *titles_of_measures, "highest accuracy", "faces"]
-    return markdown_table(heads, rows)
+def _steps(study: Study) -> list[tuple[str, str]]:
+    """Each variant of the ablation with the one before it."""
+    variants = list(study.ablation)
+    return list(zip(variants[1:], variants, strict=False))
 
 
-def _lead_table(study: Study, areas: Areas) -> list[str]:
-    """Where SDFlow is ahead and where it is not, by the intervals of the leads."""
-    ours = study.methods[study.ours]
-    rows, leads = [], []
-    for request in dict.fromkeys(request for _, request, _ in areas):
-        for method, title in study.methods.items():
-            pairs = {
-                measure: (areas[study.ours, request, measure], areas[method, request, measure])
-                for measure in MEASURES
-                if method != study.ours and (method, request, measure) in areas
-            }
-            if not pairs:
-                continue
-            found = [accuracy_lead(*next(iter(pairs.values())))]
-            found += [preservation_lead(*pair) for pair in pairs.values()]
-            leads += found
-            cells = [_signed(x) for x in found] + ["–"] * (len(MEASURES) - len(pairs))
-            rows.append([request_title(request), title, *cells])
-    ahead, behind = sum(x.low > 0 for x in leads), sum(x.high < 0 for x in leads)
-    sentence = (
-        f"{ours}'s lead over the other methods: in the highest accuracy, and in what is preserved on"
-        " average over the accuracies that both reach. Of these"
-        f" {len(leads)} comparisons {ours} is ahead in {ahead} (▲) and behind in {behind} (▼); in the"
-        " rest the interval holds 0. The intervals are not corrected for the number of comparisons."
-    )
-    heads = ["edit", "against", "highest accuracy", *(_MEASURE_TITLES[x] for x in MEASURES)]
-    return [sentence, markdown_table(heads, rows)]
+def _care(settings: Settings) -> str:
+    if settings.chosen:
+        return (
+            "Before that every method had the same number of trials over its own settings, chosen by one rule on"
+            f" validation faces ([all trials]({settings.trials_file}))."
+        )
+    return "All methods have the settings of their configs, with no search before."
 
 
-def _signed(found: Estimate) -> str:
-    mark = " ▲" if found.low > 0 else " ▼" if found.high < 0 else ""
-    return f"{found.value:+.3f} [{found.low:+.3f}, {found.high:+.3f}]{mark}"
+def _levels_in_words(study: Study, measured: Measured, judges: str) -> str:
+    levels = levels_of(measured.areas[judges], list(study.methods))
+    if not levels:
+        return "none"
+    return ", ".join(f"{level:.0%} for {request}" for request, level in levels.items())
 
 
-def _sampling_table(study: Study, summaries, judge: str) -> str:
-    rows = []
-    names: list[str] = []
-    for method, title in study.titles.items():
-        seeds = [
-            summary["sampling"] for summary in summaries[method, judge] if "sampling" in summary
-        ]
-        for kind in seeds[0] if seeds else ():
-            names = list(seeds[0][kind]["accuracy"])
-            accuracies = [np.mean([s[kind]["accuracy"][name] for s in seeds]) for name in names]
-            diversity, faces = (
-                np.mean([s[kind][key] for s in seeds])
-                for key in ("diversity", "diversity_of_faces")
-            )
-            rows.append(
-                [title, kind, *(f"{x:.1%}" for x in accuracies), f"{diversity:.3f}", f"{faces:.3f}"]
-            )
-    if not rows:
-        return ""
-    return markdown_table(["method", "codes", *names, "diversity", "of real faces"], rows)
+def _all_leads(judges: str) -> str:
+    return f" [Each of them](tables.md#{_heading(judges).lower().replace(' ', '-')})."
 
 
-def _agreement_table(study: Study, summaries) -> str:
-    found = summaries.get((study.ours, "external"))
-    if not found:
-        return ""
-    agreement, num_faces = found[0]["agreement"], found[0]["num_faces"]
-    names = [
-        name for name in agreement["unedited"] if name not in ("num_faces", "identity_correlation")
-    ]
-    rows = []
-    for request, entry in agreement.items():
-        title = request if request == "unedited" else request_title(request)
-        if entry["num_faces"] != num_faces:
-            title += f" ({entry['num_faces']} of {num_faces})"
-        cells = [
-            f"{_number(entry[name]['same_decision'], '.1%')}, {_number(entry[name]['correlation'])}"
-            for name in names
-        ]
-        rows.append([title, _number(entry["identity_correlation"]), *cells])
-    return markdown_table(["faces", "identity", *names], rows)
+def _heading(judges: str) -> str:
+    return f"Methods by {judges} judges"
 
 
-def _number(value: float | None, form: str = ".2f") -> str:
-    return "–" if value is None else format(value, form)
+def _hours(measured: Measured) -> float:
+    return sum(measured.core_seconds.values()) / 3600
 
 
-def markdown_table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table of text cells."""
-    lines = [heads, ["---"] * len(heads), *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+def _picture(name: str) -> str:
+    return f"![{name.partition('.')[0]}]({name})"

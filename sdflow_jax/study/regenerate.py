@@ -3,20 +3,24 @@
 import csv
 import io
 import json
+import math
 import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float
 from PIL import Image
 
 from sdflow_jax.data import face_latents
 from sdflow_jax.data.prepared import prepare_data
+from sdflow_jax.editor import find_larger
 from sdflow_jax.evaluation import EvaluationSetup, load_judges, requests_for
 from sdflow_jax.evaluation.curves import EditOutcomes
 from sdflow_jax.evaluation.drawing import Figure
 from sdflow_jax.evaluation.plots import semantic_variables_figure
 from sdflow_jax.evaluation.report import load_outcomes
+from sdflow_jax.evaluation.requests import without_pairs
 from sdflow_jax.files.atomic import write_atomic, write_text
 from sdflow_jax.files.attribute_names import attribute_columns
 from sdflow_jax.files.roles import load_role
@@ -24,15 +28,26 @@ from sdflow_jax.files.run_config import load_config
 from sdflow_jax.images.precision import in_float32
 from sdflow_jax.methods.registry import load_method
 from sdflow_jax.methods.settings import read_shared_settings
-from sdflow_jax.study.areas import Resampled, estimate, resample_all
+from sdflow_jax.study.areas import Estimate, Resampled, estimate, resample_all
+from sdflow_jax.study.cost import milliseconds_per_edit
 from sdflow_jax.study.curves import curves_figure
-from sdflow_jax.study.execution import carry_out, core_seconds_spent, results_of
+from sdflow_jax.study.entanglement import Entanglement, correlations_of, entanglement
+from sdflow_jax.study.execution import (
+    carry_out,
+    core_seconds_spent,
+    results_of,
+    training_seconds,
+)
 from sdflow_jax.study.faces import faces_figures
-from sdflow_jax.study.page import resampled_over, results_page
+from sdflow_jax.study.independence import CODES, measure_independence, tell_apart
+from sdflow_jax.study.measured import Cost, Measured, requests_of
+from sdflow_jax.study.page import resampled_over, results_page, tables_page
 from sdflow_jax.study.plan import Run, Settings, Study, plan_runs
+from sdflow_jax.study.probes import PROBES
 
-DOTS_PER_INCH = 110
+DOTS_PER_INCH = {"png": 110, "jpg": 205}  # at which a face has 256 pixels
 JPEG_QUALITY = 90
+PROBE_RESAMPLES = 500
 
 
 @in_float32
@@ -43,22 +58,28 @@ def regenerate(
     results: pathlib.Path,
     *,
     jobs: int = 1,
-) -> None:
-    """Train and evaluate what is missing, then write figures, tables and the page.
+    deadline: float = math.inf,
+) -> bool:
+    """Train and evaluate what is missing, then write figures, tables and the pages.
 
     Args:
       study: what is compared.
       settings: how much is computed.
       runs_directory: of the trainings, which a later call continues and reuses.
-      results: gets the pictures, `points.csv`, `areas.csv` and `README.md`. A `reading.md` that
-        lies there becomes a section of the page.
+      results: gets the pictures, `points.csv`, `areas.csv`, `tables.md` and `README.md`. A `reading.md`
+        that lies there becomes a section of the page.
       jobs: trainings and evaluations at a time.
+      deadline: `time.monotonic()` from which on no training and no evaluation begins.
+
+    Returns:
+      Whether everything is done; false if the deadline came first, and nothing is written.
 
     Raises:
       Stopped: if a training or an evaluation ended before it was done.
     """
     runs = plan_runs(study, settings, runs_directory)
-    carry_out(runs, settings, runs_directory, jobs=jobs)
+    if not carry_out(runs, settings, runs_directory, jobs=jobs, deadline=deadline):
+        return False
 
     by_method = {name: [run for run in runs if run.method == name] for name in study.configs}
     outcomes = {
@@ -81,6 +102,15 @@ def regenerate(
             file = results_of(run, judge, settings) / "summary.json"
             summaries[run.method, judge].append(json.loads(file.read_text()))
 
+    main = settings.judges[0]
+    measured = Measured(
+        areas,
+        summaries,
+        *_entanglement(by_method, outcomes[main], summaries, settings),
+        _independence(study, by_method, settings),
+        _costs(by_method, runs_directory, settings),
+        core_seconds_spent(runs_directory, runs),
+    )
     pictures = []
     for name, figure in _figures(study, settings, by_method, outcomes, areas).items():
         # Faces as JPEG, at a fifth of the size; lines as PNG.
@@ -90,26 +120,72 @@ def regenerate(
         write_atomic(
             results / pictures[-1],
             lambda stream, figure=figure, kind=kind, options=options: figure.savefig(
-                stream, format=kind, dpi=DOTS_PER_INCH, **options
+                stream, format=kind, dpi=DOTS_PER_INCH[kind], **options
             ),
         )
     pictures += _copy_samples(study, settings, by_method, results)
     write_text(results / "points.csv", _points(runs, settings))
     write_text(results / "areas.csv", _areas_csv(areas, settings))
     reading = results / "reading.md"
-    page = results_page(
-        study,
-        settings,
-        areas,
-        summaries,
-        pictures,
-        core_seconds_spent(runs_directory, runs),
-        reading.read_text() if reading.exists() else "",
-    )
+    attributes = load_method(runs[0].workdir).attributes
+    words = reading.read_text() if reading.exists() else ""
+    page = results_page(study, settings, measured, pictures, words)
+    write_text(results / "tables.md", tables_page(study, settings, measured, pictures, attributes))
     write_text(results / "README.md", page)
     for file in results.glob("*.*g"):  # pictures of an earlier page
         if file.name.startswith(("figure", "samples_")) and file.name not in pictures:
             file.unlink()
+    return True
+
+
+def _entanglement(
+    by_method: Mapping[str, Sequence[Run]],
+    outcomes: Mapping[str, Sequence[Mapping[str, EditOutcomes]]],
+    summaries: Mapping[tuple[str, str], Sequence[Mapping[str, Any]]],
+    settings: Settings,
+) -> tuple[dict[str, Entanglement], Float[np.ndarray, "e j"]]:
+    """What every method's edits drag along by the first judges, and the correlations in the data."""
+    main = settings.judges[0]
+    method = next(iter(by_method))
+    judged = summaries[method, main][0]["judged_attributes"]
+    with np.load(results_of(by_method[method][0], main, settings) / "faces.npz") as faces:
+        readings = faces["readings"]
+    edited = [name for name in outcomes[method][0] if name in judged]
+    correlation = correlations_of(readings, judged, edited)
+    found = entanglement(outcomes, judged, correlation, num_resamples=settings.num_resamples)
+    return found, correlation
+
+
+def _independence(
+    study: Study, by_method: Mapping[str, Sequence[Run]], settings: Settings
+) -> dict[tuple[str, str, str], Mapping[str, Sequence[Estimate | None]]]:
+    """What probes tell of s from z, for every flow."""
+    found = {}
+    for stream, method in enumerate(study.titles):
+        files = [
+            measure_independence(run.workdir, settings.split, settings.num_faces)
+            for run in by_method[method]
+        ]
+        if None in files:  # no flow
+            continue
+        for code in CODES:
+            for probe in PROBES:
+                found[method, code, probe] = tell_apart(
+                    files, code, probe, num_resamples=PROBE_RESAMPLES, stream=stream
+                )
+    return found
+
+
+def _costs(
+    by_method: Mapping[str, Sequence[Run]], runs_directory: pathlib.Path, settings: Settings
+) -> dict[str, Cost]:
+    return {
+        method: Cost(
+            training_seconds(runs_directory, runs),
+            milliseconds_per_edit(runs[0].workdir, settings.split),
+        )
+        for method, runs in by_method.items()
+    }
 
 
 def _figures(
@@ -139,7 +215,7 @@ def _figures(
 
 
 def _curves(titles, areas, settings: Settings, judge: str) -> Figure:
-    requests = list(dict.fromkeys(request for _, request, _ in areas))
+    requests = without_pairs(requests_of(areas))
     return curves_figure(
         areas,
         titles,
@@ -166,13 +242,15 @@ def _faces(
     run = read_shared_settings(load_config(first.workdir))
     dataset = prepare_data(run.data, run.networks, first.workdir)
     recipe = face_latents.read_recipe(dataset)
+    generator = load_role(run.networks, "generator")
     setup = EvaluationSetup(
-        load_role(run.networks, "generator"),
+        generator,
         load_judges(
             first.judge_files["evaluation_classifier"],
             first.judge_files["identity_encoder"],
             image_size=recipe["image_size"],
         ),
+        find_larger(run.networks["generator"], generator),
     )
     measured = outcomes[study.ours][0]
     pictures = faces_figures(
@@ -180,7 +258,11 @@ def _faces(
         {name: load_method(by_method[name][0].workdir) for name in titles},
         titles,
         face_latents.open_split(dataset, settings.split),
-        [request for request in requests_for(run.attributes) if request.name in measured],
+        [
+            request
+            for request in requests_for(run.attributes)
+            if request.name in without_pairs(list(measured))
+        ],
         {name: outcomes[name][0] for name in titles},
         num_shown=settings.num_shown,
         prediction_columns=attribute_columns(recipe["attributes"], run.attributes),

@@ -94,6 +94,14 @@ def choose(rows: Iterable[Row], counts: Mapping[str, int]) -> list[Row]:
     return rows
 
 
+def best_of(path: str | os.PathLike[str], methods: Iterable[str]) -> str | None:
+    """The method of the highest chosen score among these, the first among equals; None if there is none."""
+    wanted = list(methods)
+    chosen = [row for row in read_table(path) if row["chosen"] == "yes" and row["method"] in wanted]
+    chosen.sort(key=lambda row: wanted.index(row["method"]))
+    return max(chosen, key=lambda row: float(row["score"]))["method"] if chosen else None
+
+
 def chosen_settings(path: str | os.PathLike[str]) -> dict[str, dict[str, Any]]:
     """Method -> by which config values the chosen trial differs from the method's config; only methods of
     which one was chosen.

@@ -38,10 +38,10 @@ from sdflow_jax.study.execution import (
     results_of,
     seconds_spent,
 )
-from sdflow_jax.study.page import markdown_table
 from sdflow_jax.study.plan import ROOT, TINY, Run, Settings, plan_run
 from sdflow_jax.study.scoring import score
 from sdflow_jax.study.searches import SEARCHES, Search, plan_lines
+from sdflow_jax.study.tables import markdown_table
 from sdflow_jax.study.trials_table import TABLE, Row, choose, read_table, scored_row, write_table
 
 _JUDGE = "config"
@@ -56,6 +56,7 @@ TRIALS = Settings(
     num_faces=200,
     # The comparison's, fewer of them.
     strengths=(0.0, 0.4, 0.7, 0.9, 1.0, 1.2, 1.5, 2.0, 3.0, 4.0, 6.0, 12.0),
+    pairs=False,
     batch_size=40,
     num_samples=0,
 )
@@ -177,8 +178,18 @@ def tune(
 
     if due:
         runs = [trial.run for trial in due.values()]
-        options = {"jobs": jobs, "deadline": deadline, "has_logs": True}
-        carry_out(runs, settings, directory, **options, done=done, failed=failed)
+        names = {x: f"{t.run.method}, trial {t.number}" for x, t in due.items()}
+        carry_out(
+            runs,
+            settings,
+            directory,
+            jobs=jobs,
+            deadline=deadline,
+            has_logs=True,
+            names=names,
+            done=done,
+            failed=failed,
+        )
     return problems
 
 

@@ -1,6 +1,6 @@
 import numpy as np
 
-from sdflow_jax.evaluation.requests import requests_for, target_variables
+from sdflow_jax.evaluation.requests import requests_for, target_variables, without_pairs
 
 READ = np.array([[0.1, 0.9], [0.7, 0.2]], np.float32)
 IS_ON = READ > 0.5
@@ -11,6 +11,14 @@ def test_requests_are_each_attribute_and_all_at_once():
     names = [request.name for request in requests_for(("A", "B"))]
     assert names == ["A", "B", "A+B"]
     assert [request.name for request in requests_for(("A",))] == ["A"]
+
+
+def test_pairs_come_between_and_are_not_drawn():
+    names = [request.name for request in requests_for(("A", "B", "C"), pairs=True)]
+    assert names == ["A", "B", "C", "A+B", "A+C", "B+C", "A+B+C"]
+    assert without_pairs(names) == ["A", "B", "C", "A+B+C"]
+    assert [request.name for request in requests_for(("A", "B"), pairs=True)] == ["A", "B", "A+B"]
+    assert without_pairs(["A"]) == ["A"]
 
 
 def test_strength_zero_changes_nothing():

@@ -71,6 +71,16 @@ def test_all_attributes_of_a_combined_edit_must_change(setup, faces):
     assert outcome.was_on is None
 
 
+def test_readings_are_kept_before_and_after(setup, faces):
+    outcome = run(setup, faces, YOUNG, (0.0, 1.0))
+    np.testing.assert_allclose(outcome.readings[:, 0], outcome.readings_before, atol=1e-6)
+    young = outcome.readings[:, 1, 2]  # the opposite end
+    np.testing.assert_allclose(young, 1.0 - outcome.was_on, atol=1e-6)
+    np.testing.assert_allclose(
+        outcome.readings[:, 1, :2], outcome.readings_before[:, :2], atol=1e-6
+    )
+
+
 def test_sweep_stops_once_accurate_enough(setup, faces):
     outcome = run(setup, faces, YOUNG, (0.3, 0.45, 0.55, 1.0), stop_at=0.6)
     np.testing.assert_array_equal(outcome.strengths, [0.3, 0.45])

@@ -415,6 +415,17 @@ def test_settings_are_typed_and_built_once(config):
     assert settings.own.training.schedule.num_steps == config.training.num_steps
 
 
+def test_flow_matching_takes_the_place_of_the_likelihood_in_a_flow_of_one_block(config):
+    before = run_config.to_json(config)
+    assert "flow_matching" not in before["losses"]  # runs are equal to those older than the key
+    config.losses.update({"flow_matching": 1.0, "nll": 0.0})
+    settings = read_settings(run_config.to_json(config))
+    assert set(settings.own.losses.terms) == {"flow_matching", "kd", "mi", "reg"}
+    config.flow.num_blocks = 2
+    (complaint,) = _complaints(config)
+    assert "config.losses.flow_matching must be 0 unless flow.num_blocks is 1" in complaint
+
+
 RETIRED = {
     "losses": {
         "resize": "antialias",

@@ -4,11 +4,18 @@ import pytest
 from sdflow_jax.evaluation.curves import EditOutcomes
 from sdflow_jax.study.areas import (
     LEVELS,
-    accuracy_lead,
-    preservation_lead,
+    common_level,
+    holm,
     resample,
     resample_all,
 )
+from sdflow_jax.study.measured import leads
+
+
+def lead(what, ours, other):
+    areas = {("ours", "Young", "identity"): ours, ("other", "Young", "identity"): other}
+    (found,) = (x for x in leads(areas, [("ours", "other")]) if x.what == what)
+    return found
 
 
 def outcomes(identity, *, reach=1.0, faces=40, seed=0):
@@ -61,18 +68,20 @@ def test_seeds_of_two_methods_are_resampled_apart():
     one, two = (found[name, "Young", "identity"] for name in ("one", "two"))
     assert abs(np.corrcoef(one.areas, two.areas)[0, 1]) < 0.2
     # Equal methods, but nothing says that the second's seeds would come out as the first's do.
-    assert preservation_lead(one, two).value == 0 and preservation_lead(one, two).low < -0.05
+    found = lead("identity", one, two).found
+    assert found.value == 0 and found.low < -0.05
 
 
 def test_reach_and_preservation_are_compared_apart():
     far, near = (
         resample([outcomes(0.5, reach=reach)], "identity", num_resamples=200) for reach in (1, 0.5)
     )
-    reached = accuracy_lead(far, near)
+    reached = lead("reach", far, near).found
     assert reached.value == pytest.approx(0.5, abs=0.03) and 0.3 < reached.low < reached.high < 0.7
     # At equal accuracy the method of half the reach has gone twice as far: 0.5 x level more is lost.
-    levels = LEVELS[LEVELS <= 0.5]
-    assert preservation_lead(far, near).value == pytest.approx(0.5 * levels.mean(), abs=0.02)
+    level = lead("identity", far, near).level
+    assert 0.25 < level < 0.5  # less than its reach: nine of ten resamples must get there
+    assert lead("identity", far, near).value == pytest.approx(0.5 * level, abs=0.02)
 
 
 def test_accuracy_at_which_a_sweep_stops_does_not_count_as_missed():
@@ -84,14 +93,26 @@ def test_lead_on_the_same_faces_is_sharper_than_either_area():
     ours, other = (
         resample([outcomes(identity)], "identity", num_resamples=200) for identity in (0.6, 0.5)
     )
-    found = preservation_lead(ours, other)
-    assert found.value == pytest.approx(0.05, abs=0.01) and found.low > 0
+    found = lead("identity", ours, other).found
+    assert found.value == pytest.approx(0.095, abs=0.01) and found.low > 0
+    assert found.p_value < 0.01
     assert found.high - found.low < 2 * (np.quantile(ours.areas, 0.975) - ours.areas.min())
-    equal = preservation_lead(ours, ours)
-    assert equal.value == equal.low == equal.high == 0
+    equal = lead("identity", ours, ours).found
+    assert equal.value == equal.low == equal.high == 0 and equal.p_value == 1
 
 
 def test_measure_without_meaning_is_left_out_and_other_faces_are_refused():
     assert resample([outcomes(0.5)], "attributes", num_resamples=10) is None
     with pytest.raises(ValueError, match="same faces"):
         resample([outcomes(0.5), outcomes(0.5, faces=30)], "identity", num_resamples=10)
+
+
+def test_holm_rejects_in_order_until_one_stands():
+    # 0.05 / 4, / 3, / 2, / 1: the third stands, and with it the fourth.
+    assert holm([0.03, 0.001, 0.04, 0.016]) == [False, True, False, True]
+    assert holm([0.013, 0.013, 0.013, 0.013]) == [False] * 4
+    assert holm([]) == []
+
+
+def test_nobody_reaches_what_one_does_not():
+    assert common_level([resample([outcomes(1.0, reach=0.0)], "identity", num_resamples=5)]) == 0.0

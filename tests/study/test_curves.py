@@ -6,7 +6,8 @@ from sdflow_jax.study.curves import curves_figure, request_title
 
 def test_combined_requests_are_told_apart_by_what_they_combine():
     assert request_title("Wearing_Hat") == "Wearing hat"
-    assert request_title("Male+Young") == "all at once (male + young)"
+    assert request_title("Male+Young") == "Male + young"
+    assert request_title("Male+Young+Hat") == "all at once (male + young + hat)"
 
 
 def test_panel_without_curves_says_why():

@@ -1,7 +1,9 @@
 import numpy as np
 
-from sdflow_jax.study.areas import LEVELS, Resampled
-from sdflow_jax.study.page import results_page
+from sdflow_jax.study.areas import LEVELS, Estimate, Resampled
+from sdflow_jax.study.entanglement import Entanglement
+from sdflow_jax.study.measured import Cost, Measured
+from sdflow_jax.study.page import results_page, tables_page
 from sdflow_jax.study.plan import Settings, Study
 
 STUDY = Study(
@@ -17,40 +19,76 @@ def resampled(area, spread=0.01, reach=0.97):
     return Resampled(88, np.full(len(LEVELS), area), curves, area, draws, reach, reach + 0 * draws)
 
 
-def page(areas, summaries=None):
+def pages(areas, summaries=None, **measured):
     empty = {(name, "config"): [{}] for name in STUDY.configs}
     settings = Settings(seeds=3, judges=("config",))
-    return results_page(
-        STUDY,
-        settings,
-        {"config": areas},
-        summaries or empty,
-        ["figure4_methods.png"],
-        {"x": 7200.0},
-    )
+    found = Measured({"config": areas}, summaries or empty, **measured)
+    pictures = ["figure4_methods.png", "figure3_all.jpg"]
+    page = results_page(STUDY, settings, found, pictures, "What I make of it.")
+    return page, tables_page(STUDY, settings, found, pictures, ["Young"])
 
 
 def test_lead_is_told_by_its_interval():
-    text = page(
+    page, tables = pages(
         {
             ("a", "Young", "identity"): resampled(0.7),
             ("b", "Young", "identity"): resampled(0.9),
             ("ours", "Young", "identity"): resampled(0.8),
             ("a", "Male", "identity"): resampled(0.8, spread=0.3),
             ("ours", "Male", "identity"): resampled(0.81),
-        }
+        },
+        core_seconds={"x": 7200.0},
     )
-    lines = text.splitlines()
-    assert "| Young | Method A | +0.000 [+0.000, +0.000] | +0.100 [+0.100, +0.100] ▲ | – |" in lines
-    assert "| Young | Method B | +0.000 [+0.000, +0.000] | -0.100 [-0.100, -0.100] ▼ | – |" in lines
-    (undecided,) = [line for line in lines if line.startswith("| Male | Method A | +")]
+    lines = tables.splitlines()
+    reach = "+0.000 [+0.000, +0.000]"
+    young = "| Young | Ours | Method {} | {} | 95% | {} {} | – |"
+    assert young.format("A", reach, "+0.100 [+0.100, +0.100]", "▲") in lines
+    assert young.format("B", reach, "-0.100 [-0.100, -0.100]", "▼") in lines
+    (undecided,) = [line for line in lines if line.startswith("| Male | Ours | Method A | +")]
     assert "▲" not in undecided and "▼" not in undecided
-    assert "Of these 6 comparisons Ours is ahead in 1 (▲) and behind in 1 (▼)" in text
-    assert (
-        "2.0 hours of one processor core" in text
-        and "![figure4_methods](figure4_methods.png)" in text
+    for text in (page, tables):
+        assert "Of 6 comparisons Ours is ahead in 1 (▲) and behind in 1 (▼)" in text
+    assert "2.0 hours of one processor core" in page
+    assert "![figure4_methods](figure4_methods.png)" in page and "figure3_all" not in page
+    assert "![figure3_all](figure3_all.jpg)" in tables
+    assert "## Reading\n\nWhat I make of it.\n" in page
+    assert "| Young | Ours | 0.800 [0.79" in tables and "| 97.0% | 88 |" in tables
+
+
+def test_overview_shows_kinds_of_edits_at_the_accuracy_that_all_reach():
+    areas = {
+        (method, request, "identity"): resampled(area)
+        for method, areas in {"a": (0.5, 0.7, 0.9), "ours": (0.6, 0.8, 0.4)}.items()
+        for request, area in zip(("Male", "Young", "Male+Young"), areas, strict=True)
+    }
+    page, _ = pages(areas, costs={"a": Cost(90.0, 1.25), "ours": Cost(None, None)})
+    lines = page.splitlines()
+    (single,) = [line for line in lines if line.startswith("| one attribute | Method A |")]
+    assert single.startswith("| one attribute | Method A | 97.0% [97.0%, 97.0%] | 0.600 [0.59")
+    assert single.endswith("| – | 90 | 1.25 |")
+    (joint,) = [line for line in lines if line.startswith("| all at once | Ours |")]
+    assert "| 0.400 [0.39" in joint and joint.endswith("| – | – | – |")
+    assert "95% for Male, 95% for Young, 95% for Male+Young" in page
+
+
+def test_probes_and_what_comes_along_are_told():
+    areas = {(name, "Young", "identity"): resampled(0.8) for name in ("a", "b", "ours")}
+    half = Estimate(0.5, 0.45, 0.55)
+    moves = np.array([[0.1, 0.9]])
+    found = Entanglement(("Young",), ("Male", "Young"), np.array([0.9]), moves, half, half)
+    page, tables = pages(
+        areas,
+        entanglement={"ours": found},
+        correlation=np.array([[-0.3, 1.0]]),
+        independence={
+            ("ours", "z", "linear"): {"area": [half], "accuracy": [half], "mean area": [half]}
+        },
     )
-    assert "| Young | Ours | 0.800 [0.79" in text and "| 97.0% | 88 |" in text
+    assert "| Ours | 0.50 [0.45, 0.55] | – | – | – |" in page
+    assert "| Ours | z, linear | 0.50 [0.45, 0.55]; 50% |" in tables
+    assert "| Ours | 0.500 [0.450, 0.550] | 0.500 [0.450, 0.550] |" in page
+    assert "| Young | in the data |  | -0.30 | +1.00 |" in tables
+    assert "| Young | Ours | 90% | +0.10 | +0.90 |" in tables
 
 
 def test_sampling_and_agreement_appear_with_their_numbers():
@@ -73,7 +111,7 @@ def test_sampling_and_agreement_appear_with_their_numbers():
         {"sampling": {"shared": {**kind, "accuracy": {"Young": 0.85}}}},
     ]
     summaries["ours", "external"] = [{"num_faces": 10, "agreement": agreement}]
-    text = page({("ours", "Young", "identity"): resampled(0.8)}, summaries)
+    _, text = pages({("ours", "Young", "identity"): resampled(0.8)}, summaries)
     assert "| Ours | shared | 80.0% | 0.500 | 0.600 |" in text
     assert "| faces | identity | Young |" in text
     assert "| unedited | 0.50 | 90.0%, – |" in text

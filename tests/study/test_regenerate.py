@@ -59,6 +59,7 @@ def results(study, tmp_path_factory):
 
 def test_page_shows_every_picture_and_the_tables(results):
     page = (results / "results" / "README.md").read_text()
+    tables = (results / "results" / "tables.md").read_text()
     files = [path for path in (results / "results").iterdir() if path.suffix in (".png", ".jpg")]
     names = {path.name for path in files}
     assert {"figure2_semantic_variables.png", "figure4_methods.png"} <= names
@@ -67,13 +68,15 @@ def test_page_shows_every_picture_and_the_tables(results):
         assert {f"figure3_{request}.jpg", f"figure6_{request}.jpg"} <= names
     assert {"samples_shared_styleflow.jpg", "samples_independent_styleflow.jpg"} <= names
     for path in files:
-        assert f"![{path.stem}]({path.name})" in page
+        assert f"![{path.stem}]({path.name})" in tables
         with Image.open(path) as image:
             image.load()
     for title in ("InterFaceGAN", "StyleFlow", "## Ablation", "## Sampling"):
-        assert title in page
+        assert title in tables
+    assert "![figure4_methods](figure4_methods.png)" in page
+    assert "## Is z independent of s?" in page and "| z, nonlinear |" in tables
     assert "## Reading\n\nNothing can be learnt from this.\n\n" in page
-    assert "nan" not in page
+    assert "nan" not in page and "nan" not in tables
 
 
 def test_every_point_of_every_run_is_in_the_csv(study, results):
@@ -151,6 +154,8 @@ def test_another_judge_asks_for_another_evaluation(study, tmp_path):
     digests = {role: networks.digest(file) for role, file in run.judge_files.items()}
     entries = {"settings": wanted, "split": SETTINGS.split, "judge_files": digests}
     summary.write_text(json.dumps(entries))
+    assert not execution.is_evaluated(run, "config", SETTINGS)  # which asks for pairs, too
+    summary.write_text(json.dumps({**entries, "pairs": True}))
     assert execution.is_evaluated(run, "config", SETTINGS)
     changed = {**run.judge_files, "identity_encoder": run.judge_files["evaluation_classifier"]}
     assert not execution.is_evaluated(

@@ -8,7 +8,7 @@ from typing import Any
 from sdflow_jax.files import networks
 from sdflow_jax.files.config_groups import Group
 from sdflow_jax.flow.solve import SolverSettings
-from sdflow_jax.losses import TERMS, LossSettings
+from sdflow_jax.losses import MATCHING, TERMS, LossSettings
 from sdflow_jax.models.attribute_classifier import AttributeClassifier
 from sdflow_jax.models.resnet import LAYOUTS
 from sdflow_jax.training.settings import TrainingSettings, read_average_decay
@@ -140,6 +140,12 @@ def _read_losses(config: Group, source: str) -> tuple[dict[str, float], LossSett
     weights = {
         name: group.number(name, least=0, expected="a weight of at least 0") for name in TERMS
     }
+    if MATCHING in group:
+        weights[MATCHING] = group.number(MATCHING, least=0, expected="a weight of at least 0")
+        if weights[MATCHING] and config.group("flow").whole("num_blocks", least=1) != 1:
+            group.complain(
+                MATCHING, "0 unless flow.num_blocks is 1: paths through more are not straight"
+            )
     active = {name: weight for name, weight in weights.items() if weight}
     if not active and None not in weights.values():
         group.complaints.append(

@@ -1,0 +1,132 @@
+"""How far other attributes move when one is edited, beside how far they go together in the data."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from jaxtyping import Float
+
+from sdflow_jax.evaluation.curves import EditOutcomes, bootstrap_weights, value_at
+from sdflow_jax.study.areas import LEVELS, Estimate, estimate, seeds_of_resamples
+
+HIGHEST_LEVEL = 0.9
+
+
+@dataclasses.dataclass(frozen=True)
+class Entanglement:
+    """What one method's single edits do to the judge's readings, at equal editing accuracy.
+
+    Attributes:
+      edited: names of the edited attributes, e.
+      judged: names of the judge's attributes, j.
+      levels: the editing accuracy at which each edit is looked at, [e].
+      moves: mean change of the judge's probability in the direction of the edit: positive where it
+        comes with the edited attribute, negative where it goes, [e, j].
+      drag: mean size of the change of a probability that nobody asked to change.
+      following: slope of these changes' means on the data's correlations, without intercept: 0 if they
+        have nothing to do with each other.
+    """
+
+    edited: tuple[str, ...]
+    judged: tuple[str, ...]
+    levels: Float[np.ndarray, " e"]
+    moves: Float[np.ndarray, "e j"]
+    drag: Estimate
+    following: Estimate
+
+
+def correlations_of(
+    readings: Float[np.ndarray, "f j"], judged: Sequence[str], edited: Sequence[str]
+) -> Float[np.ndarray, "e j"]:
+    """Correlation of the judge's probabilities of the unedited faces; 0 with one that never varies."""
+    centered = readings.astype(np.float64) - readings.mean(0)
+    lengths = np.linalg.norm(centered, axis=0)
+    unit = centered / np.where(lengths > 1e-6, lengths, np.inf)
+    return (unit.T @ unit)[[list(judged).index(name) for name in edited]]
+
+
+def entanglement(
+    outcomes: Mapping[str, Sequence[Mapping[str, EditOutcomes]]],
+    judged: Sequence[str],
+    correlation: Float[np.ndarray, "e j"],
+    *,
+    num_resamples: int,
+) -> dict[str, Entanglement]:
+    """Measure every method's single edits at the highest accuracy that all of them reach, at most 90%.
+
+    Args:
+      outcomes: method -> for each seed: request -> outcome, all on the same faces.
+      judged: names of the judge's attributes.
+      correlation: in the data, of each edited attribute, in the order of the requests, with all.
+      num_resamples: of the bootstrap over faces and seeds.
+
+    Returns:
+      Method -> what was found; nothing if the outcomes hold no readings or no accuracy is reached by
+      all.
+    """
+    first = next(iter(outcomes.values()))[0]
+    edited = tuple(name for name in first if name in judged)
+    everything = [seed for seeds in outcomes.values() for seed in seeds]
+    if (
+        len(judged) < 2
+        or not edited
+        or any(s[x].readings is None for s in everything for x in edited)
+    ):
+        return {}
+    levels = [_common_level([seed[name] for seed in everything]) for name in edited]
+    if None in levels:
+        return {}
+    columns = np.array([list(judged).index(name) for name in edited])
+    is_other = np.ones((len(edited), len(judged)), bool)
+    is_other[np.arange(len(edited)), columns] = False
+
+    def summed_up(moves, sizes):  # [..., e, j] -> drag, following
+        slope = np.sum((moves * correlation)[..., is_other], -1) / np.sum(
+            correlation[is_other] ** 2
+        )
+        return sizes[..., is_other].mean(-1), slope
+
+    found = {}
+    for stream, (method, seeds) in enumerate(outcomes.items()):
+        measured = [  # for each seed: plain and resampled, of moves and of their sizes
+            _measure([seed[name] for name in edited], levels, num_resamples) for seed in seeds
+        ]
+        plain = [np.mean([seed[i] for seed in measured], axis=0) for i in (0, 1)]
+        chosen = seeds_of_resamples(len(seeds), num_resamples, stream)
+        rows = np.arange(num_resamples)[:, None]
+        resampled = [np.stack([seed[i] for seed in measured])[chosen, rows].mean(1) for i in (2, 3)]
+        drag, following = (
+            estimate(value, draws)
+            for value, draws in zip(summed_up(*plain), summed_up(*resampled), strict=True)
+        )
+        found[method] = Entanglement(
+            edited, tuple(judged), np.array(levels), plain[0], drag, following
+        )
+    return found
+
+
+def _common_level(outcomes: Sequence[EditOutcomes]) -> float | None:
+    reach = min(outcome.success.mean(0).max() for outcome in outcomes)
+    reached = LEVELS[(reach >= LEVELS) & (LEVELS <= HIGHEST_LEVEL + 1e-9)]
+    return float(reached[-1]) if len(reached) and reached[-1] > 0 else None
+
+
+def _measure(
+    outcomes: Sequence[EditOutcomes], levels: Sequence[float], num_resamples: int
+) -> tuple[np.ndarray, ...]:
+    """Of one training: mean moves and mean sizes of moves, [e, j], and both resampled, [r, e, j]."""
+    columns = []
+    for outcome, level in zip(outcomes, levels, strict=True):
+        direction = np.where(outcome.was_on, -1.0, 1.0)[:, None, None]
+        change = direction * (outcome.readings - outcome.readings_before[:, None])  # [f, s, j]
+        both = np.stack([change, np.abs(change)], axis=-1)
+        weights = bootstrap_weights(outcome.num_faces, num_resamples, seed=0)
+        means = np.tensordot(weights, both, 1)  # [r, s, j, 2]
+        accuracies = weights @ outcome.success
+        at = np.array([level])
+        plain = value_at(outcome.success.mean(0), both.mean(0), at)[0]
+        drawn = [value_at(a, m, at)[0] for a, m in zip(accuracies, means, strict=True)]
+        columns.append((plain, np.stack(drawn)))
+    plain = np.stack([x for x, _ in columns])  # [e, j, 2]
+    drawn = np.stack([x for _, x in columns], axis=1)  # [r, e, j, 2]
+    return plain[..., 0], plain[..., 1], drawn[..., 0], drawn[..., 1]

@@ -1,0 +1,184 @@
+"""Everything that the results' page tells of, beside the pictures."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+from sdflow_jax.study.areas import (
+    MEASURES,
+    Estimate,
+    Resampled,
+    at_level,
+    common_level,
+    estimate,
+)
+from sdflow_jax.study.entanglement import Entanglement
+
+Areas = Mapping[tuple[str, str, str], Resampled]
+
+
+@dataclasses.dataclass(frozen=True)
+class Cost:
+    """Seconds to train, the mean over seeds, and milliseconds for an edit; None where it was not measured."""
+
+    training: float | None
+    edit: float | None
+
+
+@dataclasses.dataclass(frozen=True)
+class Measured:
+    """What was found.
+
+    Attributes:
+      areas: judges -> (method, request, measure) -> curves and areas.
+      summaries: (method, judges) -> the evaluation's summary of each seed.
+      entanglement: method -> what its edits drag along, by the first judges.
+      correlation: in the data, of each edited attribute with all of the judge's, [e, j].
+      independence: (method, code, probe) -> "area" and "accuracy" -> of each attribute.
+      costs: method -> what it costs.
+      core_seconds: of each step, seconds times processor cores.
+    """
+
+    areas: Mapping[str, Areas]
+    summaries: Mapping[tuple[str, str], Sequence[Mapping[str, Any]]]
+    entanglement: Mapping[str, Entanglement] = dataclasses.field(default_factory=dict)
+    correlation: Float[np.ndarray, "e j"] | None = None
+    independence: Mapping[tuple[str, str, str], Mapping[str, Sequence[Estimate | None]]] = (
+        dataclasses.field(default_factory=dict)
+    )
+    costs: Mapping[str, Cost] = dataclasses.field(default_factory=dict)
+    core_seconds: Mapping[str, float] = dataclasses.field(default_factory=dict)
+
+
+def requests_of(areas: Areas) -> list[str]:
+    """The requests that were measured, in their order."""
+    return list(dict.fromkeys(request for _, request, _ in areas))
+
+
+def kinds_of(areas: Areas) -> dict[str, list[str]]:
+    """Kind of edit -> its requests: one attribute, two at once, all at once; only kinds that there are."""
+    requests = requests_of(areas)
+    most = max(name.count("+") for name in requests)
+    kinds = {
+        "one attribute": [name for name in requests if "+" not in name],
+        "two at once": [name for name in requests if name.count("+") == 1 and most > 1],
+        "all at once": [name for name in requests if most and name.count("+") == most],
+    }
+    return {kind: names for kind, names in kinds.items() if names}
+
+
+def levels_of(areas: Areas, methods: Sequence[str]) -> dict[str, float]:
+    """Request -> the highest accuracy that all of these methods reach, of those requests where there is one."""
+    found = {}
+    for request in requests_of(areas):
+        of_methods = [
+            areas[x, request, "identity"] for x in methods if (x, request, "identity") in areas
+        ]
+        level = common_level(of_methods)
+        if level:
+            found[request] = level
+    return found
+
+
+def mean_reach(areas: Areas, method: str, requests: Sequence[str]) -> Estimate | None:
+    """Mean of the highest accuracies over some requests."""
+    found = [x for request in requests if (x := _any(areas, method, request)) is not None]
+    if not found:
+        return None
+    return estimate(
+        np.mean([x.highest_accuracy for x in found]),
+        np.mean([x.highest_accuracies for x in found], axis=0),
+    )
+
+
+def mean_kept(
+    areas: Areas, method: str, requests: Sequence[str], measure: str, levels: Mapping[str, float]
+) -> Estimate | None:
+    """Mean over some requests of what is preserved at equal accuracy."""
+    found = [
+        at_level(areas[method, request, measure], levels[request])
+        for request in requests
+        if request in levels and (method, request, measure) in areas
+    ]
+    if not found:
+        return None
+    return estimate(np.mean([x for x, _ in found]), np.mean([draws for _, draws in found], axis=0))
+
+
+@dataclasses.dataclass(frozen=True)
+class Lead:
+    """One comparison.
+
+    Attributes:
+      what: "reach", "identity" or "attributes".
+      request: of the edit, or a kind of edits.
+      method: of whom.
+      other: over whom.
+      level: accuracy at which preservation is compared; None for reach, and for several edits.
+      value: by how much.
+      draws: the same in each resample, faces being the same for both methods, [r].
+    """
+
+    what: str
+    request: str
+    method: str
+    other: str
+    level: float | None
+    value: float
+    draws: Float[np.ndarray, " r"]
+
+    @property
+    def found(self) -> Estimate:
+        """The value with its interval."""
+        return estimate(self.value, self.draws)
+
+
+def leads(areas: Areas, pairs: Sequence[tuple[str, str]]) -> list[Lead]:
+    """Every comparison of these pairs of methods: of reach, and of what is preserved at the highest accuracy
+    that both reach.
+    """
+    found = []
+    for request in requests_of(areas):
+        for method, other in pairs:
+            ours, theirs = (_any(areas, x, request) for x in (method, other))
+            if ours is None or theirs is None:
+                continue
+            value = ours.highest_accuracy - theirs.highest_accuracy
+            draws = ours.highest_accuracies - theirs.highest_accuracies
+            found.append(Lead("reach", request, method, other, None, value, draws))
+            level = common_level([ours, theirs])
+            for measure in MEASURES if level else ():
+                keys = [(x, request, measure) for x in (method, other)]
+                if all(key in areas for key in keys):
+                    (a, draws_a), (b, draws_b) = (at_level(areas[key], level) for key in keys)
+                    found.append(
+                        Lead(measure, request, method, other, level, a - b, draws_a - draws_b)
+                    )
+    return found
+
+
+def leads_by_kind(areas: Areas, pairs: Sequence[tuple[str, str]]) -> list[Lead]:
+    """The same, each the mean over the edits of one kind."""
+    every = leads(areas, pairs)
+    means = []
+    for kind, requests in kinds_of(areas).items():
+        for method, other in pairs:
+            for what in ("reach", *MEASURES):
+                own = [
+                    lead
+                    for lead in every
+                    if (lead.what, lead.method, lead.other) == (what, method, other)
+                    and lead.request in requests
+                ]
+                if own:
+                    value = float(np.mean([lead.value for lead in own]))
+                    draws = np.mean([lead.draws for lead in own], axis=0)
+                    means.append(Lead(what, kind, method, other, None, value, draws))
+    return means
+
+
+def _any(areas: Areas, method: str, request: str) -> Resampled | None:
+    return next((x for m in MEASURES if (x := areas.get((method, request, m))) is not None), None)
