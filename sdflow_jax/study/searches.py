@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-NUM_TRIALS = 8
+NUM_TRIALS = 6
 _SEED = 19
 
 
@@ -140,7 +140,7 @@ VARIANT_SEARCHES = {
     ),
     "sdflow-long": Search(
         "configs/pocket.py",
-        listed=(_steps(1000), _steps(1500)),
+        listed=(_steps(1000),),
         title="SDFlow, trained longer",
     ),
     "sdflow-batch": Search(
@@ -150,16 +150,8 @@ VARIANT_SEARCHES = {
     ),
     "sdflow-matching": Search(
         "configs/pocket.py",
-        listed=(_matching(1.0), _matching(1.0, **_steps(1000)), _matching(3.0, **_steps(1000))),
+        listed=(_matching(1.0), _matching(1.0, **_steps(1000))),
         title="SDFlow by flow matching",
-    ),
-    "sdflow-subset-long": Search(
-        "configs/pocket.py",
-        listed=(
-            _subset(2.0, **_steps(1500)),
-            _subset(2.0, **_steps(1500), **{"training.batch_size": 32}),
-        ),
-        title="SDFlow, joint edits trained, longer",
     ),
 }
 
