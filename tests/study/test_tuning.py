@@ -11,7 +11,7 @@ from PIL import Image
 
 from reliability.tiny_world import build_tiny_world
 from sdflow_jax.study import execution, tuning
-from sdflow_jax.study.searches import Between, Search
+from sdflow_jax.study.searches import NUM_TRIALS, Between, Search
 from sdflow_jax.study.trials_table import choose, chosen_settings, read_table
 
 SETTINGS = dataclasses.replace(
@@ -103,7 +103,7 @@ def test_training_that_diverges_is_an_outcome_and_any_other_mistake_a_problem(
         ("interfacegan", "TrainingDiverged", "", ""),
         ("interfacegan", "TrainingDiverged", "", ""),
     ]
-    assert len(problems) == 8 and all("OSError: full" in words for words in problems)
+    assert len(problems) == NUM_TRIALS and all("OSError: full" in words for words in problems)
 
 
 def test_step_tells_in_its_log_and_its_last_line_is_the_reason(tmp_path, monkeypatch):
