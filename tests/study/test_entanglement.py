@@ -31,13 +31,15 @@ def test_moves_are_taken_in_the_direction_of_the_edit_at_equal_accuracy():
         CORRELATION,
         num_resamples=20,
     )
-    # Half of the faces turn at strength 0.5 of one method, and at 1 of the other.
-    assert found["all"].levels == pytest.approx([0.5])
-    np.testing.assert_allclose(found["all"].moves, [[0.2, 0.0, 0.5]], atol=0.02)
-    np.testing.assert_allclose(found["half"].moves, [[0.4, 0.0, 1.0]], atol=0.02)
-    assert found["half"].drag.value == pytest.approx(0.2, abs=0.01)  # the mean of Hat and Male
+    (level,) = found["all"].levels
+    assert 0.3 < level < 0.5  # less than the reach of one half: nine of ten resamples get there
+    # That share of the faces turns at the same strength of one method, and at twice that of the other.
+    np.testing.assert_allclose(found["all"].moves, level * np.array([[0.4, 0.0, 1.0]]), atol=0.02)
+    twice = 2 * level
+    np.testing.assert_allclose(found["half"].moves, twice * np.array([[0.4, 0.0, 1.0]]), atol=0.03)
+    assert found["half"].drag.value == pytest.approx(twice * 0.2, abs=0.01)  # of Hat and Male
     # Least squares through the origin: (0.4 x 0.5 + 0 x 0.2) / (0.5^2 + 0.2^2).
-    assert found["half"].following.value == pytest.approx(0.2 / 0.29, abs=0.03)
+    assert found["half"].following.value == pytest.approx(twice * 0.2 / 0.29, abs=0.03)
 
 
 def test_seeds_that_differ_widen_the_interval():
