@@ -50,8 +50,10 @@ def comparisons(*, is_large: bool) -> Iterator[Comparison]:
     kernel = jax.random.normal(keys[1], (3, 3, 48, 48))
     style = jax.random.normal(keys[2], (16, 48))
     shared, grouped = jax.jit(shared_modulated_conv), jax.jit(grouped_modulated_conv)
-    difference = jnp.abs(shared(x, kernel, style) - grouped(x, kernel, style)).max()
-    assert difference < 1e-3, f"the two formulations differ by {difference}"
+    with jax.default_matmul_precision("float32"):  # an accelerator's rounding is no difference
+        difference = jnp.abs(shared(x, kernel, style) - grouped(x, kernel, style)).max()
+    if difference > 1e-3:
+        raise ValueError(f"the two formulations differ by {difference}")
     yield compare(
         "modulated 3x3 convolution, 16 x 32 x 32 x 48",
         ("one shared kernel", lambda: shared(x, kernel, style)),

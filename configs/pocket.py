@@ -5,10 +5,10 @@
 The faces are samples of a small generator that imitates StyleGAN2-FFHQ, drawn by seed and known to
 look grown up; they are read at 64 pixels.
 
-Time, by `make pocket` on two idle CPU cores: 14:50 minutes, of which one to install, 1:40 to make the faces,
-seven to train (0.75 s a step, after 35 s to compile the first) and five for `evaluate.py`. What to expect of
-300 test faces within a strength of 1.5: 99.0% of the edits of Eyeglasses succeed, 99.6% of Male, all of
-Young, 83.8% of all three at once; the first picture in `samples/` comes after 200 steps.
+Time, by `make pocket` on two CPU cores: 14:17 minutes, of which 0:50 to install, 1:45 to make the faces,
+seven to train (0.77 s a step, after half a minute to compile the first) and four for `evaluate.py`. What to expect
+of 300 test faces within a strength of 1.5: 99.3% of the edits of Eyeglasses succeed, as many of Male and of
+Young, 96.1% of all three at once; the first picture in `samples/` comes after 200 steps.
 Why these settings: the log in `sdflow_jax/pocket/MODEL_CARD.md`.
 """
 
