@@ -7,12 +7,14 @@ import argparse
 import json
 import os
 import pathlib
+import signal
 import subprocess
 import sys
 import time
 from collections.abc import Sequence
 
 from reliability.parts import HEADER, PARTS, Row
+from sdflow_jax.files.lock import InUseError, locked
 
 ROOT = pathlib.Path(__file__).parent.parent
 
@@ -23,8 +25,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     names = arguments.only or list(PARTS)
     directory = arguments.directory.absolute()
     directory.mkdir(parents=True, exist_ok=True)
-    missing = [name for name in names if _done(directory, name, arguments) is None]
-    broken = _run(missing, directory, arguments)
+    # So that the parts end too, and with them what they have forked.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    try:
+        # A second matrix would delete what the parts of the first work on.
+        with locked(directory, "injecting faults"):
+            missing = [name for name in names if _done(directory, name, arguments) is None]
+            broken = _run(missing, directory, arguments)
+    except InUseError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
     print(f"seed {arguments.seed}, scale {arguments.scale:g}\n\n{HEADER}")
     failures = [f"{name} ended with an error: see {directory / name}.log" for name in broken]
     for name in names:

@@ -110,7 +110,9 @@ def _signed(images: np.ndarray) -> Float[np.ndarray, "b R R 3"]:
             " 8-bit pixels as uint8"
         )
     # Face by face: beside a face in [-1, 1] one in [0, 1] is no better.
-    is_suspect = (images.min((1, 2, 3)) >= 0) & (images.max((1, 2, 3)) > _LIKELY_ABOVE)
+    lowest = images.min((1, 2, 3), initial=np.inf)
+    highest = images.max((1, 2, 3), initial=-np.inf)
+    is_suspect = (lowest >= 0) & (highest > _LIKELY_ABOVE)
     if is_suspect.any():
         warnings.warn(
             f"float images are taken to be in [-1, 1], and face {np.argmax(is_suspect)} is nowhere"

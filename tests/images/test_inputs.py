@@ -64,10 +64,11 @@ def test_floats_in_zero_to_one_are_suspected_and_others_are_not():
         as_faces(SIGNED, 8)
         as_faces(np.zeros((1, 8, 8, 3)), 8)
         as_faces(np.zeros((0, 8, 8, 3)), 8)
+        as_faces(np.zeros((1, 0, 0, 3)), 8)
 
 
 def test_one_face_in_zero_to_one_is_suspected_among_others():
-    with pytest.warns(UserWarning, match="face 1 is nowhere below 0; .* to_signed"):
+    with pytest.warns(UserWarning, match="face 1 is nowhere below 0; .*to_signed"):
         as_faces([SIGNED[0], PIXELS[1] / 255.0], 8)
     with pytest.warns(UserWarning, match="face 1 is nowhere below 0"):
         as_faces([PIXELS[0], PIXELS[1] / 255.0], 8)
