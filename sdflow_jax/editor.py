@@ -23,6 +23,7 @@ from sdflow_jax.images.resizing import crop_and_resize
 from sdflow_jax.methods.method import EditingMethod, SamplingMethod
 from sdflow_jax.methods.registry import load_method
 from sdflow_jax.methods.sdflow.editing import FlowEditing
+from sdflow_jax.models.face_identity import FaceIdentity, load_face_identity
 from sdflow_jax.models.refinement import Refinement, Whitening, continue_refinement
 from sdflow_jax.models.style_space import seeded_normal
 from sdflow_jax.models.synthesis import faces_of
@@ -40,9 +41,9 @@ def _invert(encoder, images):
 
 
 @jax.jit
-def _refine(generator, whitening, refinement, images, steps, num_steps):
+def _refine(generator, identity, whitening, refinement, images, steps, num_steps):
     images = crop_and_resize(images, generator.resolution)
-    return continue_refinement(generator, whitening, refinement, images, steps, num_steps)
+    return continue_refinement(generator, whitening, refinement, images, steps, num_steps, identity)
 
 
 @functools.partial(jax.jit, static_argnames="size")
@@ -105,6 +106,8 @@ class Editor:
       inversion_encoder: maps images to W+ latents; None where there is none, and `invert` fails.
       renderer: a larger generator for the same latents, which `synthesize` shows faces with; None
         for `generator`. Whatever is read from a face is read from `generator`'s.
+      identity: maps images to identity embeddings, for `invert` to keep the person with
+        `num_steps`; None leaves that to the pixels.
       batch_size: faces per pass.
 
     Raises:
@@ -118,6 +121,7 @@ class Editor:
         inversion_encoder: nnx.Module | None,
         *,
         renderer: nnx.Module | None = None,
+        identity: FaceIdentity | None = None,
         batch_size: int = 8,
     ):
         if batch_size < 1:
@@ -133,6 +137,7 @@ class Editor:
         self.generator = generator
         self.inversion_encoder = inversion_encoder
         self.renderer = renderer
+        self.identity = identity
         self.batch_size = batch_size
 
     @classmethod
@@ -146,7 +151,7 @@ class Editor:
         Raises:
           NetworkFileError: if the world is unknown or lacks a network.
         """
-        roles = ("generator", "inversion_encoder", "flow", "semantic_encoder")
+        roles = ("generator", "inversion_encoder", "flow", "semantic_encoder", "identity_encoder")
         return cls.from_files(**{role: f"{world}:{role}" for role in roles}, batch_size=batch_size)
 
     @classmethod
@@ -157,9 +162,10 @@ class Editor:
         inversion_encoder: str | os.PathLike[str],
         flow: str | os.PathLike[str],
         semantic_encoder: str | os.PathLike[str],
+        identity_encoder: str | os.PathLike[str] = "",
         batch_size: int = 8,
     ) -> "Editor":
-        """The editor of four network files, e.g. converted from the original's checkpoints.
+        """The editor of network files, e.g. converted from the original's checkpoints.
 
         Args:
           generator: the face generator.
@@ -167,13 +173,18 @@ class Editor:
           flow: the conditional flow.
           semantic_encoder: its file names attributes and image size (`python -m converters` with
             `--attributes` and `--image-size`).
+          identity_encoder: e.g. ArcFace, which helps `invert` to keep the person; "" for none.
           batch_size: faces per pass.
 
         Raises:
           NetworkFileError: if a file is missing, damaged or of another kind.
           ValueError: if they do not belong together.
         """
-        files = {"generator": str(generator), "inversion_encoder": str(inversion_encoder)}
+        files = {
+            "generator": str(generator),
+            "inversion_encoder": str(inversion_encoder),
+            "identity_encoder": str(identity_encoder),
+        }
         return cls._of(FlowEditing.load(flow, semantic_encoder), files, batch_size)
 
     @classmethod
@@ -203,6 +214,9 @@ class Editor:
             generator,
             load_role(files, "inversion_encoder") if files.get("inversion_encoder") else None,
             renderer=find_larger(files["generator"], generator),
+            identity=load_face_identity(files["identity_encoder"])
+            if files.get("identity_encoder")
+            else None,
             batch_size=batch_size,
         )
 
@@ -488,7 +502,7 @@ class Editor:
         for start, stop in zip([0, *stops], stops, strict=False):
             steps = np.array([start, stop], np.int32)
             refinement = _refine(
-                self.generator, self._whitening, refinement, images, steps, num_steps
+                self.generator, self.identity, self._whitening, refinement, images, steps, num_steps
             )
             if report is not None:
                 jax.block_until_ready(refinement)

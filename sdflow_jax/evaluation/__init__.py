@@ -10,7 +10,6 @@ from sdflow_jax.evaluation.errors import EvaluationError
 from sdflow_jax.evaluation.evaluation_setup import EvaluationSetup
 from sdflow_jax.evaluation.external_judges import ExternalJudges
 from sdflow_jax.evaluation.judges import (
-    FFHQ_FACE_CROP,
     JudgeOutputs,
     Judges,
     NetworkJudges,
@@ -27,7 +26,6 @@ from sdflow_jax.evaluation.source_faces import ShownFaces, SourceFaces, observe_
 from sdflow_jax.evaluation.strength_sweep import sweep
 
 __all__ = [
-    "FFHQ_FACE_CROP",
     "STRENGTHS",
     "Band",
     "EditOutcomes",

@@ -24,6 +24,7 @@ _LEARNING_RATE = 0.05
 _OPTIMIZER = optax.adam(_LEARNING_RATE)
 _STYLE_WEIGHT = 0.06
 _OFFSET_WEIGHT = 0.25
+_IDENTITY_WEIGHT = 1.0
 _SMALLEST_PICTURE = 16
 
 
@@ -95,6 +96,7 @@ def continue_refinement(
     images: Float[Array, "b r r 3"],
     steps: Int[Array, "2"],
     num_steps: int | Int[Array, ""],
+    identity: nnx.Module | None = None,
 ) -> Refinement:
     """Some of the steps of `refine_codes`: a caller that takes them in parts can tell how far it is.
 
@@ -105,16 +107,21 @@ def continue_refinement(
       images: in [-1, 1], of the generator's resolution r.
       steps: the first, and the first that is left to another call.
       num_steps: of the whole refinement.
+      identity: as for `refine_codes`.
     """
     target = _pyramid(images)
+    wanted = None if identity is None else identity(images)
 
     def loss(parts):
-        pictures = _pyramid(jnp.clip(generator.synthesize(_codes(whitening, parts)), -1.0, 1.0))
+        found = jnp.clip(generator.synthesize(_codes(whitening, parts)), -1.0, 1.0)
         # Sums over faces, so that a face's gradient is its own.
-        errors = [_difference(a, b) for a, b in zip(pictures, target, strict=True)]
-        near = _STYLE_WEIGHT * _per_face(jnp.square(parts["shared"]))
-        near += _OFFSET_WEIGHT * _per_face(jnp.square(parts["offsets"]))
-        return jnp.sum(sum(errors) / len(errors) + near)
+        errors = [_difference(a, b) for a, b in zip(_pyramid(found), target, strict=True)]
+        total = sum(errors) / len(errors)
+        total += _STYLE_WEIGHT * _per_face(jnp.square(parts["shared"]))
+        total += _OFFSET_WEIGHT * _per_face(jnp.square(parts["offsets"]))
+        if identity is not None:
+            total += _IDENTITY_WEIGHT * (1.0 - jnp.sum(identity(found) * wanted, axis=1))
+        return jnp.sum(total)
 
     def step(index, carry):
         parts, states = carry
@@ -142,12 +149,13 @@ def refine_codes(
     w_plus: Float[Array, "b n d"],
     images: Float[Array, "b r r 3"],
     num_steps: int | Int[Array, ""],
+    identity: nnx.Module | None = None,
 ) -> Float[Array, "b n d"]:
     """Move codes so that their synthesis looks more like the images, by Adam.
 
     Least absolute differences of pixels and of their gradients at r, r/2, ... 16 pixels, plus
-    0.06 mean n^2 + 0.25 mean d_i^2. The first half of the steps moves n, which all rows share; the
-    others move n and d_i.
+    0.06 mean n^2 + 0.25 mean d_i^2, plus one minus the cosine of the identities. The first half of
+    the steps moves n, which all rows share; the others move n and d_i.
 
     Args:
       generator: has `synthesize`.
@@ -155,13 +163,15 @@ def refine_codes(
       w_plus: codes to start from.
       images: in [-1, 1], of the generator's resolution r.
       num_steps: of the optimizer, each a forward and a backward pass.
+      identity: maps images to embeddings of unit length, which tell whose face it is; None leaves
+        that to the pixels.
 
     Returns:
       The refined codes. Every face is optimized by itself, whatever its neighbors.
     """
     start = Refinement.of(whitening, w_plus)
     steps = jnp.stack([0, num_steps])
-    end = continue_refinement(generator, whitening, start, images, steps, num_steps)
+    end = continue_refinement(generator, whitening, start, images, steps, num_steps, identity)
     return end.codes(whitening)
 
 

@@ -7,9 +7,9 @@ import pytest
 
 from converters import arcface, e4e, resnet
 from converters.errors import CheckpointError
-from sdflow_jax.evaluation.judges import FFHQ_FACE_CROP
 from sdflow_jax.files import networks
 from sdflow_jax.images.resizing import crop_and_resize
+from sdflow_jax.models.face_identity import FFHQ_FACE_CROP
 from sdflow_jax.models.interpolation import resize_aligned
 from tests.filled_networks import filled_arrays
 from tests.golden.golden_weights import load_case

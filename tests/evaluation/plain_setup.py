@@ -10,6 +10,7 @@ from flax import nnx
 
 from sdflow_jax.evaluation import EvaluationSetup, NetworkJudges
 from sdflow_jax.images.pixels import to_bytes, to_signed
+from sdflow_jax.models.face_identity import FaceIdentity
 
 JUDGED = ("Eyeglasses", "Male", "Young")
 EDITED = ("Young", "Eyeglasses")
@@ -60,7 +61,8 @@ class TurningEditor(nnx.Module):
 
 def plain_setup():
     return EvaluationSetup(
-        PixelGenerator(), NetworkJudges(PixelClassifier(), PixelIdentity(), attributes=JUDGED)
+        PixelGenerator(),
+        NetworkJudges(PixelClassifier(), FaceIdentity(PixelIdentity()), attributes=JUDGED),
     )
 
 

@@ -3,8 +3,9 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from sdflow_jax.evaluation import FFHQ_FACE_CROP, NetworkJudges, load_judges
+from sdflow_jax.evaluation import NetworkJudges, load_judges
 from sdflow_jax.files import networks
+from sdflow_jax.models.face_identity import FFHQ_FACE_CROP, FaceIdentity
 from tests.filled_networks import filled_arrays
 
 CLASSIFIER = {
@@ -32,11 +33,9 @@ def test_each_judge_sees_its_own_part_and_size():
     images[:, 35:223, 32:220] = 0.5
     judges = NetworkJudges(
         Brightness(),
-        Brightness(),
+        FaceIdentity(Brightness(), image_size=112, crop=FFHQ_FACE_CROP),
         attributes=("A",),
         classifier_size=64,
-        identity_size=112,
-        identity_crop=FFHQ_FACE_CROP,
     )
     assert judges.image_size == 153  # of which the identity encoder's part is 112 pixels
     outputs = judges(images)
@@ -63,8 +62,8 @@ def test_crop_comes_from_the_file_or_the_input_size(tmp_path, size, notes, crop)
     networks.save_arrays(files[1], kind, arguments, filled_arrays(kind, arguments), notes=notes)
     judges = load_judges(*files, image_size=64)
     assert judges.attributes == ("A", "B")
-    assert (judges.classifier_size, judges.identity_size) == (64, size)
-    assert judges.identity_crop == crop
+    assert (judges.classifier_size, judges.identity.image_size) == (64, size)
+    assert judges.identity.crop == crop
 
 
 def test_identity_encoder_of_another_kind_is_refused(tmp_path):
@@ -72,5 +71,5 @@ def test_identity_encoder_of_another_kind_is_refused(tmp_path):
     kind = "AttributeClassifier"
     arrays = filled_arrays(kind, CLASSIFIER)
     networks.save_arrays(file, kind, CLASSIFIER, arrays, notes={"attributes": "A,B"})
-    with pytest.raises(networks.NetworkFileError, match="expected an IdentityEncoder"):
+    with pytest.raises(networks.NetworkFileError, match="IdentityEncoder or IResNet"):
         load_judges(file, file, image_size=64)

@@ -15,6 +15,7 @@ from sdflow_jax.evaluation import (
     report,
 )
 from sdflow_jax.evaluation.report import load_outcomes, table
+from sdflow_jax.models.face_identity import FaceIdentity
 from tests.evaluation.plain_setup import (
     COLUMNS,
     PixelClassifier,
@@ -94,7 +95,9 @@ def test_every_face_comes_back_from_its_file(results):
 
 def test_nothing_else_to_preserve_is_null_and_never_nan(results):
     # A judge that knows only the edited attribute sees no other that could be preserved.
-    judges = NetworkJudges(PixelClassifier(), PixelIdentity(), attributes=("Eyeglasses",))
+    judges = NetworkJudges(
+        PixelClassifier(), FaceIdentity(PixelIdentity()), attributes=("Eyeglasses",)
+    )
     setup = EvaluationSetup(PixelGenerator(), judges)
 
     class GlassesEditor(TurningEditor):

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from sdflow_jax.models import refinement
+from sdflow_jax.models.identity_encoder import unit_norm
 from sdflow_jax.models.refinement import Whitening, refine_codes
 from tests.filled_networks import filled_network
 
@@ -95,6 +96,23 @@ def test_a_face_is_refined_by_itself(generator, whitening, faces):
     again = refine_codes(generator, whitening, start, images, 3)
     np.testing.assert_allclose(found[0], again[0], atol=1e-4)
     assert np.abs(found[1] - again[1]).max() > 1e-2
+
+
+def test_identity_is_kept_where_a_network_tells_it(generator, whitening, faces):
+    w_plus, images = faces
+    start = np.broadcast_to(whitening.mean, w_plus.shape)
+    directions = jnp.asarray(np.random.default_rng(5).standard_normal((SIZE * SIZE * 3, 4)))
+
+    def identity(pictures):
+        return unit_norm(pictures.reshape(len(pictures), -1) @ directions.astype(jnp.float32))
+
+    def cosine(codes):
+        found = identity(jnp.clip(generator.synthesize(codes), -1, 1))
+        return (found * identity(images)).sum(1)
+
+    without = refine_codes(generator, whitening, start, images, 20)
+    found = refine_codes(generator, whitening, start, images, 20, jax.tree_util.Partial(identity))
+    assert (cosine(found) > cosine(without)).all() and (cosine(found) > 0.99).all()
 
 
 def test_pictures_smaller_than_the_smallest_of_the_pyramid_are_compared_as_they_are():

@@ -74,9 +74,7 @@ def guess_labels(
     return np.stack(columns, axis=1)
 
 
-def soften_labels(
-    labels: NDArray[np.float32], guesses: NDArray[np.float32]
-) -> NDArray[np.float32]:
+def soften_labels(labels: NDArray[np.float32], guesses: NDArray[np.float32]) -> NDArray[np.float32]:
     """Targets [n, a]: halfway between a label and the probe's guess, the guess where there is no label.
 
     A label is one look, by a person or a network, with the errors of one look; the probe has seen

@@ -45,11 +45,13 @@ _CLASSIFIER = {
     "head_sizes": [],
 }
 CLASSIFIERS = {
-    "classifier": ClassifierSettings(
-        _CLASSIFIER, parity=0, seed=2, num_steps=7600, batch_size=256
-    ),
+    "classifier": ClassifierSettings(_CLASSIFIER, parity=0, seed=2, num_steps=7600, batch_size=256),
     "evaluation_classifier": ClassifierSettings(
-        {**_CLASSIFIER, "depth": 18, "width": 24}, parity=1, seed=3, num_steps=10_900, batch_size=256
+        {**_CLASSIFIER, "depth": 18, "width": 24},
+        parity=1,
+        seed=3,
+        num_steps=10_900,
+        batch_size=256,
     ),
 }
 IDENTITY = IdentitySettings(
