@@ -20,6 +20,8 @@ from numpy.typing import NDArray
 from scipy.stats import spearmanr
 
 from sdflow_jax.classifiers.metrics import area_under_curve
+from sdflow_jax.data.image_folder import image_files, read_face
+from sdflow_jax.data.image_source import DataError
 from sdflow_jax.editor import Editor
 from sdflow_jax.evaluation.judges import load_judges
 from sdflow_jax.evaluation.published_readers import FaceReadings, PublishedReaders
@@ -36,6 +38,7 @@ from sdflow_jax.pocket.faces import FIRST_TEST_SEED
 from sdflow_jax.pocket.renderer import RendererMissing, find_renderer
 
 REFINEMENT_STEPS = (0, 100)
+PHOTO_SIZE = 256
 NUM_ANNOTATED = 800
 MEASURED = (
     "generator",
@@ -192,35 +195,35 @@ def outside_rows(pictures: Pictures, readings: FaceReadings) -> Iterator[Row]:
 
 
 class Inversion(NamedTuple):
-    """Renders, and what their inversions look like after each number of refinement steps.
+    """Pictures, and what their inversions look like after each number of refinement steps.
 
     Attributes:
-      renders: [n, 256, 256, 3].
+      pictures: [n, 256, 256, 3].
       found: steps -> [n, 256, 256, 3].
     """
 
-    renders: NDArray[np.uint8]
+    pictures: NDArray[np.uint8]
     found: dict[int, NDArray[np.uint8]]
 
 
-def invert_renders(renders: NDArray[np.uint8]) -> Inversion:
+def invert_pictures(pictures: NDArray[np.uint8]) -> Inversion:
     """Invert pictures by the encoder alone, and refined."""
     editor = Editor.from_pretrained("pocket")
     found = {}
     for num_steps in REFINEMENT_STEPS:
-        w_plus = editor.invert(renders, num_steps=num_steps)
-        found[num_steps] = to_bytes(editor.synthesize(w_plus, size=renders.shape[1]))
-    return Inversion(renders, found)
+        w_plus = editor.invert(pictures, num_steps=num_steps)
+        found[num_steps] = to_bytes(editor.synthesize(w_plus, size=pictures.shape[1]))
+    return Inversion(pictures, found)
 
 
-def inversion_rows(inversion: Inversion, readers: PublishedReaders) -> Iterator[Row]:
+def inversion_rows(about: str, inversion: Inversion, readers: PublishedReaders) -> Iterator[Row]:
     """Whether dlib takes an inverted face for the person in the picture."""
-    wanted = readers(inversion.renders).embedding
+    wanted = readers(inversion.pictures).embedding
     for num_steps, pictures in inversion.found.items():
         distances = np.linalg.norm(readers(pictures).embedding - wanted, axis=1)
         low, middle, high = np.nanpercentile(distances, (10, 50, 90))
         yield Row(
-            f"inversion, {num_steps} steps: dlib's distance to the picture, 10%, median, 90%",
+            f"inversion of {about}, {num_steps} steps: dlib's distance to the picture, 10%, median, 90%",
             f"{low:.2f}, {middle:.2f}, {high:.2f}",
             "median <= 0.4" if num_steps else "",
         )
@@ -228,7 +231,7 @@ def inversion_rows(inversion: Inversion, readers: PublishedReaders) -> Iterator[
 
 def inversion_sheet(inversion: Inversion, num_faces: int = 8) -> NDArray[np.uint8]:
     """Pictures above their inversions, unselected."""
-    rows = (inversion.renders, *inversion.found.values())
+    rows = (inversion.pictures, *inversion.found.values())
     return np.concatenate([np.concatenate(list(row[:num_faces]), axis=1) for row in rows])
 
 
@@ -264,8 +267,12 @@ class Report(NamedTuple):
     pictures: dict[str, NDArray[np.uint8]]
 
 
-def measure(pictures: Pictures, num_inverted: int) -> Report:
-    """Measure the shipped networks on test faces; the first `num_inverted` adults are inverted."""
+def measure(
+    pictures: Pictures, num_inverted: int, photos: NDArray[np.uint8] | None = None
+) -> Report:
+    """Measure the shipped networks on test faces; the first `num_inverted` adults are inverted, and
+    so are photos [n, 256, 256, 3].
+    """
     found, shown, readers, readings = [], {}, None, None
     if pictures.renders is not None:
         found += student_rows(pictures)
@@ -283,9 +290,14 @@ def measure(pictures: Pictures, num_inverted: int) -> Report:
     if readings is not None and num_inverted:
         grown = Annotations.read().of(pictures.seeds, "Child") == 0
         _tell(4, f"inverting {num_inverted} renders")
-        inversion = invert_renders(pictures.renders[grown][:num_inverted])
-        found += inversion_rows(inversion, readers)
+        inversion = invert_pictures(pictures.renders[grown][:num_inverted])
+        found += inversion_rows("renders", inversion, readers)
         shown["inversion.png"] = inversion_sheet(inversion)
+    if readings is not None and photos is not None:
+        _tell(4, f"inverting {len(photos)} photographs")
+        inversion = invert_pictures(photos)
+        found += inversion_rows("photographs", inversion, readers)
+        shown["photographs.png"] = inversion_sheet(inversion)
     return Report(found, shown)
 
 
@@ -315,15 +327,27 @@ def main() -> None:
     parser.add_argument(
         "--num-inverted", type=int, default=24, help="of them to invert; minutes, 0 for none"
     )
+    parser.add_argument(
+        "--photos", type=pathlib.Path, help="a folder of aligned photographs, to be inverted too"
+    )
     parser.add_argument("--out", type=pathlib.Path, help="a folder for pictures")
     arguments = parser.parse_args()
     if not 2 <= arguments.num_faces <= NUM_ANNOTATED:
         parser.error(f"--num-faces must be from 2 to {NUM_ANNOTATED}, got {arguments.num_faces}")
     if arguments.num_inverted < 0:
         parser.error(f"--num-inverted must not be negative, got {arguments.num_inverted}")
+    photos = None
+    if arguments.photos is not None:
+        try:
+            files = image_files(arguments.photos)
+            photos = np.stack([read_face(file, PHOTO_SIZE) for file in files]) if files else None
+        except DataError as error:
+            parser.error(f"--photos: {error}")
+        if photos is None:
+            parser.error(f"--photos: {arguments.photos} holds no picture")
     keep_compiled_programs()
     _tell(1, f"{arguments.num_faces} faces by the student and the renderer")
-    report = measure(pictures_of_test_faces(arguments.num_faces), arguments.num_inverted)
+    report = measure(pictures_of_test_faces(arguments.num_faces), arguments.num_inverted, photos)
     print(f"weights {weights_digest()}\n\n{as_markdown(report.rows)}")
     if arguments.out:
         for name, pixels in report.pictures.items():
