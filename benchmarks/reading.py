@@ -93,9 +93,7 @@ def main() -> None:
     parser.add_argument("--num-threads", type=int, default=2, help="config.data.num_threads (2)")
     parser.add_argument("--fields", default=",".join(FIELDS), help="of a face (%(default)s)")
     chosen = parser.parse_args()
-    clock, processor, size = measure(
-        chosen.num_faces, chosen.num_threads, chosen.fields.split(",")
-    )
+    clock, processor, size = measure(chosen.num_faces, chosen.num_threads, chosen.fields.split(","))
     cores = len(os.sched_getaffinity(0))
     print(
         f"{chosen.fields}: {1 / clock:.0f} faces a second by the clock on {cores} cores,"

@@ -268,9 +268,7 @@ def prepare(
     return path
 
 
-def open_split(
-    dataset: str | os.PathLike[str], split: str, fields: Collection[str] | None = None
-):
+def open_split(dataset: str | os.PathLike[str], split: str, fields: Collection[str] | None = None):
     """Random access to one split of a prepared data set: `len(faces)`, `faces[i]["w_plus"]`.
 
     Args:

@@ -53,8 +53,9 @@ def training_batches(
 
     Returns:
       An iterator over {"image" uint8 [b, R, R, 3], "w_plus" [b, n, d], "predictions" [b, a]}, or what
-      the faces have of it, where b is this process's share of the batch. Its `get_state()` is only the number of batches taken:
-      compare `describe_batches` before `set_state`, or it restores to other data without complaint.
+      the faces have of it, where b is this process's share of the batch. Its `get_state()` is only
+      the number of batches taken: compare `describe_batches` before `set_state`, or it restores to
+      other data without complaint.
 
     Raises:
       DataError: if the processes cannot share the batch evenly, or there are too few faces for one
