@@ -6,8 +6,8 @@ checkpoints.
     python -m converters CLASSIFIER.pth --out networks
     python train.py --config=configs/ffhq.py --workdir=runs/ffhq --config.data.folder=FFHQ
 
-The converted files have the names that stand here; other ones can be given as
-`--config.networks.generator=FILE` and so on.
+The way from the downloads to the curves is docs/ffhq.md. The converted files have the names that
+stand here; other ones can be given as `--config.networks.generator=FILE` and so on.
 
 `data.folder` holds the 70,000 aligned images, in the order of their names. They are kept at the
 size that the inversion encoder takes, 256 pixels. The judges, `networks.evaluation_classifier` and
@@ -21,9 +21,10 @@ size that the inversion encoder takes, 256 pixels. The judges, `networks.evaluat
 
 With `--faces=CELEBA_HQ` as well it edits the aligned images of that directory, as the paper does.
 
-Meant for a GPU. How long it takes has not been measured: first every image passes through the
-inversion encoder and the classifier, once and for all runs with one `data.directory`; then come
-10,000 steps of 16 faces, with pictures in `samples/` after every 500.
+Meant for a GPU of 24 GB: a step takes about 13.5 GB by what its gradient keeps. On an H200 a step of 16
+faces took 0.315 s in float32, so that 10,000 are 53 minutes (benchmarks/README.md). Before them, and once
+for all runs with one `data.directory`, every image passes through the inversion encoder and the classifier;
+how long that takes has not been measured. Pictures are in `samples/` after every 500 steps.
 """
 
 import pathlib

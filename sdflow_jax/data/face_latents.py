@@ -17,8 +17,8 @@ import os
 import pathlib
 import re
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from typing import Any, SupportsIndex
 
 import jax
 import numpy as np
@@ -46,6 +46,8 @@ from sdflow_jax.images.pixels import to_signed
 from sdflow_jax.images.precision import in_float32
 
 VERSION = "1.0.0"
+
+_AS_THEY_ARE = tfds.core.decode.DeserializeMethod.RAW_BYTES
 
 Annotate = Callable[
     [Int64[np.ndarray, "b"], UInt8[np.ndarray, "b h w 3"]],
@@ -266,8 +268,14 @@ def prepare(
     return path
 
 
-def open_split(dataset: str | os.PathLike[str], split: str):
+def open_split(dataset: str | os.PathLike[str], split: str, fields: Collection[str] | None = None):
     """Random access to one split of a prepared data set: `len(faces)`, `faces[i]["w_plus"]`.
+
+    Args:
+      dataset: its directory.
+      split: which.
+      fields: those that the faces shall have, some of `image`, `w_plus`, `predictions` and `face_id`;
+        None for all. A picture that is not asked for is not decoded, and is nearly all of the work.
 
     Raises:
       DataError: if the split does not exist or has no faces.
@@ -275,7 +283,26 @@ def open_split(dataset: str | os.PathLike[str], split: str):
     builder = tfds.builder_from_directory(str(dataset))
     if split not in builder.info.splits:
         raise DataError(f"{dataset} has no {split} faces; it has {', '.join(builder.info.splits)}")
-    return builder.as_data_source(split=split)
+    if fields is None:
+        return builder.as_data_source(split=split)
+    records = builder.as_data_source(split=split, deserialize_method=_AS_THEY_ARE)
+    return _FacesInPart(records, builder.info.features, fields)
+
+
+class _FacesInPart(Sequence):
+    """Faces with some of their fields. A data source of tfds decodes all of them, or none."""
+
+    def __init__(
+        self, records: Sequence[bytes], features: tfds.features.FeaturesDict, fields: Iterable[str]
+    ):
+        self._records = records
+        self._features = tfds.features.FeaturesDict({name: features[name] for name in fields})
+
+    def __len__(self) -> int:
+        return len(self._records)
+
+    def __getitem__(self, place: SupportsIndex) -> dict[str, Any]:
+        return self._features.deserialize_example_np(self._records[place])
 
 
 def held_out_split(dataset: str | os.PathLike[str]) -> str:

@@ -11,6 +11,10 @@ from sdflow_jax.data.image_source import DataError
 Batch = dict[str, np.ndarray]
 
 
+# What training may read of a face.
+FIELDS = ("image", "w_plus", "predictions")
+
+
 class ChooseAttributes(grain.transforms.Map):
     """Keep some columns of a face's `predictions`, and drop what training does not read."""
 
@@ -18,11 +22,8 @@ class ChooseAttributes(grain.transforms.Map):
         self._columns = np.asarray(columns)
 
     def map(self, face: Mapping[str, Any]) -> dict[str, Any]:
-        return {
-            "image": face["image"],
-            "w_plus": face["w_plus"],
-            "predictions": face["predictions"][self._columns],
-        }
+        chosen = {name: face[name] for name in FIELDS if name in face}
+        return {**chosen, "predictions": face["predictions"][self._columns]}
 
 
 def training_batches(
@@ -40,7 +41,8 @@ def training_batches(
     dropped.
 
     Args:
-      faces: random access to faces with `image`, `w_plus` and `predictions`, as from `open_split`.
+      faces: random access to faces with `FIELDS` or some of them, as from `open_split`, and
+        `predictions` among them.
       columns: the predictions to keep, in this order.
       batch_size: faces per batch over all processes.
       seed: of the order.
@@ -50,9 +52,10 @@ def training_batches(
       prefetch: batches held ready.
 
     Returns:
-      An iterator over {"image" uint8 [b, R, R, 3], "w_plus" [b, n, d], "predictions" [b, a]}, where
-      b is this process's share of the batch. Its `get_state()` is only the number of batches taken:
-      compare `describe_batches` before `set_state`, or it restores to other data without complaint.
+      An iterator over {"image" uint8 [b, R, R, 3], "w_plus" [b, n, d], "predictions" [b, a]}, or what
+      the faces have of it, where b is this process's share of the batch. Its `get_state()` is only
+      the number of batches taken: compare `describe_batches` before `set_state`, or it restores to
+      other data without complaint.
 
     Raises:
       DataError: if the processes cannot share the batch evenly, or there are too few faces for one

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sdflow_jax.data import face_latents
-from sdflow_jax.data.pipeline import describe_batches, training_batches
+from sdflow_jax.data.pipeline import FIELDS, describe_batches, training_batches
 from sdflow_jax.data.settings import DataSettings
 from sdflow_jax.data.sources import open_source
 from sdflow_jax.files import networks
@@ -65,6 +65,7 @@ def open_batches(
     batch_size: int,
     seed: int,
     data: DataSettings,
+    fields: Sequence[str] = FIELDS,
 ) -> tuple[grain.DatasetIterator, dict[str, Any]]:
     """Batches of the training split, of this process's share.
 
@@ -74,11 +75,12 @@ def open_batches(
       batch_size: faces per batch over all processes.
       seed: of the order.
       data: how many threads read, and how many batches ahead.
+      fields: some of `FIELDS`, `predictions` among them: those that the batches have.
 
     Returns:
       The batches, as by `training_batches`, and their description for the checkpoints.
     """
-    faces = face_latents.open_split(dataset, "train")
+    faces = face_latents.open_split(dataset, "train", fields)
     order = {
         "batch_size": batch_size,
         "seed": seed,
@@ -101,6 +103,7 @@ def held_out_faces(dataset: pathlib.Path, count: int) -> tuple[NDArray, NDArray]
     Returns:
       Their images [c, R, R, 3], uint8, and W+ latents [c, n, d]; c is `count` or all there are.
     """
-    faces = face_latents.open_split(dataset, face_latents.held_out_split(dataset))
+    split = face_latents.held_out_split(dataset)
+    faces = face_latents.open_split(dataset, split, ("image", "w_plus"))
     chosen = [faces[i] for i in range(min(count, len(faces)))]
     return np.stack([face["image"] for face in chosen]), np.stack([f["w_plus"] for f in chosen])

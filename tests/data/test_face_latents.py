@@ -3,6 +3,7 @@ import shutil
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import tensorflow_datasets as tfds
 from flax import nnx
 
 from reliability.tiny_world import write_pictures
@@ -323,6 +324,21 @@ def test_missing_split_is_named(world):
     with pytest.raises(DataError, match="no validation faces; it has"):
         face_latents.open_split(dataset, "validation")
     assert face_latents.held_out_split(dataset) == "test"
+
+
+def test_fields_that_are_not_asked_for_are_neither_there_nor_decoded(world, monkeypatch):
+    dataset = _prepare(world)
+    whole = face_latents.open_split(dataset, "train")[1]
+
+    def decode(*_):
+        raise AssertionError("a picture was decoded")
+
+    monkeypatch.setattr(tfds.features.Image, "decode_example_np", decode)
+    with pytest.raises(AssertionError, match="was decoded"):
+        face_latents.open_split(dataset, "train")[1]
+    face = face_latents.open_split(dataset, "train", ("w_plus", "face_id"))[1]
+    assert face.keys() == {"w_plus", "face_id"} and face["face_id"] == 1
+    np.testing.assert_array_equal(face["w_plus"], whole["w_plus"])
 
 
 def test_nothing_is_said_of_downloads(world, capsys):

@@ -37,6 +37,16 @@ def test_batches_hold_matching_parts_and_the_chosen_columns():
     assert batch["image"].dtype == np.uint8
 
 
+def test_batches_lack_what_the_faces_lack():
+    class Latents(Faces):
+        def __getitem__(self, i):
+            face = super().__getitem__(i)
+            return {name: face[name] for name in ("w_plus", "predictions")}
+
+    batch = next(training_batches(Latents(), (1,), batch_size=4, seed=1))
+    assert set(batch) == {"w_plus", "predictions"} and batch["predictions"].shape == (4, 1)
+
+
 def test_epochs_do_not_mix_and_are_shuffled_anew():
     batches = _batches(batch_size=5)
     epochs = [_ids(next(batches)) + _ids(next(batches)) for _ in range(3)]

@@ -6,6 +6,7 @@ import shutil
 import jax
 import numpy as np
 import pytest
+import tensorflow_datasets as tfds
 
 from reliability.tiny_world import EDITED_ATTRIBUTES, build_tiny_world, tiny_config
 from sdflow_jax.data import face_latents
@@ -94,6 +95,16 @@ def test_latent_transformer_trains_edits_and_resumes_to_the_same_bits(world, tmp
     name = "latent_transformer/editing.safetensors"
     assert (whole / name).read_bytes() == (parts / name).read_bytes()
     _check_edits(whole, dataset)
+
+
+@pytest.mark.parametrize("method", ["interfacegan", "latent_transformer"])
+def test_baselines_train_without_decoding_a_picture(world, tmp_path, method, monkeypatch):
+    def decode(*_):
+        raise AssertionError("a picture was decoded")
+
+    monkeypatch.setattr(tfds.features.Image, "decode_example_np", decode)
+    _train(world, tmp_path, _config(world, method))
+    assert (tmp_path / method / "editing.safetensors").exists()
 
 
 @pytest.mark.parametrize("method", ["sdflow", "interfacegan", "latent_transformer"])

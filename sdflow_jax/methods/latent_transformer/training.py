@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from sdflow_jax.data import face_latents, prepared
-from sdflow_jax.data.training_latents import correlations, read_training_latents
+from sdflow_jax.data.training_latents import correlations, read_training_predictions
 from sdflow_jax.files import networks
 from sdflow_jax.files.attribute_names import attribute_columns
 from sdflow_jax.files.roles import load_role
@@ -33,6 +33,7 @@ from sdflow_jax.training.sharding import DataParallel
 from sdflow_jax.training.state import Graphs, State, create_state, evaluation_networks
 from sdflow_jax.training.step import Losses, TrainStep, make_train_step
 
+_READ = ("w_plus", "predictions")  # of a face; its picture nobody looks at
 CLASSIFIER_FILE = "latent_classifier.safetensors"
 
 
@@ -90,6 +91,7 @@ def train(
         batch_size=own.training.batch_size,
         seed=settings.seed,
         data=settings.data,
+        fields=_READ,
     )
     state, is_done = train_resumably(
         devices.replicate(state),
@@ -146,6 +148,7 @@ def _train_classifier(
         batch_size=own.training.batch_size,
         seed=settings.seed,
         data=settings.data,
+        fields=_READ,
     )
     schedule = dataclasses.replace(own.training.schedule, num_steps=own.classifier_steps)
     state, is_done = train_resumably(
@@ -171,9 +174,9 @@ def _transformer_step(
     classifier: LatentClassifier,
     devices: DataParallel,
 ) -> TrainStep:
-    latents = read_training_latents(dataset)
-    columns = attribute_columns(latents.attributes, settings.attributes)
-    correlation = jnp.asarray(correlations(latents.predictions), jnp.float32)
+    attributes = face_latents.read_recipe(dataset)["attributes"]
+    columns = attribute_columns(attributes, settings.attributes)
+    correlation = jnp.asarray(correlations(read_training_predictions(dataset)), jnp.float32)
 
     def losses(transformers, frozen, batch, key) -> Losses:
         del key  # nothing is drawn
