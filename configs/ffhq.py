@@ -21,10 +21,13 @@ size that the inversion encoder takes, 256 pixels. The judges, `networks.evaluat
 
 With `--faces=CELEBA_HQ` as well it edits the aligned images of that directory, as the paper does.
 
-Meant for a GPU of 24 GB: a step takes about 13.5 GB by what its gradient keeps. On an H200 a step of 16
-faces took 0.315 s in float32, so that 10,000 are 53 minutes (benchmarks/README.md). Before them, and once
-for all runs with one `data.directory`, every image passes through the inversion encoder and the classifier;
-how long that takes has not been measured. Pictures are in `samples/` after every 500 steps.
+Meant for a GPU of 24 GB: a step takes about 13.5 GB by what its gradient keeps. First every image
+passes through the inversion encoder and the classifier, once and for all runs with one
+`data.directory`; how long that takes has not been measured. Then come 10,000 steps of 16 faces, with
+pictures in `samples/` after every 500: on one H200 53 minutes in float32 through all 1024 pixels
+(`--config.training.generator_dtype=float32`), and 28 in bfloat16 where the generator stops at the 256
+that the semantic encoder reads (`--config.losses.image_resolution=256`), by the seconds a step in
+`benchmarks/README.md`.
 """
 
 import pathlib

@@ -3,16 +3,18 @@ different types of numbers.
 """
 
 import functools
+import gc
 import os
 import pathlib
+import tempfile
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
-# What is compiled here is forgotten, here and in the commands that tests start.
-os.environ.setdefault("SDFLOW_COMPILATION_CACHE", "off")
 
 import jax
 import optax
 from flax.nnx.nn import normalization
+
+from sdflow_jax.files.compiled_programs import keep_compiled_programs
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_numpy_dtype_promotion", "strict")
@@ -33,9 +35,25 @@ def _as_by_default(function):
 optax.tree.bias_correction = _as_by_default(optax.tree.bias_correction)
 normalization._compute_stats = _as_by_default(normalization._compute_stats)
 
+# What one test or a command that it starts has compiled, the others load; it is forgotten in the end.
+_compiled = tempfile.TemporaryDirectory(prefix="sdflow-compiled-", ignore_cleanup_errors=True)
+os.environ["SDFLOW_COMPILATION_CACHE"] = _compiled.name
+keep_compiled_programs()
+
+# Tracing makes objects by the million, nearly all of which live on: look for dead ones less often.
+gc.freeze()
+gc.set_threshold(100_000, 20, 100)
+
 # Files of few tests that take minutes: begun last, one worker would run them while the other has
 # nothing left to do.
 _LONGEST = ("test_train.py", "test_training.py", "test_recorded_losses.py", "test_evaluate.py")
+
+
+def pytest_configure(config):
+    """Compile quickly rather than well, unless all cases are asked for: programs run once or twice."""
+    if config.option.markexpr == "not full":
+        jax.config.update("jax_disable_most_optimizations", True)
+        os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "1"
 
 
 def pytest_collection_modifyitems(items):

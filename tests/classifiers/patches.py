@@ -65,25 +65,10 @@ def patches_config(directory: pathlib.Path, variant: str = "") -> ml_collections
 
 
 @contextlib.contextmanager
-def small_networks(compiled: pathlib.Path) -> Iterator[None]:
-    """A residual network of depth 4 exists, and programs are compiled once, and quickly."""
-    before = {
-        "jax_default_matmul_precision": jax.config.jax_default_matmul_precision,
-        "jax_compilation_cache_dir": jax.config.jax_compilation_cache_dir,
-        "jax_persistent_cache_min_compile_time_secs": (
-            jax.config.jax_persistent_cache_min_compile_time_secs
-        ),
-        "jax_disable_most_optimizations": False,
-    }
-    options = {
-        "jax_compilation_cache_dir": str(compiled),
-        "jax_persistent_cache_min_compile_time_secs": 0,
-        "jax_disable_most_optimizations": True,
-    }
+def small_networks() -> Iterator[None]:
+    """A residual network of depth 4 exists, and what a training says of products is taken back."""
+    before = jax.config.jax_default_matmul_precision
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(resnet.LAYOUTS, 4, resnet.Layout((1, 0, 0, 0), False))
-        for name, value in options.items():
-            jax.config.update(name, value)
         yield
-    for name, value in before.items():
-        jax.config.update(name, value)
+    jax.config.update("jax_default_matmul_precision", before)

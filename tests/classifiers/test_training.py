@@ -31,7 +31,7 @@ from tests.classifiers.patches import (
 
 @pytest.fixture(scope="module")
 def patches(tmp_path_factory):
-    with small_networks(tmp_path_factory.mktemp("compiled")):
+    with small_networks():
         yield write_patches(tmp_path_factory.mktemp("patches"))
 
 

@@ -47,8 +47,6 @@ def study(tmp_path_factory):
 def results(study, tmp_path_factory):
     directory = tmp_path_factory.mktemp("figures")
     patch = pytest.MonkeyPatch()
-    # Compiled once for both, and quickly rather than well.
-    patch.setenv("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
     patch.setenv("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
     (directory / "results").mkdir()
     (directory / "results" / "reading.md").write_text("Nothing can be learnt from this.\n")
