@@ -12,6 +12,7 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float, UInt8
 
+from sdflow_jax.files import networks
 from sdflow_jax.files.late_import import imported
 from sdflow_jax.files.roles import load_role
 from sdflow_jax.files.run_config import check_contents, load_method_config
@@ -81,6 +82,11 @@ def find_larger(path: str, generator: nnx.Module) -> nnx.Module | None:
     if not separator or world not in _RENDERERS:
         return None
     return imported(_RENDERERS[world])(generator)
+
+
+def _find_identity(path: str | None) -> FaceIdentity | None:
+    """A run's identity encoder, if its file is still there: the run itself has no need of it."""
+    return load_face_identity(path) if path and networks.resolve(path).exists() else None
 
 
 class Editor:
@@ -180,16 +186,15 @@ class Editor:
           NetworkFileError: if a file is missing, damaged or of another kind.
           ValueError: if they do not belong together.
         """
-        files = {
-            "generator": str(generator),
-            "inversion_encoder": str(inversion_encoder),
-            "identity_encoder": str(identity_encoder),
-        }
-        return cls._of(FlowEditing.load(flow, semantic_encoder), files, batch_size)
+        files = {"generator": str(generator), "inversion_encoder": str(inversion_encoder)}
+        identity = load_face_identity(identity_encoder) if identity_encoder else None
+        return cls._of(FlowEditing.load(flow, semantic_encoder), files, identity, batch_size)
 
     @classmethod
     def from_workdir(cls, workdir: str | os.PathLike[str], *, batch_size: int = 8) -> "Editor":
         """The editor that a training run has produced, whichever its config's method is.
+
+        The config's identity encoder helps `invert` where its file is still there; editing needs none.
 
         Args:
           workdir: the `--workdir` of the run.
@@ -204,19 +209,25 @@ class Editor:
         """
         config = load_method_config(workdir)
         check_contents(config, ("generator", "inversion_encoder"))
-        return cls._of(load_method(workdir), config["networks"], batch_size)
+        files = config["networks"]
+        identity = _find_identity(files.get("identity_encoder"))
+        return cls._of(load_method(workdir), files, identity, batch_size)
 
     @classmethod
-    def _of(cls, method: EditingMethod, files: Mapping[str, str], batch_size: int) -> "Editor":
+    def _of(
+        cls,
+        method: EditingMethod,
+        files: Mapping[str, str],
+        identity: FaceIdentity | None,
+        batch_size: int,
+    ) -> "Editor":
         generator = load_role(files, "generator")
         return cls(
             method,
             generator,
             load_role(files, "inversion_encoder") if files.get("inversion_encoder") else None,
             renderer=find_larger(files["generator"], generator),
-            identity=load_face_identity(files["identity_encoder"])
-            if files.get("identity_encoder")
-            else None,
+            identity=identity,
             batch_size=batch_size,
         )
 
