@@ -37,7 +37,6 @@ from ml_collections import config_dict
 
 from sdflow_jax.files.config_files import read_config
 from sdflow_jax.files.run_config import GROUP_DEFAULTS
-from sdflow_jax.flow.solve import SolverSettings
 
 
 def get_config() -> ml_collections.ConfigDict:
@@ -69,9 +68,18 @@ def get_config() -> ml_collections.ConfigDict:
     config.semantic_encoder.update({"width": 64, "hidden_sizes": (512, 512)})
     config.initial_backbone = ""
     config.losses.update({"reg": 1.0, "image_resolution": 0})
-    solver = SolverSettings()  # the paper's solver is the flow's default
-    for key in ("rtol", "atol", "first_step", "max_steps"):
-        config.solver[key] = getattr(solver, key)
+    # More exact than the original's Dopri5 at 1e-5 with its choice of a first step, for fewer evaluations
+    # of the field, and its gradient in half the time of recursive checkpoints: docs/performance.md.
+    config.solver.update(
+        {
+            "method": "tsit5",
+            "rtol": 1e-4,
+            "atol": 1e-4,
+            "first_step": 0.25,
+            "max_steps": 64,
+            "adjoint": "stored_steps",
+        }
+    )
     config.optimizer.update(
         {
             "learning_rate": 1e-4,

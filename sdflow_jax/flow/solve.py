@@ -11,6 +11,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Int, PyTree
 
+from sdflow_jax.flow.stored_steps import has_explicit_steps, solve_storing_steps
+
 _METHODS = {
     "dopri5": diffrax.Dopri5,
     "tsit5": diffrax.Tsit5,
@@ -20,7 +22,10 @@ _METHODS = {
     "midpoint": diffrax.Midpoint,
     "euler": diffrax.Euler,
 }
+_STORED_STEPS = "stored_steps"
 _ADJOINTS = {
+    # What solves where no gradient is asked for, and for solvers whose steps are not explicit.
+    _STORED_STEPS: diffrax.RecursiveCheckpointAdjoint,
     "recursive_checkpoint": diffrax.RecursiveCheckpointAdjoint,
     "direct": diffrax.DirectAdjoint,
     "backsolve": diffrax.BacksolveAdjoint,
@@ -46,13 +51,15 @@ class SolverSettings:
       atol: absolute tolerance of one step.
       first_step: size of the first step that is tried.
       max_steps: steps, rejected ones included, after which a solve gives up and reports no success.
-        Memory of the recursive checkpoints grows with it: stay near the true need.
+        Memory of the gradient grows with it: stay near the true need.
       num_steps: if given, this many equal steps instead of adaptive ones; the tolerances play no
         role.
-      adjoint: how gradients are found: "recursive_checkpoint" (discretise, then differentiate;
-        memory bounded by recomputation), "direct" (the same gradient, for forward over reverse
-        mode), "backsolve" (the continuous adjoint equation: constant memory, gradients only as
-        exact as rtol), or a diffrax adjoint.
+      adjoint: how gradients are found: "stored_steps" (discretise, then differentiate: keeps the
+        state of each of `max_steps`; of solvers that are not explicit Runge-Kutta methods it is
+        "recursive_checkpoint"), "recursive_checkpoint" (the same gradient, slower; memory bounded by
+        recomputation), "direct" (the same gradient, for forward over reverse mode), "backsolve"
+        (the continuous adjoint equation: constant memory, gradients only as exact as rtol), or a
+        diffrax adjoint.
       controller: a diffrax step size controller in place of the one that rtol and atol describe: a
         PI controller of the largest of the root mean squares of latents and log-density, each by
         itself (as torchdiffeq, and so upstream). It must suit both directions of time.
@@ -67,7 +74,7 @@ class SolverSettings:
     first_step: float = 0.05
     max_steps: int = 64
     num_steps: int | None = None
-    adjoint: str | diffrax.AbstractAdjoint = "recursive_checkpoint"
+    adjoint: str | diffrax.AbstractAdjoint = _STORED_STEPS
     controller: diffrax.AbstractStepSizeController | None = None
 
     def __post_init__(self):
@@ -196,6 +203,33 @@ def solve(
       settings: the method, its tolerances and its gradient.
       reverse: run from time 1 to time 0.
     """
+    solver, adjoint = settings.solver, settings.adjoint
+
+    def integrate(y0: PyTree, args: PyTree, saveat: diffrax.SaveAt) -> diffrax.Solution:
+        return _integrate(derivative, y0, args, settings, saveat, reverse=reverse)
+
+    if adjoint == _STORED_STEPS and has_explicit_steps(solver):
+        y, stats, success = solve_storing_steps(integrate, derivative, solver, y0, args)
+    else:
+        solution = integrate(y0, args, diffrax.SaveAt(t1=True))
+        y = jax.tree.map(lambda saved: saved[0], solution.ys)
+        stats, success = solution.stats, solution.result == diffrax.RESULTS.successful
+    num_steps = stats["num_steps"]
+    finite = [jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(y)]
+    success = jnp.all(jnp.stack([success, *finite]))
+    return Solution(y, num_steps, settings.count_evaluations(num_steps), success)
+
+
+def _integrate(
+    derivative: Callable[[Array, PyTree, PyTree], PyTree],
+    y0: PyTree[Array],
+    args: PyTree,
+    settings: SolverSettings,
+    saveat: diffrax.SaveAt,
+    *,
+    reverse: bool,
+) -> diffrax.Solution:
+    """diffrax's solve with these settings."""
     dtype = jax.tree.leaves(y0)[0].dtype
     start, end = jnp.asarray([1, 0] if reverse else [0, 1], dtype)
     first_step, max_steps = None, settings.max_steps
@@ -211,7 +245,7 @@ def solve(
         controller = diffrax.StepTo(times)
         max_steps = settings.num_steps
     adjoint = settings.adjoint
-    solution = diffrax.diffeqsolve(
+    return diffrax.diffeqsolve(
         diffrax.ODETerm(derivative),
         settings.solver,
         start,
@@ -219,16 +253,12 @@ def solve(
         first_step,
         y0,
         args,
+        saveat=saveat,
         stepsize_controller=controller,
         adjoint=_ADJOINTS[adjoint]() if isinstance(adjoint, str) else adjoint,
         max_steps=max_steps,
         throw=False,
     )
-    y = jax.tree.map(lambda saved: saved[0], solution.ys)
-    num_steps = solution.stats["num_steps"]
-    finite = [jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(y)]
-    success = jnp.all(jnp.stack([solution.result == diffrax.RESULTS.successful, *finite]))
-    return Solution(y, num_steps, settings.count_evaluations(num_steps), success)
 
 
 class _PIController(diffrax.PIDController):

@@ -139,7 +139,11 @@ def scalar(flow, w, s, noise):
 
 @pytest.mark.parametrize(
     "adjoint",
-    ["recursive_checkpoint", "backsolve", pytest.param("direct", marks=pytest.mark.full)],
+    [
+        "stored_steps",
+        "backsolve",
+        *(pytest.param(x, marks=pytest.mark.full) for x in ("recursive_checkpoint", "direct")),
+    ],
 )
 def test_gradients_match_finite_differences(adjoint):
     w, s, noise = small_batch()

@@ -24,7 +24,7 @@ class LinearField(nnx.Module):
         return y @ conditioned
 
 
-def linear_flow(adjoint="recursive_checkpoint"):
+def linear_flow(adjoint="stored_steps"):
     flow = small_flow(solver={"rtol": 1e-6, "atol": 1e-6, "adjoint": adjoint})
     flow.blocks[0].field = LinearField()
     return flow

@@ -83,7 +83,7 @@ def test_log_density_is_controlled_by_itself():
         ({"rtol": 0.0}, "rtol must be positive; got 0.0"),
         ({"first_step": 2.0}, r"first_step must be in \(0, 1\]"),
         ({"num_steps": 0}, "num_steps must be at least 1"),
-        ({"adjoint": "magic"}, "adjoint must be one of recursive_checkpoint"),
+        ({"adjoint": "magic"}, "adjoint must be one of stored_steps"),
         ({"method": "euler"}, "give it num_steps"),
         ({"method": diffrax.Euler()}, "give it num_steps"),
         ({"method": 5}, "or a diffrax.AbstractSolver; got 5"),
