@@ -4,11 +4,14 @@ Initial weights follow He et al., "Delving deep into rectifiers" (2015), so that
 trains from scratch.
 """
 
+import jax
 import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
-he_normal = nnx.initializers.he_normal()
+# Compiled, so that it is traced once for each shape: a network has few shapes and many layers, and a
+# file's is traced to see what arrays it needs.
+he_normal = jax.jit(nnx.initializers.he_normal(), static_argnums=(1, 2))
 
 
 def conv(

@@ -144,12 +144,13 @@ def carry_out(
         finally:
             free.put(cores)
 
-    # The first training builds the data set that all share.
-    is_alone = jobs > 1 and not is_trained(runs[0].workdir)
-    are_done = [work(runs[0], _own_cores())] if is_alone else []
+    if jobs > 1:
+        # The first training, alone, builds the data set that all share. What fails fails again below.
+        with contextlib.suppress(Failed):
+            _train(runs[0], titles[runs[0].workdir], directory, _own_cores(), deadline, has_logs)
     with concurrent.futures.ThreadPoolExecutor(jobs) as pool:
         try:
-            are_done += pool.map(work_on_free_cores, runs[is_alone:])
+            are_done = list(pool.map(work_on_free_cores, runs))
         except BaseException:  # Ctrl-C too, which the processes under way have got as well.
             has_stopped.set()
             raise
@@ -166,20 +167,8 @@ def _carry_out_run(
     has_logs: bool,
 ) -> bool:
     """Train and evaluate one run; false if the deadline came first."""
-    if not is_trained(run.workdir):
-        if time.monotonic() >= deadline:
-            return False
-        print(f"{title}: training", flush=True)
-        flags = [f"--config.{key}={value}" for key, value in run.overrides.items()]
-        _call(
-            directory,
-            f"train {run.workdir.name}",
-            cores,
-            *("train.py", f"--config={run.config_flag}", f"--workdir={run.workdir}", *flags),
-            has_log=has_logs,
-        )
-        if not is_trained(run.workdir):
-            raise Stopped(f"{title}: training stopped; the same command continues")
+    if not _train(run, title, directory, cores, deadline, has_logs):
+        return False
     for judge in run.judges:
         if is_evaluated(run, judge, settings):
             continue
@@ -199,6 +188,33 @@ def _carry_out_run(
             *(f"--network={role}={file}" for role, file in run.judge_files.items()),
             has_log=has_logs,
         )
+    return True
+
+
+def _train(
+    run: Run,
+    title: str,
+    directory: pathlib.Path,
+    cores: Set[int],
+    deadline: float,
+    has_log: bool,
+) -> bool:
+    """Train one run, unless that is done; false if the deadline came first."""
+    if is_trained(run.workdir):
+        return True
+    if time.monotonic() >= deadline:
+        return False
+    print(f"{title}: training", flush=True)
+    flags = [f"--config.{key}={value}" for key, value in run.overrides.items()]
+    _call(
+        directory,
+        f"train {run.workdir.name}",
+        cores,
+        *("train.py", f"--config={run.config_flag}", f"--workdir={run.workdir}", *flags),
+        has_log=has_log,
+    )
+    if not is_trained(run.workdir):
+        raise Stopped(f"{title}: training stopped; the same command continues")
     return True
 
 
