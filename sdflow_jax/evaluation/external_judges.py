@@ -7,7 +7,7 @@ from scipy.special import expit
 
 from sdflow_jax.evaluation.errors import EvaluationError
 from sdflow_jax.evaluation.judges import JudgeOutputs
-from sdflow_jax.evaluation.published_readers import PublishedReaders
+from sdflow_jax.evaluation.readers_pool import ReadersPool
 from sdflow_jax.images.pixels import to_bytes
 from sdflow_jax.images.resizing import crop_and_resize
 
@@ -28,7 +28,7 @@ class ExternalJudges:
 
     def __init__(self):
         try:
-            self._read = PublishedReaders()
+            self._read = ReadersPool()
         except (ImportError, FileNotFoundError) as error:
             raise EvaluationError(
                 f"the external judges need packages that are not installed ({error});"

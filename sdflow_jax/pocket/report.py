@@ -24,7 +24,8 @@ from sdflow_jax.data.image_folder import image_files, read_face
 from sdflow_jax.data.image_source import DataError
 from sdflow_jax.editor import Editor
 from sdflow_jax.evaluation.judges import load_judges
-from sdflow_jax.evaluation.published_readers import FaceReadings, PublishedReaders
+from sdflow_jax.evaluation.published_readers import FaceReadings
+from sdflow_jax.evaluation.readers_pool import ReadersPool
 from sdflow_jax.files import networks
 from sdflow_jax.files.compiled_programs import keep_compiled_programs
 from sdflow_jax.files.pictures import write_png
@@ -216,7 +217,7 @@ def invert_pictures(pictures: NDArray[np.uint8]) -> Inversion:
     return Inversion(pictures, found)
 
 
-def inversion_rows(about: str, inversion: Inversion, readers: PublishedReaders) -> Iterator[Row]:
+def inversion_rows(about: str, inversion: Inversion, readers: ReadersPool) -> Iterator[Row]:
     """Whether dlib takes an inverted face for the person in the picture."""
     wanted = readers(inversion.pictures).embedding
     for num_steps, pictures in inversion.found.items():
@@ -279,7 +280,7 @@ def measure(
         shown["student.png"] = sheet(pictures)
         _tell(2, "what published networks read")
         try:
-            readers = PublishedReaders()
+            readers = ReadersPool()
             readings = readers(pictures.renders)
         except (ImportError, FileNotFoundError) as reason:
             print(f"without published networks: {reason}")

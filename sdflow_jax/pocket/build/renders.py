@@ -10,7 +10,8 @@ import numpy as np
 from flax import nnx
 from numpy.typing import NDArray
 
-from sdflow_jax.evaluation.published_readers import FaceReadings, PublishedReaders
+from sdflow_jax.evaluation.published_readers import FaceReadings
+from sdflow_jax.evaluation.readers_pool import ReadersPool
 from sdflow_jax.files.atomic import write_atomic
 from sdflow_jax.files.bars import Bar
 from sdflow_jax.images.batching import map_batches
@@ -54,7 +55,7 @@ def render_chunks(
       ImportError: if the published networks are not installed.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    make, render, read = CodeMaker(generator), _renderer(generator, batch_size), PublishedReaders()
+    make, render, read = CodeMaker(generator), _renderer(generator, batch_size), ReadersPool()
     starts = range(0, len(seeds), CHUNK)
     for start in Bar(starts, desc="renders", unit=f"{CHUNK} faces"):
         chunk = np.asarray(seeds[start : start + CHUNK])

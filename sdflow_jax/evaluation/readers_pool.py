@@ -1,0 +1,72 @@
+"""Published networks side by side: a process for each processor core, for they run on one each."""
+
+import concurrent.futures
+import dataclasses
+import multiprocessing
+import os
+import signal
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sdflow_jax.evaluation.published_readers import FaceReadings, PublishedReaders
+
+Readers = Callable[[NDArray[np.uint8]], FaceReadings]
+
+_readers: Readers | None = None  # of a process of the pool
+
+
+class ReadersPool:
+    """Reads faces as `PublishedReaders` does, shared out among processes that start with the first faces.
+
+    Args:
+      num_processes: as many as this process may use cores by default; one reads in this process.
+      make: makes the readers, here and in each process.
+
+    Raises:
+      ImportError, FileNotFoundError: as `make` does.
+    """
+
+    def __init__(
+        self, num_processes: int | None = None, make: Callable[[], Readers] = PublishedReaders
+    ):
+        self._make = make
+        self._own = make()  # what is missing is found out now
+        self.num_processes = num_processes or _own_cores()
+        self._pool: concurrent.futures.ProcessPoolExecutor | None = None
+
+    def __call__(self, images: NDArray[np.uint8]) -> FaceReadings:
+        """Read images [b, h, w, 3]; the rows are in their order."""
+        count = min(self.num_processes, len(images))
+        if count < 2:
+            return self._own(images)
+        if self._pool is None:
+            self._pool = concurrent.futures.ProcessPoolExecutor(
+                self.num_processes,
+                # A fork would copy the threads' locks of jax, which may be held.
+                mp_context=multiprocessing.get_context("spawn"),
+                initializer=_begin,
+                initargs=(self._make,),
+            )
+        parts = list(self._pool.map(_read, np.array_split(images, count)))
+        names = [field.name for field in dataclasses.fields(FaceReadings)]
+        return FaceReadings(
+            *(np.concatenate([getattr(part, name) for part in parts]) for name in names)
+        )
+
+
+def _own_cores() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _begin(make: Callable[[], Readers]) -> None:
+    global _readers
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that asks
+    _readers = make()
+
+
+def _read(images: NDArray[np.uint8]) -> FaceReadings:
+    return _readers(images)

@@ -1,0 +1,51 @@
+import os
+
+import numpy as np
+import pytest
+
+from sdflow_jax.evaluation.published_readers import FaceReadings
+from sdflow_jax.evaluation.readers_pool import ReadersPool
+
+
+def reader():
+    """Of readers that tell each face's mean, its first pixel, and the process that read it."""
+
+    def read(images):
+        readings = FaceReadings.nothing(len(images))
+        readings.male[:] = images.mean(axis=(1, 2, 3))
+        readings.embedding[:] = images[:, :1, 0, 0]
+        readings.age[:] = os.getpid() % 100_000
+        return readings
+
+    return read
+
+
+def missing():
+    raise FileNotFoundError("a network")
+
+
+def faces(count):
+    values = np.arange(count, dtype=np.uint8)
+    return np.broadcast_to(values[:, None, None, None], (count, 4, 4, 3))
+
+
+def test_processes_share_the_faces_and_keep_their_order():
+    pool = ReadersPool(2, reader)
+    for count in (5, 2):
+        readings = pool(faces(count))
+        np.testing.assert_array_equal(readings.male, np.arange(count))
+        np.testing.assert_array_equal(readings.embedding[:, 7], np.arange(count))
+        assert len(set(readings.age)) in (1, 2)  # one may have taken both shares
+        assert os.getpid() % 100_000 not in readings.age
+
+
+@pytest.mark.parametrize(("num_processes", "count"), [(1, 3), (4, 1), (4, 0)])
+def test_what_cannot_be_shared_is_read_here(num_processes, count):
+    readings = ReadersPool(num_processes, reader)(faces(count))
+    np.testing.assert_array_equal(readings.male, np.arange(count))
+    assert set(readings.age) <= {os.getpid() % 100_000}
+
+
+def test_missing_networks_are_told_before_a_process_starts():
+    with pytest.raises(FileNotFoundError, match="a network"):
+        ReadersPool(2, missing)
