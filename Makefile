@@ -50,7 +50,7 @@ docs: $(VENV)/installed-dev
 	@echo "Documents: build/docs/index.html"
 
 benchmarks: $(VENV)/installed
-	$(BIN)/python -m benchmarks
+	$(BIN)/python -m benchmarks --json=benchmarks.json
 
 # Faults on purpose, and what survives them: docs/reliability.md. Continues where it was stopped.
 reliability: $(VENV)/installed-dev

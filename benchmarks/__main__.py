@@ -1,13 +1,17 @@
-"""Print a table of ratios: `python -m benchmarks [--large]`."""
+"""Print a table of ratios: `python -m benchmarks [--large] [--json=FILE]`."""
 
 import argparse
+import datetime
+import json
+import os
+import pathlib
 import platform
 import sys
 
 import jax
 
-from benchmarks import flow, generator, training
-from benchmarks.timing import HEADER
+from benchmarks import evaluation, flow, generator, parts, training
+from benchmarks.timing import HEADER, peak
 
 
 def main() -> None:
@@ -18,18 +22,45 @@ def main() -> None:
         epilog="example: python -m benchmarks > table.md  (what is being timed is told on stderr)",
     )
     parser.add_argument("--large", action="store_true", help="the paper's sizes, not the pocket's")
-    is_large = parser.parse_args().large
-    device = jax.devices()[0]
-    print(
-        f"{platform.machine()}, {len(jax.devices())} x {device.device_kind}, jax {jax.__version__}\n"
+    parser.add_argument(
+        "--json", type=pathlib.Path, help="a file for the same numbers, to compare later runs with"
     )
+    parser.add_argument(
+        "--precision",
+        choices=("float32", "tensorfloat32", "bfloat16"),
+        default="float32",
+        help="to which an accelerator may round the factors of products (float32: not at all)",
+    )
+    given = parser.parse_args()
+    jax.config.update("jax_default_matmul_precision", given.precision)
+    device = jax.devices()[0]
+    machine = {
+        "date": datetime.date.today().isoformat(),
+        "processor": platform.machine(),
+        "cores": len(os.sched_getaffinity(0))
+        if hasattr(os, "sched_getaffinity")
+        else os.cpu_count(),
+        "devices": f"{len(jax.devices())} x {device.device_kind}",
+        "jax": jax.__version__,
+        "products": given.precision,
+        "peak_gflops": round(peak() / 1e9),
+    }
+    print(", ".join(f"{name} {value}" for name, value in machine.items()) + "\n")
     print(HEADER)
-    modules = (flow, generator, training)
+    rows = []
+    modules = (flow, generator, training, evaluation)
     for number, module in enumerate(modules, 1):
         about = f"{number}/{len(modules)} {module.__name__.rpartition('.')[2]}"
         print(f"{about}: compiling and timing", file=sys.stderr, flush=True)
-        for comparison in module.comparisons(is_large=is_large):
+        for comparison in module.comparisons(is_large=given.large):
             print(comparison.row(), flush=True)
+            rows.append(comparison.to_dict())
+    shares = [] if given.large else parts.measure(parts.pocket_run())
+    if shares:
+        print("\n" + parts.table(shares))
+    if given.json:
+        kept = {"machine": machine, "comparisons": rows, "parts_of_a_step_s": dict(shares)}
+        given.json.write_text(json.dumps(kept, indent=1) + "\n")
 
 
 if __name__ == "__main__":

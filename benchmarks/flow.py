@@ -1,5 +1,6 @@
-"""The flow: what the log-density costs, and what the adjoints cost."""
+"""The flow: what the log-density costs, and what its gradients cost."""
 
+import functools
 from collections.abc import Iterator
 
 import jax
@@ -15,7 +16,14 @@ def _setting(adjoint: str, batch: int, num_styles: int, dim: int, hidden: tuple[
         dim,
         3,
         hidden,
-        solver={"rtol": 1e-4, "atol": 1e-4, "max_steps": 32, "adjoint": adjoint},
+        solver={
+            "method": "tsit5",
+            "rtol": 1e-4,
+            "atol": 1e-4,
+            "first_step": 0.25,
+            "max_steps": 32,
+            "adjoint": adjoint,
+        },
         rngs=nnx.Rngs(0),
     )
     graph, state = nnx.split(flow)
@@ -28,25 +36,54 @@ def _setting(adjoint: str, batch: int, num_styles: int, dim: int, hidden: tuple[
 
 def comparisons(*, is_large: bool) -> Iterator[Comparison]:
     """Compare at pocket size, or at the paper's."""
-    size = (16, 18, 512, (512,) * 5) if is_large else (16, 10, 128, (256,) * 3)
-    graph, state, w_plus, s, noise = _setting("recursive_checkpoint", *size)
-    inverse = jax.jit(lambda p, z, s: nnx.merge(graph, p).inverse(z, s).latents)
-    inverse_density = jax.jit(lambda p, z, s, e: nnx.merge(graph, p).inverse(z, s, noise=e).latents)
-    yield compare(
-        "inverse solve for an edit",
-        ("latents alone", lambda: inverse(state, w_plus, s)),
-        ("with the divergence", lambda: inverse_density(state, w_plus, s, noise)),
+    size = (16, 18, 512, (512,) * 5) if is_large else (16, 1, 512, (512,) * 5)
+    batch, num_styles, dim, hidden = size
+    widths = (dim, *hidden, dim)
+    # Of one evaluation of the field: a product of the rows with each layer's matrix.
+    evaluation = (
+        2 * batch * num_styles * sum(i * o for i, o in zip(widths, widths[1:], strict=False))
     )
+    about = f"batch {batch}, {num_styles} row{'s' if num_styles > 1 else ''} of {dim}"
+    graph, state, w_plus, s, noise = _setting("stored_steps", *size)
+
+    @jax.jit
+    def inverse(state, z, s):
+        return nnx.merge(graph, state).inverse(z, s)
+
+    @jax.jit
+    def with_density(state, z, s, noise):
+        return nnx.merge(graph, state).inverse(z, s, noise=noise).latents
+
+    count = int(inverse(state, w_plus, s).num_evaluations)
+    yield compare(
+        f"inverse solve for an edit, {about}",
+        ("latents alone", lambda: inverse(state, w_plus, s).latents),
+        ("with the divergence", lambda: with_density(state, w_plus, s, noise)),
+        operations=count * evaluation,
+        faces=batch,
+    )
+
+    def nll(state, graph):
+        solution = nnx.merge(graph, state).forward(w_plus, s, noise=noise)
+        value = jnp.mean(jnp.square(solution.latents)) + jnp.mean(solution.delta_logp)
+        return value, solution.num_evaluations
+
     gradients = {}
-    for adjoint in ("recursive_checkpoint", "backsolve"):
+    for adjoint in ("stored_steps", "recursive_checkpoint", "backsolve"):
         graph, state, *_ = _setting(adjoint, *size)
-
-        def nll(p, graph=graph):
-            solution = nnx.merge(graph, p).forward(w_plus, s, noise=noise)
-            return jnp.mean(jnp.square(solution.latents)) + jnp.mean(solution.delta_logp)
-
-        gradients[adjoint] = (jax.jit(jax.grad(nll, allow_int=True)), state)
-    yield compare(
-        "likelihood and its gradient",
-        *((name, lambda f=function, p=p: f(p)) for name, (function, p) in gradients.items()),
-    )
+        gradient = jax.grad(functools.partial(nll, graph=graph), allow_int=True, has_aux=True)
+        gradients[adjoint] = functools.partial(jax.jit(gradient), state)
+    count = int(gradients["stored_steps"]()[1])
+    ours = ("stored steps", gradients["stored_steps"])
+    for name, words in (
+        ("recursive_checkpoint", "recursive checkpoints"),
+        ("backsolve", "adjoint"),
+    ):
+        yield compare(
+            f"likelihood and its gradient, {about}",
+            ours,
+            (words, gradients[name]),
+            # A product with the probe beside each product; forward, once more, and twice for the gradient.
+            operations=count * 2 * evaluation * 4,
+            faces=batch,
+        )

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from benchmarks.timing import Comparison, compare
+from benchmarks.timing import Comparison, compare, count_operations
 from sdflow_jax.files import networks
 from sdflow_jax.models.stylegan2 import Generator
 
@@ -58,6 +58,7 @@ def comparisons(*, is_large: bool) -> Iterator[Comparison]:
         "modulated 3x3 convolution, 16 x 32 x 32 x 48",
         ("one shared kernel", lambda: shared(x, kernel, style)),
         ("a kernel for each image", lambda: grouped(x, kernel, style)),
+        operations=count_operations(shared_modulated_conv, x, kernel, style),
     )
     if is_large:
         generator, batch = Generator(1024, rngs=nnx.Rngs(0)), 1
@@ -78,4 +79,6 @@ def comparisons(*, is_large: bool) -> Iterator[Comparison]:
         f"gradient through the {generator.resolution}px generator, batch {batch}",
         ("of W+ alone", lambda: frozen(w_plus, parameters)),
         ("of W+ and the frozen weights", lambda: unfrozen(w_plus, parameters)),
+        operations=count_operations(jax.grad(energy), w_plus, parameters),
+        faces=batch,
     )

@@ -8,7 +8,7 @@ import functools
 import statistics
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -36,14 +36,22 @@ _ROUNDS = 9
 
 def main() -> None:
     """Time every part and print a table."""
-    run = read_settings(with_overrides("pocket.py", {}))
-    rows = measure(run)
-    whole = rows[-1][1]
     device = jax.devices()[0]
     print(f"{len(jax.devices())} x {device.device_kind}, jax {jax.__version__}\n")
-    print("| part | ms | share of the step |\n|---|---|---|")
-    for name, seconds in rows:
-        print(f"| {name} | {seconds * 1e3:.1f} | {seconds / whole:.0%} |")
+    print(table(measure(pocket_run())))
+
+
+def pocket_run() -> RunSettings:
+    """Of `configs/pocket.py`."""
+    return read_settings(with_overrides("pocket.py", {}))
+
+
+def table(rows: Sequence[tuple[str, float]]) -> str:
+    """What `measure` found, in Markdown."""
+    whole = rows[-1][1]
+    lines = ["| part | ms | share of the step |", "|---|---|---|"]
+    lines += [f"| {name} | {x * 1e3:.1f} | {x / whole:.0%} |" for name, x in rows]
+    return "\n".join(lines)
 
 
 def measure(run: RunSettings) -> list[tuple[str, float]]:

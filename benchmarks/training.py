@@ -87,6 +87,7 @@ def _comparisons(run: RunSettings, directory: str) -> Iterator[Comparison]:
         "gradient of all four losses, 64px, batch 16",
         ("of what is trained", lambda: both[False](state["trained"], generator, batch)),
         ("and of the generator", lambda: both[True](state["trained"], generator, batch)),
+        faces=run.own.training.batch_size,
     )
     train_step = make_sdflow_step(graphs, generator, weights=weights, settings=settings)
     holder = {"state": state}
@@ -99,4 +100,5 @@ def _comparisons(run: RunSettings, directory: str) -> Iterator[Comparison]:
         "a batch of 16 and its training step",
         ("read, decode and collate", lambda: next(batches)),
         ("train on it", step),
+        faces=run.own.training.batch_size,
     )

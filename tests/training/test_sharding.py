@@ -10,6 +10,7 @@ from sdflow_jax.training.sharding import DataParallel
 
 _PROGRAM = """
 import json
+import re
 import jax
 from sdflow_jax.training.sharding import DataParallel
 from tests.methods.sdflow import toy
@@ -26,6 +27,10 @@ def losses(count):
         state, measured = step(state, batch)
         found.append({name: float(value) for name, value in measured.items()})
     assert all(x.sharding.is_fully_replicated for x in jax.tree.leaves(state["trained"]))
+    if count > 1:
+        program = jax.jit(step).lower(state, batch).compile().as_text()
+        sends = ("all-reduce", "all-gather", "all-to-all", "reduce-scatter", "collective-permute")
+        found.append({name: len(re.findall(rf" {name}(?:-start)?\\(", program)) for name in sends})
     return found
 
 assert jax.device_count() == 8
@@ -43,11 +48,14 @@ def test_eight_devices_take_the_same_steps_as_one():
         [sys.executable, "-c", _PROGRAM], env=environment, capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr
-    alone, together = json.loads(done.stdout.splitlines()[-1])
+    alone, (*together, sent) = json.loads(done.stdout.splitlines()[-1])
     for one, eight in zip(alone, together, strict=True):
         # Batch norms and losses over the whole batch: equal up to the order of summation.
         assert one == pytest.approx(eight, rel=1e-4, abs=1e-6)
     assert alone[0]["loss"] != alone[2]["loss"]
+    # Sums over the devices are all that is sent: no weights are gathered, no faces change places.
+    assert sent.pop("all-reduce") > 0
+    assert not any(sent.values()), sent
 
 
 def test_batch_that_cannot_be_split_is_refused():
