@@ -34,17 +34,12 @@ _RENDERERS = {"pocket": "sdflow_jax.pocket.renderer:load_renderer"}
 _RENDERED_SIZE = 256
 _SMALLEST_SIZE = 16
 _STEPS_BETWEEN_REPORTS = 5
+_RENDERED_SHARE = 0.2  # of the steps of a refinement
 
 
 @jax.jit
 def _invert(encoder, images):
     return encoder(crop_and_resize(images, encoder.image_size))
-
-
-@jax.jit
-def _refine(generator, identity, whitening, refinement, images, steps, num_steps):
-    images = crop_and_resize(images, generator.resolution)
-    return continue_refinement(generator, whitening, refinement, images, steps, num_steps, identity)
 
 
 @functools.partial(jax.jit, static_argnames="size")
@@ -315,7 +310,8 @@ class Editor:
         Args:
           images: faces, in any form.
           num_steps: steps of `refine_codes` from what the encoder finds, each about as much work
-            as three syntheses; 100 find most of what there is to find, 0 leaves it.
+            as three syntheses, the last fifth by the renderer where there is one; 100 find most of
+            what there is to find, 0 leaves it.
           report: called during the refinement with the steps done and those to do, of each batch.
 
         Raises:
@@ -505,19 +501,25 @@ class Editor:
         return Whitening.of_generator(self.generator)
 
     def _refined(self, w_plus, images, num_steps, report):
+        images = crop_and_resize(images, self.generator.resolution)
         refinement = Refinement.of(self._whitening, w_plus)
-        stops = [num_steps]
+        # The last steps see what will be shown: the renderer's colors are not quite the generator's.
+        last = 0 if self.renderer is None else round(_RENDERED_SHARE * num_steps)
+        stops = {num_steps - last, num_steps} - {0}
         if report is not None:
             report(0, num_steps)
-            stops = [*range(_STEPS_BETWEEN_REPORTS, num_steps, _STEPS_BETWEEN_REPORTS), num_steps]
-        for start, stop in zip([0, *stops], stops, strict=False):
+            stops |= set(range(_STEPS_BETWEEN_REPORTS, num_steps, _STEPS_BETWEEN_REPORTS))
+        start = 0
+        for stop in sorted(stops):
+            seen = self.generator if stop <= num_steps - last else self.renderer
             steps = np.array([start, stop], np.int32)
-            refinement = _refine(
-                self.generator, self.identity, self._whitening, refinement, images, steps, num_steps
+            refinement = continue_refinement(
+                seen, self._whitening, refinement, images, steps, num_steps, self.identity
             )
             if report is not None:
                 jax.block_until_ready(refinement)
                 report(stop, num_steps)
+            start = stop
         return refinement.codes(self._whitening)
 
     def _codes(self, w_plus) -> tuple[Float[np.ndarray, "b n d"], bool]:

@@ -4,6 +4,7 @@ import shutil
 import jax
 import numpy as np
 import pytest
+from flax import nnx
 from PIL import Image
 
 from sdflow_jax.editor import Editor
@@ -248,6 +249,30 @@ def test_a_renderer_shows_what_the_generator_is_read_from(editor, w_plus):
     other = filled_network("CompactGenerator", {**arguments, "style_dim": DIM + 1})
     with pytest.raises(ValueError, match=r"the renderer has \(8, 7\); .* two different worlds"):
         Editor(*networks_of, renderer=other)
+
+
+@pytest.mark.parametrize(
+    ("num_steps", "expected"),
+    [
+        (2, [("generator", 0, 2)]),
+        (20, [("generator", 0, 16), ("renderer", 16, 20)]),
+    ],
+)
+def test_the_last_fifth_of_a_refinement_is_seen_by_the_renderer(
+    editor, images, monkeypatch, num_steps, expected
+):
+    taken = []
+
+    def record(seen, whitening, refinement, pictures, steps, num_steps, identity):
+        name = "generator" if seen is editor.generator else "renderer"
+        taken.append((name, *map(int, steps)))
+        return refinement
+
+    monkeypatch.setattr("sdflow_jax.editor.continue_refinement", record)
+    renderer = nnx.clone(editor.generator)
+    shown = Editor(editor.method, editor.generator, editor.inversion_encoder, renderer=renderer)
+    shown.invert(images[0], num_steps=num_steps)
+    assert taken == expected
 
 
 def test_a_packaged_world_is_seen_through_its_renderer(monkeypatch):

@@ -15,6 +15,7 @@ from flax import nnx
 from jaxtyping import Array, Float, Int
 
 from sdflow_jax.images.resizing import average_pool
+from sdflow_jax.models.synthesis import faces_of
 
 _NUM_SAMPLES = 4096
 _BATCH = 1024
@@ -101,10 +102,10 @@ def continue_refinement(
     """Some of the steps of `refine_codes`: a caller that takes them in parts can tell how far it is.
 
     Args:
-      generator: has `synthesize`.
+      generator: what the pictures are compared in; another one may have taken the steps before.
       whitening: of the generator's W.
       refinement: as the steps before have left it.
-      images: in [-1, 1], of the generator's resolution r.
+      images: in [-1, 1], of at most the generator's resolution.
       steps: the first, and the first that is left to another call.
       num_steps: of the whole refinement.
       identity: as for `refine_codes`.
@@ -113,7 +114,7 @@ def continue_refinement(
     wanted = None if identity is None else identity(images)
 
     def loss(parts):
-        found = jnp.clip(generator.synthesize(_codes(whitening, parts)), -1.0, 1.0)
+        found = faces_of(generator, _codes(whitening, parts), images.shape[1])
         # Sums over faces, so that a face's gradient is its own.
         errors = [_difference(a, b) for a, b in zip(_pyramid(found), target, strict=True)]
         total = sum(errors) / len(errors)
@@ -158,10 +159,10 @@ def refine_codes(
     the steps moves n, which all rows share; the others move n and d_i.
 
     Args:
-      generator: has `synthesize`.
+      generator: what the pictures are compared in.
       whitening: of the generator's W.
       w_plus: codes to start from.
-      images: in [-1, 1], of the generator's resolution r.
+      images: in [-1, 1], of side r, at most the generator's resolution.
       num_steps: of the optimizer, each a forward and a backward pass.
       identity: maps images to embeddings of unit length, which tell whose face it is; None leaves
         that to the pixels.
