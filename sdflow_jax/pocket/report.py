@@ -237,8 +237,9 @@ def inversion_sheet(inversion: Inversion, num_faces: int = 8) -> NDArray[np.uint
 
 
 def sheet(pictures: Pictures, num_pairs: int = 64) -> NDArray[np.uint8]:
-    """Renders above the student's pictures, eight pairs to a row, unselected."""
-    renders = _shrunk(pictures.renders[:num_pairs])
+    """Renders above the student's pictures, eight pairs to a row, unselected; whole rows if there are any."""
+    count = min(num_pairs, len(pictures.renders))
+    renders = _shrunk(pictures.renders[: count if count < 8 else count - count % 8])
     rows = []
     for start in range(0, len(renders), 8):
         for images in (renders, pictures.student):

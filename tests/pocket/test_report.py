@@ -55,6 +55,11 @@ def test_pairs_are_shown_above_each_other():
     sheet = report.sheet(report.Pictures(np.arange(8), student, renders))
     assert sheet.shape == (128, 512, 3)
     assert (sheet[:64] == 0).all() and (sheet[64:] == 200).all()
+    # Twelve are a whole row of eight.
+    many = report.Pictures(
+        np.arange(12), *(np.repeat(x[:1], 12, axis=0) for x in (student, renders))
+    )
+    assert report.sheet(many).shape == sheet.shape
 
 
 def test_inversions_are_shown_below_their_pictures():
