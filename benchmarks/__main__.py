@@ -3,7 +3,6 @@
 import argparse
 import datetime
 import json
-import os
 import pathlib
 import platform
 import sys
@@ -12,6 +11,7 @@ import jax
 
 from benchmarks import evaluation, flow, generator, parts, training
 from benchmarks.timing import HEADER, peak
+from sdflow_jax.files.cores import own_cores
 
 
 def main() -> None:
@@ -37,9 +37,7 @@ def main() -> None:
     machine = {
         "date": datetime.date.today().isoformat(),
         "processor": platform.machine(),
-        "cores": len(os.sched_getaffinity(0))
-        if hasattr(os, "sched_getaffinity")
-        else os.cpu_count(),
+        "cores": len(own_cores()),
         "devices": f"{len(jax.devices())} x {device.device_kind}",
         "jax": jax.__version__,
         "products": given.precision,

@@ -15,21 +15,14 @@ import jax.numpy as jnp
 import optax
 from flax import nnx
 
-from benchmarks.config import with_overrides
+from benchmarks.config import first_state, with_overrides
 from sdflow_jax.files.roles import load_role
 from sdflow_jax.images.pixels import to_signed
 from sdflow_jax.methods.method import RunSettings
-from sdflow_jax.methods.sdflow.networks import (
-    TrainedNetworks,
-    build_networks,
-    build_sdflow_optimizer,
-    load_backbone,
-    network_arguments,
-)
+from sdflow_jax.methods.sdflow.networks import TrainedNetworks, build_sdflow_optimizer
 from sdflow_jax.methods.sdflow.step import make_sdflow_step
 from sdflow_jax.methods.settings import read_settings
 from sdflow_jax.models.synthesis import render
-from sdflow_jax.training.state import create_state
 
 _ROUNDS = 9
 
@@ -72,19 +65,10 @@ def measure(run: RunSettings) -> list[tuple[str, float]]:
 def _parts(run: RunSettings) -> Iterator[tuple[str, Callable[[], object]]]:
     settings, weights = run.own.losses, run.own.weights
     generator = load_role(run.networks, "generator")
-    arguments = network_arguments(
-        run.own, num_attributes=len(run.attributes), style_dim=generator.style_dim
-    )
-    backbone = load_backbone(run.own.initial_backbone)
     optimizer = build_sdflow_optimizer(
         run.own.training.optimizer, backbone_rate=run.own.backbone_rate
     )
-    graphs, state = create_state(
-        functools.partial(build_networks, arguments, run.seed, backbone),
-        optimizer,
-        seed=run.seed,
-        keeps_average=False,
-    )
+    graphs, state = first_state(run, generator)
     batch = _batch(generator, run)
     networks: TrainedNetworks = nnx.merge(graphs.training, state["trained"])["networks"]
     flow, encoder = nnx.clone(networks.flow), nnx.clone(networks.semantic_encoder)

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import jax
 from flax import nnx
 
+from benchmarks.config import first_state
 from benchmarks.timing import Comparison, compare
 from sdflow_jax.data import face_latents
 from sdflow_jax.data.pipeline import training_batches
@@ -19,15 +20,8 @@ from sdflow_jax.files.run_config import to_json
 from sdflow_jax.images.pixels import to_signed
 from sdflow_jax.losses import sdflow_losses
 from sdflow_jax.methods.method import RunSettings
-from sdflow_jax.methods.sdflow.networks import (
-    build_networks,
-    build_sdflow_optimizer,
-    load_backbone,
-    network_arguments,
-)
 from sdflow_jax.methods.sdflow.step import make_sdflow_step
 from sdflow_jax.methods.settings import read_settings
-from sdflow_jax.training.state import create_state
 
 
 def comparisons(*, is_large: bool) -> Iterator[Comparison]:
@@ -54,17 +48,8 @@ def _comparisons(run: RunSettings, directory: str) -> Iterator[Comparison]:
         prefetch=0,
     )
     generator = load_role(run.networks, "generator")
-    arguments = network_arguments(
-        run.own, num_attributes=len(run.attributes), style_dim=generator.style_dim
-    )
-    backbone = load_backbone(run.own.initial_backbone)
     weights, settings = run.own.weights, run.own.losses
-    graphs, state = create_state(
-        functools.partial(build_networks, arguments, run.seed, backbone),
-        build_sdflow_optimizer(run.own.training.optimizer, backbone_rate=run.own.backbone_rate),
-        seed=run.seed,
-        keeps_average=False,
-    )
+    graphs, state = first_state(run, generator)
     batch = jax.device_put(next(batches))
     key = jax.random.key(0)
 

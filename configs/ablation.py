@@ -8,8 +8,8 @@ mi    with the mutual information loss, the frozen classifier reading the edited
 kd    with knowledge distillation: the semantic encoder learns too, which is all of SDFlow
 
 The variants are trained on the pocket config's schedule, and each computes no more than SDFlow, whose
-times stand there: mi took six and a half minutes on two cores, beside other work. Compare them by `evaluate.py`, and by
-`make figures` over three seeds.
+times stand there: mi took six and a half minutes on two cores, beside other work. Compare them by
+`evaluate.py`, and by `make figures` over three seeds.
 """
 
 import pathlib

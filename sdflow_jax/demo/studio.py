@@ -201,7 +201,8 @@ class Studio:
         if self.takes_photos:
             size = self.editor.picture_size
             grey = np.zeros((size, size, 3), np.float32)
-            self.editor.invert(grey, num_steps=1, report=lambda done, steps: None)
+            # Of five steps one is the renderer's, where there is one.
+            self.editor.invert(grey, num_steps=5, report=lambda done, steps: None)
 
     def thumbnail(self, seed: int, size: int) -> UInt8[np.ndarray, "s s 3"]:
         """A small picture of a seed's face."""

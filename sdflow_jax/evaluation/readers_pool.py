@@ -5,12 +5,14 @@ import dataclasses
 import multiprocessing
 import os
 import signal
+import threading
 from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sdflow_jax.evaluation.published_readers import FaceReadings, PublishedReaders
+from sdflow_jax.files.cores import own_cores
 
 Readers = Callable[[NDArray[np.uint8]], FaceReadings]
 
@@ -33,7 +35,7 @@ class ReadersPool:
     ):
         self._make = make
         self._own = make()  # what is missing is found out now
-        self.num_processes = num_processes or _own_cores()
+        self.num_processes = num_processes or len(own_cores())
         self._pool: concurrent.futures.ProcessPoolExecutor | None = None
 
     def __call__(self, images: NDArray[np.uint8]) -> FaceReadings:
@@ -56,16 +58,17 @@ class ReadersPool:
         )
 
 
-def _own_cores() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
 def _begin(make: Callable[[], Readers]) -> None:
     global _readers
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that asks
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     _readers = make()
+
+
+def _end_with_parent() -> None:
+    """A process whose parent was killed would wait for faces forever."""
+    multiprocessing.parent_process().join()
+    os._exit(1)
 
 
 def _read(images: NDArray[np.uint8]) -> FaceReadings:

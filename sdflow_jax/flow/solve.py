@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Int, PyTree
 
-from sdflow_jax.flow.stored_steps import has_explicit_steps, solve_storing_steps
+from sdflow_jax.flow.stored_steps import has_explicit_steps, has_succeeded, solve_storing_steps
 
 _METHODS = {
     "dopri5": diffrax.Dopri5,
@@ -213,7 +213,7 @@ def solve(
     else:
         solution = integrate(y0, args, diffrax.SaveAt(t1=True))
         y = jax.tree.map(lambda saved: saved[0], solution.ys)
-        stats, success = solution.stats, solution.result == diffrax.RESULTS.successful
+        stats, success = solution.stats, has_succeeded(solution)
     num_steps = stats["num_steps"]
     finite = [jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(y)]
     success = jnp.all(jnp.stack([success, *finite]))

@@ -55,14 +55,14 @@ def solve_storing_steps(
     def run(y0, args):
         solution = integrate(y0, args, diffrax.SaveAt(t1=True))
         y = jax.tree.map(lambda saved: saved[0], solution.ys)
-        return y, solution.stats, _has_succeeded(solution)
+        return y, solution.stats, has_succeeded(solution)
 
     def forward(y0, args):
         solution = integrate(y0, args, diffrax.SaveAt(t0=True, steps=True))
         count = solution.stats["num_accepted_steps"]
         y = jax.tree.map(lambda saved: saved[count], solution.ys)
         kept = (solution.ts, solution.ys, count, args)
-        return (y, solution.stats, _has_succeeded(solution)), kept
+        return (y, solution.stats, has_succeeded(solution)), kept
 
     def backward(kept, cotangents):
         return _pull_back(derivative, solver, *kept, cotangents[0])
@@ -140,5 +140,6 @@ def _advanced(y: PyTree[Array], size: Array, row: Any, slopes: list[PyTree[Array
     return jax.tree.map(advance, y, *(slope for _, slope in used))
 
 
-def _has_succeeded(solution: diffrax.Solution) -> Bool[Array, ""]:
+def has_succeeded(solution: diffrax.Solution) -> Bool[Array, ""]:
+    """Whether a solve came to its end."""
     return solution.result == diffrax.RESULTS.successful

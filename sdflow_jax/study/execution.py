@@ -17,6 +17,7 @@ from collections.abc import Callable, Mapping, Sequence, Set
 from sdflow_jax.evaluation import EvaluationSettings, results_directory
 from sdflow_jax.files import networks
 from sdflow_jax.files.atomic import write_json
+from sdflow_jax.files.cores import own_cores
 from sdflow_jax.files.run_config import load_config
 from sdflow_jax.methods.registry import find_method
 from sdflow_jax.study.plan import ROOT, Run, Settings
@@ -113,7 +114,7 @@ def carry_out(
         for number, run in enumerate(runs, 1)
     }
     free: queue.SimpleQueue[Set[int]] = queue.SimpleQueue()
-    for cores in _dealt(_own_cores(), jobs):
+    for cores in _dealt(own_cores(), jobs):
         free.put(cores)
     has_stopped = threading.Event()
     telling = threading.Lock()
@@ -147,7 +148,7 @@ def carry_out(
     if jobs > 1:
         # The first training, alone, builds the data set that all share. What fails fails again below.
         with contextlib.suppress(Failed):
-            _train(runs[0], titles[runs[0].workdir], directory, _own_cores(), deadline, has_logs)
+            _train(runs[0], titles[runs[0].workdir], directory, own_cores(), deadline, has_logs)
     with concurrent.futures.ThreadPoolExecutor(jobs) as pool:
         try:
             are_done = list(pool.map(work_on_free_cores, runs))
@@ -216,13 +217,6 @@ def _train(
     if not is_trained(run.workdir):
         raise Stopped(f"{title}: training stopped; the same command continues")
     return True
-
-
-def _own_cores() -> Set[int]:
-    """The processor cores this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return os.sched_getaffinity(0)
-    return set(range(os.cpu_count() or 1))  # macOS deals out none
 
 
 def _dealt(cores: Set[int], jobs: int) -> list[Set[int]]:

@@ -1,4 +1,7 @@
 import os
+import subprocess
+import sys
+import time
 
 import numpy as np
 import pytest
@@ -49,3 +52,27 @@ def test_what_cannot_be_shared_is_read_here(num_processes, count):
 def test_missing_networks_are_told_before_a_process_starts():
     with pytest.raises(FileNotFoundError, match="a network"):
         ReadersPool(2, missing)
+
+
+_PROGRAM = """
+import time
+from sdflow_jax.evaluation.readers_pool import ReadersPool
+from tests.evaluation.test_readers_pool import faces, reader
+told = ReadersPool(2, reader)(faces(8))
+print(int(told.age[0]), int(told.age[-1]), flush=True)
+time.sleep(60)
+"""
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self"), reason="looks for processes in /proc")
+def test_processes_end_with_one_that_is_killed():
+    asking = subprocess.Popen([sys.executable, "-c", _PROGRAM], stdout=subprocess.PIPE, text=True)
+    readers = set(asking.stdout.readline().split())
+    assert readers
+    asking.kill()
+    asking.wait()
+    asking.stdout.close()
+    late = time.monotonic() + 30
+    while any(os.path.exists(f"/proc/{reader}") for reader in readers):
+        assert time.monotonic() < late
+        time.sleep(0.1)
