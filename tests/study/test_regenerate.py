@@ -116,7 +116,7 @@ def test_no_run_begins_after_one_that_failed(study, tmp_path, monkeypatch):
         raise execution.Stopped(step)
 
     monkeypatch.setattr(execution, "_call", fail)
-    monkeypatch.setattr(execution, "_own_cores", lambda: {3, 5})
+    monkeypatch.setattr(execution, "own_cores", lambda: {3, 5})
     runs = plan_runs(study, dataclasses.replace(SETTINGS, seeds=4), tmp_path)
     with pytest.raises(execution.Stopped):
         execution.carry_out(runs, SETTINGS, tmp_path, jobs=3)

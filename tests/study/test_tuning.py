@@ -110,7 +110,7 @@ def test_step_tells_in_its_log_and_its_last_line_is_the_reason(tmp_path, monkeyp
     script.write_text("print('begun')\nraise SystemExit('DataError: no faces')\n")
     monkeypatch.setattr(execution, "ROOT", tmp_path)
     with pytest.raises(execution.Failed, match="DataError: no faces"):
-        execution._call(tmp_path, "step", execution._own_cores(), script.name, has_log=True)
+        execution._call(tmp_path, "step", execution.own_cores(), script.name, has_log=True)
     assert "DataError" in (tmp_path / "logs" / "step.log").read_text()
 
 
