@@ -32,7 +32,6 @@ from sdflow_jax.data.image_folder import image_files
 from sdflow_jax.data.image_source import DataError
 from sdflow_jax.data.prepared import prepare_data
 from sdflow_jax.data.settings import DataSettings
-from sdflow_jax.editor import find_larger
 from sdflow_jax.evaluation import (
     EvaluationError,
     EvaluationSettings,
@@ -49,6 +48,7 @@ from sdflow_jax.files.attribute_names import attribute_columns
 from sdflow_jax.files.compiled_programs import keep_compiled_programs
 from sdflow_jax.files.lock import locked
 from sdflow_jax.files.networks import NetworkFileError
+from sdflow_jax.files.renderers import find_larger
 from sdflow_jax.files.roles import JUDGING_ROLES, ROLES, load_role
 from sdflow_jax.files.run_config import ConfigError, check_contents, load_method_config
 from sdflow_jax.images.precision import in_float32

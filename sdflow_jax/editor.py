@@ -4,7 +4,7 @@ import concurrent.futures
 import functools
 import os
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -13,7 +13,7 @@ from flax import nnx
 from jaxtyping import Array, Float, UInt8
 
 from sdflow_jax.files import networks
-from sdflow_jax.files.late_import import imported
+from sdflow_jax.files.renderers import find_larger
 from sdflow_jax.files.roles import load_role
 from sdflow_jax.files.run_config import check_contents, load_method_config
 from sdflow_jax.images.batching import map_batches
@@ -24,13 +24,12 @@ from sdflow_jax.images.resizing import crop_and_resize
 from sdflow_jax.methods.method import EditingMethod, SamplingMethod
 from sdflow_jax.methods.registry import load_method
 from sdflow_jax.methods.sdflow.editing import FlowEditing
+from sdflow_jax.methods.solved import require_solved
 from sdflow_jax.models.face_identity import FaceIdentity, load_face_identity
 from sdflow_jax.models.refinement import Refinement, Whitening, continue_refinement
 from sdflow_jax.models.style_space import seeded_normal
 from sdflow_jax.models.synthesis import faces_of
 
-# A path's world -> "module:function" that finds a larger generator for its codes, or returns None.
-_RENDERERS = {"pocket": "sdflow_jax.pocket.renderer:load_renderer"}
 _RENDERED_SIZE = 256
 _SMALLEST_SIZE = 16
 _STEPS_BETWEEN_REPORTS = 5
@@ -66,17 +65,20 @@ def _decode(method, code, semantic_variables):
     return method.decode(code, semantic_variables)
 
 
-def find_larger(path: str, generator: nnx.Module) -> nnx.Module | None:
-    """A larger generator for the same codes, if the generator's packaged world has one here.
+class Program(NamedTuple):
+    """One call of an editor.
 
-    Args:
-      path: of the generator's file, as in a config.
-      generator: what it holds.
+    Attributes:
+      function: by `jax.jit`.
+      network: its first argument.
+      arrays: those that follow, zeros of their shapes.
+      options: those that are compiled in.
     """
-    world, separator, _ = path.partition(":")
-    if not separator or world not in _RENDERERS:
-        return None
-    return imported(_RENDERERS[world])(generator)
+
+    function: Any
+    network: Any
+    arrays: tuple[np.ndarray, ...]
+    options: Mapping[str, Any] = {}
 
 
 def _find_identity(path: str | None) -> FaceIdentity | None:
@@ -279,23 +281,36 @@ class Editor:
         Raises:
           ValueError: for a size that `synthesize` does not make.
         """
-        size, batch_size, side = self._side(size), self.batch_size, self.picture_size
+        programs = self.programs(size=size).values()
+        # Tracing is Python's and so one by one; XLA compiles beside it. The calls that come find the
+        # programs in jax's own memory.
+        with concurrent.futures.ThreadPoolExecutor(len(programs)) as pool:
+            lowered = (x.function.lower(x.network, *x.arrays, **x.options) for x in programs)
+            for future in [pool.submit(in_float32(program.compile)) for program in lowered]:
+                future.result()
+
+    def programs(self, *, size: int | None = None) -> dict[str, Program]:
+        """What `invert` (where it can), `edit` and `synthesize` run for pictures of files, by those names,
+        the longest to compile first.
+
+        Args:
+          size: of the pictures to come; see `synthesize`.
+
+        Raises:
+          ValueError: for a size that `synthesize` does not make.
+        """
+        batch_size, side, options = self.batch_size, self.picture_size, {"size": self._side(size)}
         faces = np.zeros((batch_size, side, side, 3), np.float32)
         w_plus = np.zeros((batch_size, *_latent_shape(self.generator)), np.float32)
         nothing = self._wanted({}, batch_size)
-        calls: list[tuple[Any, ...]] = [(_edit, self.method, w_plus, faces, *nothing)]
+        programs = {"edit": Program(_edit, self.method, (w_plus, faces, *nothing))}
         if self.renderer is None:
-            calls.append((_synthesize, self.generator, w_plus, size))
+            programs["synthesize"] = Program(_synthesize, self.generator, (w_plus,), options)
         else:
-            calls.append((_synthesize, self.renderer, w_plus[:1], size))
+            programs["synthesize"] = Program(_synthesize, self.renderer, (w_plus[:1],), options)
         if self.inversion_encoder is not None:
-            calls.append((_invert, self.inversion_encoder, faces))
-        # Tracing is Python's and so one by one; XLA compiles beside it. The calls that come find the
-        # programs in jax's own memory.
-        with concurrent.futures.ThreadPoolExecutor(len(calls)) as pool:
-            lowered = (function.lower(*arguments) for function, *arguments in calls)
-            for future in [pool.submit(in_float32(program.compile)) for program in lowered]:
-                future.result()
+            programs["invert"] = Program(_invert, self.inversion_encoder, (faces,))
+        return programs
 
     @in_float32
     def invert(
@@ -368,9 +383,9 @@ class Editor:
         w_plus, is_single = self._codes(w_plus)
         size = self._side(size)
         if self.renderer is None:
-            faces = self._run(lambda w: _synthesize(self.generator, w, size), w_plus)
+            faces = self._run(lambda w: _synthesize(self.generator, w, size=size), w_plus)
         else:  # one by one: large pictures gain nothing from a batch, and lose by filling it up
-            faces = map_batches(lambda w: _synthesize(self.renderer, w, size), 1, w_plus)
+            faces = map_batches(lambda w: _synthesize(self.renderer, w, size=size), 1, w_plus)
         return faces[0] if is_single else faces
 
     @in_float32
@@ -386,7 +401,7 @@ class Editor:
         """
         w_plus, is_single = self._codes(w_plus)
         size = self.generator.resolution
-        faces = self._run(lambda w: _synthesize(self.generator, w, size), w_plus)
+        faces = self._run(lambda w: _synthesize(self.generator, w, size=size), w_plus)
         return faces[0] if is_single else faces
 
     @in_float32
@@ -423,7 +438,7 @@ class Editor:
         edited = self._run(
             lambda *arrays: _edit(self.method, *arrays), w_plus, faces, wanted, is_edited
         )
-        edited = _solved(edited)
+        edited = require_solved(edited)
         return edited[0] if is_single else edited
 
     @in_float32
@@ -462,7 +477,7 @@ class Editor:
         shape = (len(semantic_variables), num_rows, self.method.code_dim)
         code = jax.random.normal(key, shape)
         w_plus = self._run(lambda *x: _decode(self.method, *x), code, semantic_variables)
-        faces = self.synthesize(_solved(w_plus))
+        faces = self.synthesize(require_solved(w_plus))
         return faces[0] if is_single else faces
 
     @in_float32
@@ -576,12 +591,3 @@ def _check_finite(values: Float[np.ndarray, "b *rest"], name: str) -> None:
     is_finite = np.isfinite(values).reshape(len(values), -1).all(axis=1)
     if not is_finite.all():
         raise ValueError(f"the {name} of face {np.argmin(is_finite)} are NaN or infinite")
-
-
-def _solved(latents: Float[np.ndarray, "b n d"]) -> Float[np.ndarray, "b n d"]:
-    if not np.isfinite(latents).all():
-        raise FloatingPointError(
-            "the flow's differential equation could not be solved for these targets;"
-            " choose them closer to [0, 1], or give the solver more steps or looser tolerances"
-        )
-    return latents

@@ -3,7 +3,6 @@ different types of numbers.
 """
 
 import functools
-import gc
 import os
 import pathlib
 import tempfile
@@ -14,6 +13,7 @@ import jax
 import optax
 from flax.nnx.nn import normalization
 
+from sdflow_jax.files.collection import collect_seldom
 from sdflow_jax.files.compiled_programs import keep_compiled_programs
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
@@ -40,9 +40,7 @@ _compiled = tempfile.TemporaryDirectory(prefix="sdflow-compiled-", ignore_cleanu
 os.environ["SDFLOW_COMPILATION_CACHE"] = _compiled.name
 keep_compiled_programs()
 
-# Tracing makes objects by the million, nearly all of which live on: look for dead ones less often.
-gc.freeze()
-gc.set_threshold(100_000, 20, 100)
+collect_seldom()
 
 # Files of few tests that take minutes: begun last, one worker would run them while the other has
 # nothing left to do.

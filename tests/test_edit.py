@@ -117,7 +117,7 @@ def test_photos_are_those_of_the_folders_and_the_files(photos, tmp_path):
         photos_of([tmp_path / "gone"])
 
 
-@pytest.mark.parametrize("word", ["Young", "Young=", "Young=old", "=1", "Young=nan"])
+@pytest.mark.parametrize("word", ["Young", "Young=", "Young=old", "=1", "Young=nan", "Young=1e39"])
 def test_a_target_that_is_no_number_is_refused(run, photos, tmp_path, capsys, word):
     with pytest.raises(SystemExit):
         run(photos, "--out", tmp_path / "out", "--set", word)

@@ -8,12 +8,16 @@ import sys
 import warnings
 from collections.abc import Iterator, Sequence
 
+from sdflow_jax.files.collection import collect_seldom
 from sdflow_jax.files.words import in_words
+
+_LARGEST = 3.4e38  # nearly, in float32
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit status, 1 if a photo could not be edited."""
     arguments = _parser().parse_args(argv)
+    collect_seldom()
     with _warnings_as_notes():
         try:
             # Here: `--help` and a mistyped option are answered before jax is imported.
@@ -42,7 +46,7 @@ def _target(text: str) -> tuple[str, float]:
         number = float(value)
     except ValueError:
         number = math.nan
-    if not name or not math.isfinite(number):
+    if not name or not abs(number) <= _LARGEST:
         raise argparse.ArgumentTypeError(f"expected ATTRIBUTE=NUMBER, got {text!r}")
     return name, number
 

@@ -2,6 +2,7 @@
 
 import argparse
 import dataclasses
+import functools
 import pathlib
 import sys
 from collections.abc import Mapping, Sequence
@@ -15,8 +16,8 @@ from sdflow_jax.align.finders import FaceFinder, load_finder
 from sdflow_jax.align.geometry import AlignError, FaceSquare
 from sdflow_jax.align.pasting import paste
 from sdflow_jax.align.progress import Progress
-from sdflow_jax.editor import Editor
-from sdflow_jax.files.compiled_programs import keep_compiled_programs
+from sdflow_jax.edit.loading import AnyEditor, load_editor
+from sdflow_jax.edit.prepared import PreparedEditor
 from sdflow_jax.files.pictures import write_png
 from sdflow_jax.files.words import in_words
 from sdflow_jax.images.grids import labeled_rows
@@ -57,16 +58,16 @@ def edit_all(arguments: argparse.Namespace) -> int:
     outputs = _outputs(photos, arguments.out)
     arguments.out.mkdir(parents=True, exist_ok=True)  # told before the work if it cannot be
     finder = load_finder("dlib") if arguments.align else None
-    keep_compiled_programs()
-    print("loading the networks", flush=True)
-    # Photo by photo: one that cannot be edited leaves the others, and none waits for a batch.
-    if arguments.workdir is None:
-        editor = Editor.from_pretrained("pocket", batch_size=1)
-    else:
-        editor = Editor.from_workdir(arguments.workdir, batch_size=1)
-    _check(editor, [*targets, *filter(None, [arguments.strip])], arguments.size)
-    print("compiling, unless that was done before", flush=True)
-    editor.compile(size=arguments.size)
+    # A refinement needs the networks themselves, and faces to paste have sizes of their own.
+    is_plain = not arguments.num_steps and (arguments.size is not None or not arguments.paste)
+    asked = [*targets, *filter(None, [arguments.strip])]
+    editor = load_editor(
+        arguments.workdir,
+        arguments.size,
+        may_prepare=is_plain,
+        check=lambda editor: _check(editor, asked, arguments.size),
+        report=functools.partial(print, flush=True),
+    )
     work = _Work(editor, finder, targets, arguments, frozenset(outputs))
     num_failed = 0
     for number, (photo, output) in enumerate(zip(photos, outputs, strict=True), 1):
@@ -80,6 +81,8 @@ def edit_all(arguments: argparse.Namespace) -> int:
             num_failed += 1
         else:
             print(f"{progress} -> {', '.join(map(str, written))}", flush=True)
+    if isinstance(editor, PreparedEditor):
+        editor.keep()
     if num_failed:
         print(f"{num_failed} of {len(photos)} photos could not be edited", file=sys.stderr)
     return int(num_failed > 0)
@@ -122,7 +125,7 @@ def _outputs(photos: Sequence[pathlib.Path], out: pathlib.Path) -> list[pathlib.
     return list(outputs)
 
 
-def _check(editor: Editor, attributes: Sequence[str], size: int | None) -> None:
+def _check(editor: AnyEditor, attributes: Sequence[str], size: int | None) -> None:
     for name in attributes:
         if name not in editor.attributes:
             known = ", ".join(editor.attributes)
@@ -154,7 +157,7 @@ class _Work:
       outputs: the files that all the photos become.
     """
 
-    editor: Editor
+    editor: AnyEditor
     finder: FaceFinder | None
     targets: Mapping[str, float]
     arguments: argparse.Namespace

@@ -76,7 +76,7 @@ def _processor() -> str:
 def _shrink(directory: pathlib.Path, max_bytes: int) -> None:
     """Delete the oldest files of a directory until the others have at most so many bytes."""
     files = []
-    for path in directory.rglob("*-cache"):
+    for path in directory.rglob("*-cache*"):
         try:
             status = path.stat()
         except FileNotFoundError:  # another process was faster

@@ -33,10 +33,21 @@ def load_renderer(generator: nnx.Module) -> nnx.Module | None:
     """
     if (generator.num_styles, generator.style_dim) != _CODES:
         return None
+    file = renderer_file(generator.resolution)
+    return file and networks.load_network(file, expected="MobileStyleGAN")
+
+
+def renderer_file(shown_at: int | None = None) -> pathlib.Path | None:
+    """As `find_renderer`; None where there is none.
+
+    Args:
+      shown_at: the resolution of pictures without a renderer, for a warning; None for no warning.
+    """
     try:
-        return networks.load_network(find_renderer(), expected="MobileStyleGAN")
+        return find_renderer()
     except RendererMissing as reason:
-        warnings.warn(f"faces are shown at {generator.resolution} pixels: {reason}", stacklevel=2)
+        if shown_at is not None:
+            warnings.warn(f"faces are shown at {shown_at} pixels: {reason}", stacklevel=2)
         return None
 
 

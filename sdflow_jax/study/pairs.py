@@ -26,7 +26,6 @@ from scipy.stats import binomtest
 
 from sdflow_jax.data import face_latents
 from sdflow_jax.data.prepared import prepare_data
-from sdflow_jax.editor import find_larger
 from sdflow_jax.evaluation import (
     EvaluationSetup,
     Request,
@@ -45,6 +44,7 @@ from sdflow_jax.evaluation.strength_sweep import (
 from sdflow_jax.files.atomic import write_text
 from sdflow_jax.files.attribute_names import attribute_columns
 from sdflow_jax.files.pictures import write_png
+from sdflow_jax.files.renderers import find_larger
 from sdflow_jax.files.roles import load_role
 from sdflow_jax.files.run_config import load_config
 from sdflow_jax.images.batching import map_batches

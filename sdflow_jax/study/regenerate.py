@@ -14,7 +14,6 @@ from PIL import Image
 
 from sdflow_jax.data import face_latents
 from sdflow_jax.data.prepared import prepare_data
-from sdflow_jax.editor import find_larger
 from sdflow_jax.evaluation import EvaluationSetup, load_judges, requests_for
 from sdflow_jax.evaluation.curves import EditOutcomes
 from sdflow_jax.evaluation.drawing import Figure
@@ -23,6 +22,7 @@ from sdflow_jax.evaluation.report import load_outcomes
 from sdflow_jax.evaluation.requests import without_pairs
 from sdflow_jax.files.atomic import write_atomic, write_text
 from sdflow_jax.files.attribute_names import attribute_columns
+from sdflow_jax.files.renderers import find_larger
 from sdflow_jax.files.roles import load_role
 from sdflow_jax.files.run_config import load_config
 from sdflow_jax.images.precision import in_float32
