@@ -20,7 +20,11 @@ _PAGES = {
     "CHANGELOG.md": "changelog.md",
 }
 
-_INCLUDE = re.compile(r"^<!-- include: (\S+) -->$", re.MULTILINE)
+# Where pages are read as files, as on GitHub, a link stands for what is taken in, and links to a class or
+# function lead to its source.
+_INCLUDE = re.compile(r"^\[[^\]]+\]\(\.\./(\S+)\)<!-- include -->$", re.MULTILINE)
+_SOURCE = re.compile(r"\]\((?:\.\./)+(sdflow_jax/[\w/]+)\.py#([\w.]+)\)")
+_OUTSIDE = re.compile(r"\]\(\.\./((?:\.\./)*)([\w/]+\.md)(#[\w-]+)?\)")
 _LINK = re.compile(r"\[([^\]]+)\]\(((?!https?:|#)[^)]+)\)")
 _FORMULA = re.compile(
     r'<(span|div) class="arithmatex">\\([(\[])(.*?)\\[)\]]</\1>',
@@ -38,8 +42,12 @@ def on_config(config):
 
 
 def on_page_markdown(markdown, **_):
-    """Take in the files that a page asks for, without their title."""
-    return _INCLUDE.sub(lambda found: _text_of(found[1]), markdown)
+    """Take in the files that a page asks for, without their title, and turn links out of the documents into
+    links to what these say of the same.
+    """
+    markdown = _INCLUDE.sub(lambda found: _text_of(found[1]), markdown)
+    markdown = _SOURCE.sub(lambda x: f"][{x[1].replace('/', '.')}.{x[2]}]", markdown)
+    return _OUTSIDE.sub(_inside, markdown)
 
 
 def on_page_content(content, **_):
@@ -50,6 +58,12 @@ def on_page_content(content, **_):
         return convert(html.unescape(found[3]).strip(), display=display)
 
     return _FORMULA.sub(mathml, content)
+
+
+def _inside(found):
+    """The link to a file outside as one to the page that takes it in; other links stay."""
+    up, file, anchor = found.groups()
+    return f"]({up}{_PAGES[file]}{anchor or ''})" if file in _PAGES else found[0]
 
 
 def _text_of(name):

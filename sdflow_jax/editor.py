@@ -487,7 +487,8 @@ class Editor:
         """W+ latents of the generator's random faces, the same for a seed everywhere.
 
         z is `numpy.random.default_rng(seed).standard_normal((1, d))` as float32; its w is used for
-        all styles.
+        all styles. Any seed is drawn, also those that a world's list of grown-up faces leaves out
+        (`pocket_faces` takes none of them).
 
         Args:
           seeds: one, or several.

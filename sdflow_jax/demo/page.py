@@ -26,7 +26,7 @@ from sdflow_jax.demo.settings import (
 )
 from sdflow_jax.demo.studio import Edit, Face, Studio
 
-SEEDS = (60_000, 60_001, 60_004, 60_005, 60_006, 60_009, 60_010, 60_012)
+SEEDS = (60_000, 60_002, 60_004, 60_005, 60_006, 60_009, 60_010, 60_012)
 STRENGTHS = (0.0, 0.25, 0.5, 0.75, 1.0)
 _THUMBNAIL = 128
 _SESSION_SECONDS = 3600

@@ -89,7 +89,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--strip",
         metavar="ATTRIBUTE",
-        help="also show the face with this attribute at 0, 0.25, ... 1",
+        help="also show the photo, the face found for it, and that with this attribute at 0, 0.25, ... 1",
     )
     parser.add_argument(
         "--out",
@@ -107,7 +107,8 @@ def _parser() -> argparse.ArgumentParser:
         type=_count,
         default=0,
         metavar="N",
-        help="refine the inversion by N steps of optimization: closer to the photo, and slower",
+        help="refine the inversion by N steps of optimization (default: 0, which is quick and gives"
+        " somebody else; 100 keep more of the person)",
     )
     parser.add_argument(
         "--crop", action="store_true", help="cut a square from the middle of photos that are none"

@@ -30,7 +30,7 @@ from sdflow_jax.images.reading import (
     resize_square,
 )
 
-STRENGTHS = (0.0, 0.25, 0.5, 0.75, 1.0)
+STRIP = (0.0, 0.25, 0.5, 0.75, 1.0)  # targets of a strip's faces
 
 # What goes wrong with one photo, and leaves the others.
 _PHOTO_ERRORS = (ImageFileError, AlignError, FloatingPointError, OSError)
@@ -69,6 +69,8 @@ def edit_all(arguments: argparse.Namespace) -> int:
         report=functools.partial(print, flush=True),
     )
     work = _Work(editor, finder, targets, arguments, frozenset(outputs))
+    if not arguments.num_steps:
+        print("not refined, so the person may be lost; --num-steps 100 keeps more", flush=True)
     num_failed = 0
     for number, (photo, output) in enumerate(zip(photos, outputs, strict=True), 1):
         progress = f"{number}/{len(photos)} {photo}"
@@ -228,12 +230,13 @@ class _Work:
             edits[""] = picture(self.targets)
         if strip:
             others = {name: value for name, value in self.targets.items() if name != strip}
-            faces = [picture({**others, strip: strength}) for strength in STRENGTHS]
-            original = resize_square(pixels, faces[0].shape[0])
+            faces = [picture({**others, strip: target}) for target in STRIP]
+            inverted = to_bytes(editor.synthesize(w_plus, size=size))
+            original = resize_square(pixels, inverted.shape[0])
             edits[strip] = labeled_rows(
                 [strip],
-                np.stack([original, *faces])[None],
-                headings=["photo", *(f"{strength:g}" for strength in STRENGTHS)],
+                np.stack([original, inverted, *faces])[None],
+                headings=["photo", "inverted", *(f"{target:g}" for target in STRIP)],
             )
         return edits
 

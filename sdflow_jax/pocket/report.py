@@ -30,6 +30,7 @@ from sdflow_jax.files import networks
 from sdflow_jax.files.compiled_programs import keep_compiled_programs
 from sdflow_jax.files.pictures import write_png
 from sdflow_jax.images.batching import map_batches
+from sdflow_jax.images.grids import labeled_rows
 from sdflow_jax.images.pixels import to_bytes, to_signed
 from sdflow_jax.images.precision import in_float32
 from sdflow_jax.images.resizing import pool_bytes
@@ -232,8 +233,9 @@ def inversion_rows(about: str, inversion: Inversion, readers: ReadersPool) -> It
 
 def inversion_sheet(inversion: Inversion, num_faces: int = 8) -> NDArray[np.uint8]:
     """Pictures above their inversions, unselected."""
+    labels = ["face", *(f"{steps} steps" if steps else "encoder" for steps in inversion.found)]
     rows = (inversion.pictures, *inversion.found.values())
-    return np.concatenate([np.concatenate(list(row[:num_faces]), axis=1) for row in rows])
+    return labeled_rows(labels, np.stack([row[:num_faces] for row in rows]))
 
 
 def sheet(pictures: Pictures, num_pairs: int = 64) -> NDArray[np.uint8]:
