@@ -106,6 +106,18 @@ def test_no_photo_is_written_over(run, photos, tmp_path, capsys):
     assert "would both become" in capsys.readouterr().err
 
 
+def test_no_edit_is_written_over_by_another_photos_strip(run, photos, tmp_path, capsys):
+    Image.fromarray(PIXELS[1]).save(photos / "ada-Young.png")
+    words = (photos, "--set", "Eyeglasses=1", "--out", tmp_path / "out")
+    assert run(*words, "--strip", "Young") == 1
+    told = capsys.readouterr().err
+    both = f"{photos / 'ada-Young.png'} and {photos / 'ada.png'} would both become"
+    assert told == f"error: {both} {tmp_path / 'out' / 'ada-Young.png'}; rename one\n"
+    assert run(*words) == 0
+    assert run(photos / "ada.png", photos / "ada.png", *words[1:]) == 1
+    assert capsys.readouterr().err == f"error: {photos / 'ada.png'} is given twice\n"
+
+
 def test_photos_are_those_of_the_folders_and_the_files(photos, tmp_path):
     files = [photos / "bob.webp", photos / "ada.png"]
     assert photos_of(files) == files

@@ -1,7 +1,8 @@
 """Edits photographs: `python -m sdflow_jax.edit PHOTO... --set Eyeglasses=1 Young=0.2 --out DIR`.
 
 A photo is an aligned, square face, as FFHQ's are; a folder stands for the photos in it. Each becomes
-DIR/NAME.png, and with `--strip ATTRIBUTE` DIR/NAME-ATTRIBUTE.png, the photo, the face found for it, and that at several targets.
+DIR/NAME.png, and with `--strip ATTRIBUTE` DIR/NAME-ATTRIBUTE.png: the photo, the face found for it, and that
+at several targets.
 
 With `--align` a photo is any photo: its faces are found and aligned. DIR/NAME.png is then the edited
 face, DIR/NAME-2.png where the photo has several; with `--paste` it is the photo with all its edited

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeAlias
 
 from sdflow_jax.edit.prepared import PreparedEditor, place_of
-from sdflow_jax.files.compiled_programs import keep_compiled_programs
+from sdflow_jax.files.compiled_programs import keep_compiled_programs, traced_programs
 
 if TYPE_CHECKING:
     from sdflow_jax.editor import Editor
@@ -21,7 +21,7 @@ def load_editor(
     check: Callable[[AnyEditor], None],
     report: Callable[[str], None],
 ) -> AnyEditor:
-    """An editor of one photo at a time, compiled or about to be.
+    """An editor of one photo at a time, compiled or being compiled.
 
     Args:
       workdir: of a run; None for the pocket world.
@@ -33,12 +33,13 @@ def load_editor(
     Raises:
       OSError, ValueError: as `Editor.from_workdir` does.
     """
-    programs = keep_compiled_programs()
+    are_kept = keep_compiled_programs() is not None
     report("loading the networks")
-    place = place_of(programs, workdir, size) if programs and may_prepare else None
+    place = place_of(traced_programs(), workdir, size) if are_kept and may_prepare else None
     if place and (found := PreparedEditor.load(place.path)):
         place.note_missing_renderer(found.sizes[-1])
         check(found)
+        found.compile(size=size)
         return found
     editor = _load(workdir)
     check(editor)
@@ -46,7 +47,7 @@ def load_editor(
         return editor
     report("compiling, unless that was done before")
     if place:
-        return PreparedEditor.of(editor, size, place.path)
+        editor = PreparedEditor.of(editor, size, place.path)
     editor.compile(size=size)
     return editor
 

@@ -12,6 +12,7 @@ import hashlib
 import importlib.metadata
 import json
 import pathlib
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -23,6 +24,7 @@ from safetensors import SafetensorError, safe_open
 
 from sdflow_jax.files import networks
 from sdflow_jax.files.atomic import write_atomic
+from sdflow_jax.files.compiled_programs import shrink
 from sdflow_jax.files.renderers import find_larger_file
 from sdflow_jax.files.run_config import check_contents, load_method_config
 from sdflow_jax.images.pixels import to_signed
@@ -34,7 +36,8 @@ if TYPE_CHECKING:  # what is prepared needs none of what an editor imports
 
 _PACKAGED = ("generator", "inversion_encoder", "flow", "semantic_encoder")
 _LIBRARIES = ("jax", "jaxlib", "flax", "diffrax", "equinox", "numpy")
-_MAX_BYTES = 256 << 20  # of weights: a quarter of what compiled programs may take
+_MAX_BYTES = 256 << 20  # of one editor's weights; all that are kept may have twice as many
+_NAMES = re.compile(r"edit-[0-9a-f]{32}\.safetensors(\.partial)?")
 _PACKAGE = pathlib.Path(__file__).parents[1]
 
 
@@ -76,25 +79,23 @@ class _Traced(NamedTuple):
 class PreparedEditor:
     """`Editor` for one picture of one face at a time, of one size; its results are the same.
 
-    Its programs are loaded or compiled side by side, from the moment they are there; a call waits for its own.
+    `compile` comes before all calls.
 
     Args:
       path: where it is, or may be, kept.
       facts: about it.
       traced: `invert`, `edit` and `synthesize`.
+      is_kept: whether it is there.
     """
 
-    def __init__(self, path: pathlib.Path, facts: _Facts, traced: Iterable[_Traced]):
+    def __init__(
+        self, path: pathlib.Path, facts: _Facts, traced: Iterable[_Traced], *, is_kept: bool = False
+    ):
         self._path = path
-        self._is_kept = False
+        self._is_kept = is_kept
         self._facts = facts
-        self._traced: dict[str, _Traced] = {}
+        self._traced = {entry.name: entry for entry in traced}
         self._compiled: dict[str, concurrent.futures.Future[jax.stages.Compiled]] = {}
-        pool = concurrent.futures.ThreadPoolExecutor()
-        for entry in traced:
-            self._traced[entry.name] = entry
-            self._compiled[entry.name] = pool.submit(in_float32(_compile), entry)
-        pool.shutdown(wait=False)
 
     @classmethod
     @in_float32
@@ -130,28 +131,45 @@ class PreparedEditor:
             name, _, rest = key.partition("/")
             if rest != "program":
                 weights.setdefault(name, []).append(jax.device_put(arrays[key]))
-        editor = cls(path, facts, (_restored(name, arrays, own) for name, own in weights.items()))
-        editor._is_kept = True
-        return editor
+        traced = (_restored(name, arrays, own) for name, own in weights.items())
+        return cls(path, facts, traced, is_kept=True)
 
     def keep(self) -> None:
         """Write it for `load`, unless it comes from there or its weights are too large to have them twice. A
         file that cannot be written is done without.
         """
+        size = sum(x.nbytes for entry in self._traced.values() for x in entry.weights)
+        if self._is_kept or size > _MAX_BYTES:
+            return
+        self._is_kept = True
         arrays = {
             f"{name}/{number:05d}": np.asarray(x)
             for name, traced in self._traced.items()
             for number, x in enumerate(traced.weights)
         }
-        if self._is_kept or sum(x.nbytes for x in arrays.values()) > _MAX_BYTES:
-            return
         for name, traced in self._traced.items():
             arrays[f"{name}/program"] = np.frombuffer(traced.program.serialize(), np.uint8)
         metadata = {"facts": self._facts.to_json(), "digest": _digest(arrays)}
         with contextlib.suppress(OSError):
+            shrink([self._path.parent], _NAMES, 2 * _MAX_BYTES - size)
             write_atomic(
                 self._path, lambda file: networks.write_safetensors(file, arrays, metadata)
             )
+
+    def compile(self, *, size: int | None = None) -> None:
+        """Begin to load or compile all programs, side by side; a call waits for its own.
+
+        Args:
+          size: as for `synthesize`.
+
+        Raises:
+          ValueError: for another size than it is prepared for.
+        """
+        self._check(size)
+        pool = concurrent.futures.ThreadPoolExecutor()
+        for name, traced in self._traced.items():
+            self._compiled[name] = pool.submit(in_float32(_compile), traced)
+        pool.shutdown(wait=False)
 
     @property
     def attributes(self) -> tuple[str, ...]:
@@ -199,9 +217,12 @@ class PreparedEditor:
         Raises:
           ValueError: for another size than it is prepared for.
         """
+        self._check(size)
+        return self._run("synthesize", w_plus[None])
+
+    def _check(self, size: int | None) -> None:
         if size != self._facts.size:
             raise ValueError(f"prepared for pictures of size {self._facts.size}, asked for {size}")
-        return self._run("synthesize", w_plus[None])
 
     def _run(self, name: str, *arrays: np.ndarray) -> np.ndarray:
         return np.asarray(self._compiled[name].result()(self._traced[name].weights, *arrays)[0])
@@ -254,7 +275,7 @@ def place_of(directory: pathlib.Path, workdir: pathlib.Path | None, size: int | 
     """The place of a run's prepared editor, by what its networks hold and by all code between them and a picture.
 
     Args:
-      directory: of compiled programs.
+      directory: of traced programs.
       workdir: of the run; None for the pocket world.
       size: of the pictures.
 
@@ -271,7 +292,7 @@ def place_of(directory: pathlib.Path, workdir: pathlib.Path | None, size: int | 
         *(jax.default_backend(), jax.config.jax_default_matmul_precision, size),
     ]
     digest = hashlib.sha256("\n".join(map(str, told)).encode()).hexdigest()
-    return Place(directory / f"sdflow-edit-{digest[:32]}-cache", generator, larger)
+    return Place(directory / f"edit-{digest[:32]}.safetensors", generator, larger)
 
 
 def _files_of(workdir: pathlib.Path | None) -> tuple[str, list[str | pathlib.Path]]:

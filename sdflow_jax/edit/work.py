@@ -55,7 +55,7 @@ def edit_all(arguments: argparse.Namespace) -> int:
         raise EditError("nothing to do; give --set ATTRIBUTE=VALUE, or --strip ATTRIBUTE")
     _check_alignment(arguments)
     photos = photos_of(arguments.photos)
-    outputs = _outputs(photos, arguments.out)
+    outputs = _outputs(photos, arguments)
     arguments.out.mkdir(parents=True, exist_ok=True)  # told before the work if it cannot be
     finder = load_finder("dlib") if arguments.align else None
     # A refinement needs the networks themselves, and faces to paste have sizes of their own.
@@ -83,8 +83,8 @@ def edit_all(arguments: argparse.Namespace) -> int:
             num_failed += 1
         else:
             print(f"{progress} -> {', '.join(map(str, written))}", flush=True)
-    if isinstance(editor, PreparedEditor):
-        editor.keep()
+            if isinstance(editor, PreparedEditor):
+                editor.keep()
     if num_failed:
         print(f"{num_failed} of {len(photos)} photos could not be edited", file=sys.stderr)
     return int(num_failed > 0)
@@ -111,20 +111,24 @@ def photos_of(paths: Sequence[pathlib.Path]) -> list[pathlib.Path]:
     return photos
 
 
-def _outputs(photos: Sequence[pathlib.Path], out: pathlib.Path) -> list[pathlib.Path]:
+def _outputs(photos: Sequence[pathlib.Path], arguments: argparse.Namespace) -> list[pathlib.Path]:
     """Where each edited photo goes; no photo and no other output may be there."""
+    out, strip = arguments.out, arguments.strip
     if out.exists() and not out.is_dir():
         raise EditError(f"--out {out}: this is a file; name a folder")
-    outputs: dict[pathlib.Path, pathlib.Path] = {}
+    written: dict[pathlib.Path, pathlib.Path] = {}
     originals = {photo.resolve() for photo in photos}
     for photo in photos:
         output = out / f"{photo.stem}.png"
-        if output in outputs:
-            raise EditError(f"{outputs[output]} and {photo} would both become {output}; rename one")
-        if output.resolve() in originals:
-            raise EditError(f"{output} is one of the photos; choose another --out")
-        outputs[output] = photo
-    return list(outputs)
+        for path in [output, *([_beside(output, strip)] if strip else [])]:
+            if path in written and written[path].resolve() == photo.resolve():
+                raise EditError(f"{photo} is given twice")
+            if path in written:
+                raise EditError(f"{written[path]} and {photo} would both become {path}; rename one")
+            if path.resolve() in originals:
+                raise EditError(f"{path} is one of the photos; choose another --out")
+            written[path] = photo
+    return [out / f"{photo.stem}.png" for photo in photos]
 
 
 def _check(editor: AnyEditor, attributes: Sequence[str], size: int | None) -> None:
@@ -157,6 +161,7 @@ class _Work:
       targets: attribute -> wanted value.
       arguments: of the command line.
       outputs: the files that all the photos become.
+      written: file -> the photo that it was made of.
     """
 
     editor: AnyEditor
@@ -164,6 +169,7 @@ class _Work:
     targets: Mapping[str, float]
     arguments: argparse.Namespace
     outputs: frozenset[pathlib.Path]
+    written: dict[pathlib.Path, pathlib.Path] = dataclasses.field(default_factory=dict)
 
     def edit(self, photo: pathlib.Path, output: pathlib.Path) -> list[pathlib.Path]:
         """Edit one photo; returns the files written."""
@@ -178,8 +184,12 @@ class _Work:
                     " face, --align to find the faces, or --crop to cut a square from the middle"
                 )
             pictures = _named(output, self._edit_face(center_crop(pixels), self.arguments.size))
+        if taken := self.written.keys() & pictures.keys():
+            other = self.written[min(taken)]
+            raise AlignError(f"{photo}: its faces and {other} would both become {min(taken)}")
         for path, picture in pictures.items():
             write_png(path, picture)
+            self.written[path] = photo
         return list(pictures)
 
     def _edit_found(

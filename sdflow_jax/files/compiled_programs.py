@@ -10,6 +10,8 @@ import hashlib
 import os
 import pathlib
 import platform
+import re
+from collections.abc import Iterable
 
 import jax
 
@@ -21,6 +23,11 @@ OFF = "off"
 
 _LEAST_SECONDS = 0.1  # of compilation; what is compiled in less is not worth a file
 _CPU_INFO = pathlib.Path("/proc/cpuinfo")
+
+# What may be deleted: nothing but jax's own files, in folders named as by `_processor`. The directory may be
+# anybody's.
+_FOLDER = re.compile(r"[0-9a-f]{8}")
+_PROGRAM = re.compile(r"jit_.*-[0-9a-f]{64}-(cache|atime)")
 
 
 def keep_compiled_programs(
@@ -54,7 +61,8 @@ def keep_compiled_programs(
         place.mkdir(parents=True, exist_ok=True)
         if not os.access(place, os.W_OK):
             return None
-        _shrink(base, max_bytes)
+        folders = [x for x in base.iterdir() if _FOLDER.fullmatch(x.name)]
+        shrink(folders, _PROGRAM, max_bytes)
     except OSError:
         return None
     jax.config.update("jax_compilation_cache_dir", str(place))
@@ -73,15 +81,33 @@ def _processor() -> str:
     return hashlib.sha256(f"{platform.machine()} {features}".encode()).hexdigest()[:8]
 
 
-def _shrink(directory: pathlib.Path, max_bytes: int) -> None:
-    """Delete the oldest files of a directory until the others have at most so many bytes."""
+def traced_programs() -> pathlib.Path:
+    """The folder, there or not, of programs that were traced before: beside those that are compiled, and apart
+    from them where jax's own setting says where those are.
+    """
+    given = os.environ.get(VARIABLE, "")
+    base = pathlib.Path(given).expanduser().absolute() if given else user_cache()
+    return base / "traced"
+
+
+def shrink(folders: Iterable[pathlib.Path], names: re.Pattern[str], max_bytes: int) -> None:
+    """Delete the oldest files of these names until all of them together have at most so many bytes.
+
+    Args:
+      folders: where they are, directly.
+      names: whole names of the files that may be deleted.
+      max_bytes: what may stay.
+    """
     files = []
-    for path in directory.rglob("*-cache*"):
-        try:
-            status = path.stat()
-        except FileNotFoundError:  # another process was faster
-            continue
-        files.append((status.st_mtime_ns, status.st_size, path))
+    for folder in folders:
+        for path in folder.iterdir() if folder.is_dir() else ():
+            if not names.fullmatch(path.name) or not path.is_file():
+                continue
+            try:
+                status = path.stat()
+            except FileNotFoundError:  # another process was faster
+                continue
+            files.append((status.st_mtime_ns, status.st_size, path))
     total = sum(size for _, size, _ in files)
     for _, size, path in sorted(files):
         if total <= max_bytes:

@@ -1,5 +1,4 @@
 import os
-import pathlib
 
 import jax
 import pytest
@@ -57,11 +56,30 @@ def test_a_directory_that_may_not_be_written_is_done_without(tmp_path, monkeypat
 
 def test_the_oldest_go_where_there_are_too_many(tmp_path):
     place = keep_compiled_programs(str(tmp_path))
-    for age, name in enumerate(("new", "middle", "old")):
-        file = place / f"{name}-cache"
+    names = [
+        f"jit_{name}-{name[0] * 64}-cache" for name in ("add", "be", "call")
+    ]  # new, older, oldest
+    for age, name in enumerate(names):
+        file = place / name
         file.write_bytes(bytes(100))
         os.utime(file, ns=(10**18 - age, 10**18 - age))
-    (place / "notes.txt").write_bytes(bytes(1000))  # somebody's own
     keep_compiled_programs(str(tmp_path), max_bytes=250)
-    left = {path.name for path in pathlib.Path(place).iterdir()}
-    assert left == {"new-cache", "middle-cache", "notes.txt"}
+    assert {path.name for path in place.iterdir()} == set(names[:2])
+
+
+def test_nothing_else_is_ever_deleted(tmp_path):
+    place = keep_compiled_programs(str(tmp_path))
+    program = f"jit_f-{'0' * 64}-cache"
+    others = [
+        tmp_path / program,  # a directory that was named is somebody's, whatever is in it
+        tmp_path / "thesis" / program,
+        tmp_path / "thesis" / "notes-on-cache-coherence.txt",
+        place / "notes-cache",
+        place / "below" / program,
+    ]
+    for path in others:
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(bytes(1000))
+    (place / program.replace("0", "1")).mkdir()
+    assert keep_compiled_programs(str(tmp_path), max_bytes=0) == place
+    assert all(path.exists() for path in others)

@@ -68,5 +68,6 @@ def test_inversions_are_shown_below_their_pictures():
         {0: np.full((3, 4, 4, 3), 100, np.uint8), 100: np.full((3, 4, 4, 3), 200, np.uint8)},
     )
     sheet = report.inversion_sheet(inversion, num_faces=2)
-    assert sheet.shape == (12, 8, 3)
-    assert (sheet[4:8] == 100).all() and (sheet[8:] == 200).all()
+    corner = sheet[-100:-4, -100:-4]  # enlarged, with margins
+    assert (corner == 200).all()
+    assert (sheet[-200:-104, -100:-4] == 100).all() and (sheet[-300:-204, -100:-4] == 0).all()
