@@ -10,7 +10,7 @@ def test_python_of_the_readme_runs_as_it_stands_and_edits():
     (code,) = re.findall(r"^```python\n(.*?)^```$", README.read_text(), re.MULTILINE | re.DOTALL)
     names = {}
     exec(compile(code, README.name, "exec"), names)
-    editor, pixels = names["editor"], names["pixels"]
+    editor, pixels = names["editor"], names["pictures"]
     size = 128 if editor.renderer is None else 256
     assert names["faces"].shape == pixels.shape == (4, size, size, 3)
     assert names["w_plus"].shape == names["edited"].shape == (4, 18, 512)
