@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from PIL import Image
 
 from sdflow_jax.data import face_latents
@@ -146,14 +146,41 @@ def _entanglement(
 ) -> tuple[dict[str, Entanglement], Float[np.ndarray, "e j"]]:
     """What every method's edits drag along by the first judges, and the correlations in the data."""
     main = settings.judges[0]
+    outcomes = _found_everywhere(outcomes)
     method = next(iter(by_method))
     judged = summaries[method, main][0]["judged_attributes"]
     with np.load(results_of(by_method[method][0], main, settings) / "faces.npz") as faces:
         readings = faces["readings"]
+    readings = readings[np.isfinite(readings).all(1)]
     edited = [name for name in outcomes[method][0] if name in judged]
     correlation = correlations_of(readings, judged, edited)
+    if not all(outcome.num_faces for outcome in outcomes[method][0].values()):
+        return {}, correlation
     found = entanglement(outcomes, judged, correlation, num_resamples=settings.num_resamples)
     return found, correlation
+
+
+def _found_everywhere(
+    outcomes: Mapping[str, Sequence[Mapping[str, EditOutcomes]]],
+) -> dict[str, list[dict[str, EditOutcomes]]]:
+    """The outcomes without the faces that the judges no longer find after an edit by one of the methods:
+    nobody knows how far their readings moved.
+    """
+    everything = [seed for seeds in outcomes.values() for seed in seeds]
+    is_found = {
+        name: np.all([_is_found(seed[name]) for seed in everything], axis=0)
+        for name in everything[0]
+    }
+    return {
+        method: [{name: x.of_faces(is_found[name]) for name, x in seed.items()} for seed in seeds]
+        for method, seeds in outcomes.items()
+    }
+
+
+def _is_found(outcome: EditOutcomes) -> Bool[np.ndarray, " f"]:
+    if outcome.readings is None:
+        return np.ones(outcome.num_faces, bool)
+    return np.isfinite(outcome.readings).all((1, 2))
 
 
 def _independence(

@@ -6,15 +6,17 @@ import json
 import pathlib
 import shutil
 
+import numpy as np
 import pytest
 from PIL import Image
 
 from reliability.tiny_world import EDITED_ATTRIBUTES, build_tiny_world
 from sdflow_jax.evaluation import results_directory
+from sdflow_jax.evaluation.curves import EditOutcomes
 from sdflow_jax.files import networks
 from sdflow_jax.study import execution
 from sdflow_jax.study.plan import Settings, Study, plan_runs
-from sdflow_jax.study.regenerate import regenerate
+from sdflow_jax.study.regenerate import _found_everywhere, regenerate
 
 SETTINGS = Settings(
     seeds=1,
@@ -125,6 +127,24 @@ def test_no_run_begins_after_one_that_failed(study, tmp_path, monkeypatch):
     with pytest.raises(execution.Stopped):
         execution.carry_out(runs, SETTINGS, tmp_path, jobs=3)
     assert len(begun) <= 1 + 3 < len(runs)
+
+
+def test_faces_lost_after_an_edit_are_left_out_of_every_methods_readings():
+    def outcome(lost):
+        readings = np.full((3, 2, 2), 0.5)
+        readings[lost, 1] = np.nan
+        numbers = np.arange(6.0).reshape(3, 2)
+        return {
+            "Young": EditOutcomes(
+                *(np.array([0.0, 1.0]), numbers, numbers, numbers, numbers, 0),
+                *(np.ones(3, bool), readings, readings[:, 0]),
+            )
+        }
+
+    found = _found_everywhere({"a": [outcome([])], "b": [outcome([1])]})
+    for (seed,), name in zip(found.values(), "ab", strict=True):
+        assert seed["Young"].success.tolist() == [[0, 1], [4, 5]], name
+        assert np.isfinite(seed["Young"].readings).all() and seed["Young"].was_on.shape == (2,)
 
 
 def test_cores_are_dealt_out_among_the_jobs():
