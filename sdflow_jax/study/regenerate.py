@@ -5,7 +5,8 @@ import io
 import json
 import math
 import pathlib
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -48,6 +49,10 @@ from sdflow_jax.study.probes import PROBES
 DOTS_PER_INCH = {"png": 110, "jpg": 205}  # at which a face has 256 pixels
 JPEG_QUALITY = 90
 PROBE_RESAMPLES = 500
+_PICTURES = re.compile(  # as `_figures` and `_copy_samples` name them
+    r"(figure2_semantic_variables|figure[36]_.+|figure4_methods(_.+)?|figure5_ablation"
+    r"|samples_(shared|independent)_.+)\.(png|jpg)"
+)
 
 
 @in_float32
@@ -109,7 +114,7 @@ def regenerate(
         *_entanglement(by_method, outcomes[main], summaries, settings),
         _independence(study, by_method, settings),
         _costs(by_method, runs_directory, settings),
-        core_seconds_spent(runs_directory, runs),
+        core_seconds_spent(runs_directory, runs, settings.split),
     )
     pictures = []
     for name, figure in _figures(study, settings, by_method, outcomes, areas).items():
@@ -132,10 +137,20 @@ def regenerate(
     page = results_page(study, settings, measured, pictures, words)
     write_text(results / "tables.md", tables_page(study, settings, measured, pictures, attributes))
     write_text(results / "README.md", page)
-    for file in results.glob("*.*g"):  # pictures of an earlier page
-        if file.name.startswith(("figure", "samples_")) and file.name not in pictures:
-            file.unlink()
+    remove_earlier(results, pictures)
     return True
+
+
+def remove_earlier(results: pathlib.Path, pictures: Collection[str]) -> None:
+    """Remove the pictures of an earlier page, by the names that pages give; whatever else lies there stays.
+
+    Args:
+      results: the directory.
+      pictures: names of the files that the present page shows.
+    """
+    for file in results.iterdir():
+        if _PICTURES.fullmatch(file.name) and file.name not in pictures:
+            file.unlink()
 
 
 def _entanglement(
