@@ -29,7 +29,7 @@ def agreement(
     """Measure how often two sets of judges decide the same, on unedited and on edited faces.
 
     Faces are left out where the method could not compute the edit, or the way there and back
-    without one.
+    without one, and where one of the sets finds no face after either.
 
     Returns:
       An entry for the "unedited" faces, and one by name for each request, edited at strength 1:
@@ -53,7 +53,8 @@ def agreement(
             images, is_finite = edit_faces(setup, method, code, targets)
             return (setup.judges.judge(images), other.judge(images)), is_finite
 
-        return map_batches(judge, batch_size, faces.code, targets)
+        outputs, is_finite = map_batches(judge, batch_size, faces.code, targets)
+        return outputs, is_finite & outputs[0].is_read & outputs[1].is_read
 
     nothing = np.zeros(len(method.attributes), bool)
     unedited, is_returned = judged(0.0, nothing)
@@ -82,7 +83,8 @@ def _chosen(
 ) -> tuple[JudgeOutputs, JudgeOutputs]:
     if not is_kept.all():
         logging.warning(
-            "%s: %d of %d edits could not be computed; the judges' agreement leaves them out",
+            "%s: %d of %d faces could not be computed or were not found; the judges' agreement leaves"
+            " them out",
             *(what, np.sum(~is_kept), len(is_kept)),
         )
     return jax.tree.map(lambda x: x[is_kept], outputs)

@@ -3,7 +3,7 @@
 import dataclasses
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
 
 @dataclasses.dataclass(frozen=True)
@@ -12,14 +12,18 @@ class EditOutcomes:
 
     Attributes:
       strengths: rising, [s].
-      success: 1 where every requested attribute was turned to its opposite, else 0, [f, s].
-      identity: cosine of the identity embeddings of the edited and the reconstructed face, [f, s].
+      success: 1 where every requested attribute was turned to its opposite, else 0, [f, s]; 0 where
+        the judges find no face after the edit.
+      identity: cosine of the identity embeddings of the edited and the reconstructed face, [f, s]; 0
+        where no face is found.
       identity_original: the same against the original image, [f, s].
-      attributes: share of the judge's other attributes whose decision stayed the same, [f, s].
-      num_excluded: faces left out, because the two classifiers disagreed about them beforehand.
+      attributes: share of the judge's other attributes whose decision stayed the same, [f, s]; 0 where
+        no face is found.
+      num_excluded: faces left out, because the two classifiers disagreed about them beforehand or the
+        judges found no face.
       was_on: for an edit of one attribute, whether the face had it, [f]; None for several.
-      readings: the judge's probabilities of all its attributes on the edited faces, [f, s, j]; None in
-        results that are older than this.
+      readings: the judge's probabilities of all its attributes on the edited faces, [f, s, j], NaN
+        where no face is found; None in results that are older than this.
       readings_before: the same of the reconstructions, [f, j].
     """
 
@@ -36,6 +40,15 @@ class EditOutcomes:
     @property
     def num_faces(self) -> int:
         return len(self.success)
+
+    def of_faces(self, is_chosen: Bool[np.ndarray, " f"]) -> "EditOutcomes":
+        """The outcomes of some of the faces."""
+        fields = ("success", "identity", "identity_original", "attributes", "was_on")
+        fields += ("readings", "readings_before")
+        arrays = {name: getattr(self, name) for name in fields}
+        return dataclasses.replace(
+            self, **{name: x[is_chosen] for name, x in arrays.items() if x is not None}
+        )
 
 
 def preservation_at(

@@ -39,7 +39,7 @@ class ExternalJudges:
         """Judge images in [-1, 1].
 
         A face is Young if the age network makes it younger than 40. Where no face is found both
-        probabilities are one half, and the embedding is zero, like nobody's.
+        probabilities are NaN, and the embedding is zero, like nobody's.
         """
         if images.shape[1] < LEAST_SIZE:
             images = crop_and_resize(jnp.asarray(images), LEAST_SIZE)
@@ -48,6 +48,4 @@ class ExternalJudges:
             [readings.male, expit((YOUNG_BELOW - readings.age) / _SOFTNESS)], axis=1
         )
         lengths = np.linalg.norm(readings.embedding, axis=1, keepdims=True)
-        return JudgeOutputs(
-            np.nan_to_num(probabilities, nan=0.5), np.nan_to_num(readings.embedding / lengths)
-        )
+        return JudgeOutputs(probabilities, np.nan_to_num(readings.embedding / lengths))

@@ -42,16 +42,14 @@ def requests_figure(
     else:
         columns, images, notes = ["face"], [shown.reconstructions], [[""] * count]
         compared = "edits to the face"
-    before = faces.reconstruction.probabilities > 0.5
     for request in requests:
         indices = [method.attributes.index(name) for name in request.attributes]
         is_edited = np.isin(np.arange(len(method.attributes)), indices)
         targets = target_variables(faces.semantic_variables, faces.is_on, 1.0, is_edited)
         edited = edited_images(setup, method, faces.code, targets, batch_size=batch_size)
         judged = judge_columns(setup.judges, request)
-        is_done = np.all(
-            (edited.outputs.probabilities > 0.5)[:, judged] != before[:, judged], axis=1
-        )
+        is_turned = edited.outputs.decides_against(faces.reconstruction)
+        is_done = np.all(is_turned[:, judged], axis=1)
         identity = np.sum(edited.outputs.embeddings * faces.reconstruction.embeddings, axis=1)
         if len(indices) == 1:
             directions = ["remove" if is_on else "add" for is_on in faces.is_on[:, indices[0]]]

@@ -4,8 +4,9 @@ import os
 from typing import NamedTuple, Protocol
 
 import jax
+import numpy as np
 from flax import nnx
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from sdflow_jax.files import networks
 from sdflow_jax.files.attribute_names import attribute_names
@@ -18,12 +19,28 @@ class JudgeOutputs(NamedTuple):
 
     Attributes:
       probabilities: of each of the judges' attributes, in [0, 1], [b, j]; above one half counts as
-        "has it".
-      embeddings: identity embeddings of unit length, [b, e].
+        "has it". NaN in a row in which the judges find no face: they decide nothing about it.
+      embeddings: identity embeddings of unit length, [b, e]; zero, like nobody's, where there is no
+        face, so that its cosine with any other is 0.
     """
 
     probabilities: jax.Array
     embeddings: jax.Array
+
+    @property
+    def is_read(self) -> Bool[np.ndarray, "*b"]:
+        """Whether the judges found a face."""
+        return np.isfinite(self.probabilities).all(-1)
+
+    def decides_as(self, other: "JudgeOutputs") -> Bool[np.ndarray, "*b j"]:
+        """Whether a face was found in both, and the decision is the same."""
+        is_same = (self.probabilities > 0.5) == (other.probabilities > 0.5)
+        return is_same & (self.is_read & other.is_read)[..., None]
+
+    def decides_against(self, other: "JudgeOutputs") -> Bool[np.ndarray, "*b j"]:
+        """Whether a face was found in both, and the decision is the opposite."""
+        is_turned = (self.probabilities > 0.5) != (other.probabilities > 0.5)
+        return is_turned & (self.is_read & other.is_read)[..., None]
 
 
 class Judges(Protocol):

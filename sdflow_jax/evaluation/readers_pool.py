@@ -6,11 +6,13 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from concurrent.futures.process import BrokenProcessPool
 
 import numpy as np
 from numpy.typing import NDArray
 
+from sdflow_jax.evaluation.errors import EvaluationError
 from sdflow_jax.evaluation.published_readers import FaceReadings, PublishedReaders
 from sdflow_jax.files.cores import own_cores
 
@@ -39,10 +41,38 @@ class ReadersPool:
         self._pool: concurrent.futures.ProcessPoolExecutor | None = None
 
     def __call__(self, images: NDArray[np.uint8]) -> FaceReadings:
-        """Read images [b, h, w, 3]; the rows are in their order."""
+        """Read images [b, h, w, 3]; the rows are in their order.
+
+        Where a process is killed, as by a system that is out of memory, new ones begin once.
+
+        Raises:
+          EvaluationError: if one of the new ones is killed, too.
+        """
         count = min(self.num_processes, len(images))
         if count < 2:
             return self._own(images)
+        parts = np.array_split(images, count)
+        try:
+            readings = self._read_parts(parts)
+        except BrokenProcessPool:
+            try:
+                readings = self._read_parts(parts)
+            except BrokenProcessPool as error:
+                raise EvaluationError(
+                    "the processes that read faces were killed twice; is there enough memory for"
+                    f" {self.num_processes} of them?"
+                ) from error
+        names = [field.name for field in dataclasses.fields(FaceReadings)]
+        return FaceReadings(
+            *(np.concatenate([getattr(part, name) for part in readings]) for name in names)
+        )
+
+    def _read_parts(self, parts: Sequence[NDArray[np.uint8]]) -> list[FaceReadings]:
+        """Each part in a process; the next call begins with new ones if one is killed.
+
+        Raises:
+          BrokenProcessPool: if that happens.
+        """
         if self._pool is None:
             self._pool = concurrent.futures.ProcessPoolExecutor(
                 self.num_processes,
@@ -51,11 +81,12 @@ class ReadersPool:
                 initializer=_begin,
                 initargs=(self._make,),
             )
-        parts = list(self._pool.map(_read, np.array_split(images, count)))
-        names = [field.name for field in dataclasses.fields(FaceReadings)]
-        return FaceReadings(
-            *(np.concatenate([getattr(part, name) for part in parts]) for name in names)
-        )
+        try:
+            return list(self._pool.map(_read, parts))
+        except BrokenProcessPool:
+            self._pool.shutdown(wait=False)
+            self._pool = None
+            raise
 
 
 def _begin(make: Callable[[], Readers]) -> None:

@@ -91,19 +91,23 @@ def summarize(
 
     `reconstruction` tells how much of a face the generator keeps before any edit: identity cosine
     to the original, and for each attribute the share of faces on which the judge decides the same.
-    No edit can be expected to do better.
+    No edit can be expected to do better. Faces that the judge does not find in the original are left
+    out there; one lost in the reconstruction keeps nothing.
     """
-    is_same = (faces.original.probabilities > 0.5) == (faces.reconstruction.probabilities > 0.5)
+    is_found = faces.original.is_read
+    is_same = faces.original.decides_as(faces.reconstruction)
     identity = np.sum(faces.original.embeddings * faces.reconstruction.embeddings, axis=1)
+    of_found = np.column_stack([identity, is_same])[is_found]
+    kept = of_found.mean(0) if len(of_found) else np.full(of_found.shape[1], np.nan)
     return {
         "num_faces": len(faces.predictions),
         "edited_attributes": list(attributes),
         "judged_attributes": list(judged_attributes),
         "reconstruction": {
-            "identity": _number(identity.mean()),
+            "identity": _number(kept[0]),
             "attribute_agreement": {
                 name: _number(share)
-                for name, share in zip(judged_attributes, is_same.mean(0), strict=True)
+                for name, share in zip(judged_attributes, kept[1:], strict=True)
             },
         },
         "requests": {name: _summarize_one(x, num_resamples) for name, x in outcomes.items()},

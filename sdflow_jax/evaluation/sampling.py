@@ -116,30 +116,38 @@ def summarize_samples(
       reference: identity embeddings of different people, by the same judge.
 
     Returns:
-      `accuracy`, attribute -> share of faces on which the judge finds what was asked; `diversity`, the
-      mean over the combinations of the mean identity distance (1 - cosine) of two faces of one; and
-      `diversity_of_faces`, the same of the reference.
+      `accuracy`, attribute -> share of faces on which the judge finds what was asked, which it does not
+      where it finds no face; `diversity`, the mean over the combinations of the mean identity distance
+      (1 - cosine) of two faces of one; and `diversity_of_faces`, the same of the reference. A diversity
+      is of the faces that the judge finds, and None where there are not two of them.
     """
-    decided = faces.outputs.probabilities > 0.5
+    decided, is_read = faces.outputs.probabilities > 0.5, faces.outputs.is_read
     accuracy = {}
     for column, name in enumerate(attributes):
         if name in judged_attributes:
             found = decided[:, :, list(judged_attributes).index(name)]
-            accuracy[name] = round(
-                float(np.mean(found == (faces.combinations[:, column, None] > 0.5))), 4
-            )
-    distances = [mean_distance(embeddings) for embeddings in faces.outputs.embeddings]
+            is_asked = faces.combinations[:, column, None] > 0.5
+            accuracy[name] = round(float(np.mean(is_read & (found == is_asked))), 4)
+    distances = np.array([mean_distance(embeddings) for embeddings in faces.outputs.embeddings])
+    known = distances[np.isfinite(distances)]
+    of_faces = mean_distance(reference)
     return {
         "samples_per_combination": int(decided.shape[1]),
         "accuracy": accuracy,
-        "diversity": round(float(np.mean(distances)), 4),
-        "diversity_of_faces": round(mean_distance(reference), 4),
+        "diversity": round(float(np.mean(known)), 4) if len(known) else None,
+        "diversity_of_faces": round(of_faces, 4) if np.isfinite(of_faces) else None,
     }
 
 
 def mean_distance(embeddings: Float[np.ndarray, "k e"]) -> float:
-    """Mean of 1 - cosine over all pairs of two different rows of unit length."""
+    """Mean of 1 - cosine over all pairs of two different rows of unit length.
+
+    Rows of zeros, of faces that were not found, are left out; NaN if fewer than two others are there.
+    """
+    embeddings = embeddings[np.any(embeddings != 0, axis=1)]
     count = len(embeddings)
+    if count < 2:
+        return float("nan")
     cosines = embeddings @ embeddings.T
     return float(1.0 - (cosines.sum() - np.trace(cosines)) / (count * (count - 1)))
 

@@ -62,14 +62,16 @@ def judge_columns(judges: Judges, request: Request) -> list[int]:
 def counted_faces(
     faces: SourceFaces, columns: Sequence[int], judged: Sequence[int]
 ) -> Bool[np.ndarray, " f"]:
-    """Which faces a request counts: those on whose attributes both classifiers agree beforehand.
+    """Which faces a request counts: those that the judges find, and on whose attributes both classifiers
+    agree beforehand.
 
     The training classifier decides which way to edit. Where the judge sees the reconstruction on
     the other side from the start, it could see nothing change, and the face would count as a
     success for free.
     """
     is_judged_on = faces.reconstruction.probabilities[:, list(judged)] > 0.5
-    return np.all(faces.is_on[:, list(columns)] == is_judged_on, axis=1)
+    do_agree = np.all(faces.is_on[:, list(columns)] == is_judged_on, axis=1)
+    return do_agree & faces.reconstruction.is_read
 
 
 def sweep(
@@ -89,7 +91,8 @@ def sweep(
     opposite of its decision on the reconstruction, for every attribute of the request; *identity
     preservation* is the cosine between the identity embeddings of the edited image and of the
     reconstruction; *attribute preservation* is the share of the judge's other attributes whose
-    decision is the same on both.
+    decision is the same on both. A face that the judges no longer find after the edit is no success,
+    and keeps neither identity nor attributes: both are 0.
 
     The reconstruction is the reference because the edit starts from it: what lies between original
     and reconstruction is the inversion's loss, the same for every method (`identity_original`
@@ -114,14 +117,14 @@ def sweep(
     others = np.setdiff1d(np.arange(len(setup.judges.attributes)), judged)
     is_counted = counted_faces(faces, columns, judged)
     if not is_counted.any():
+        num_lost = np.sum(~faces.reconstruction.is_read)
+        lost = f", or find none ({num_lost} of them)" if num_lost else ""
         raise EvaluationError(
             f"{request.name}: the training and the evaluation classifier disagree on all"
-            f" {len(is_counted)} faces; are their attributes in the order that their files say?"
+            f" {len(is_counted)} faces{lost}; are their attributes in the order that their files say?"
         )
     faces = jax.tree.map(lambda x: x[is_counted], faces)
     is_edited = np.isin(np.arange(len(method.attributes)), columns)
-    before = faces.reconstruction.probabilities > 0.5
-
     measured = []
     for strength in strengths:
         targets = target_variables(faces.semantic_variables, faces.is_on, strength, is_edited)
@@ -135,8 +138,9 @@ def sweep(
             # A flow far from where it was trained; what is measured already stands.
             logging.warning("%s; the curve ends before strength %.2f", error, strength)
             break
-        is_same = (outputs.probabilities > 0.5) == before
-        success = np.all(~is_same[:, judged], axis=1).astype(np.float64)
+        is_same = outputs.decides_as(faces.reconstruction)
+        is_turned = outputs.decides_against(faces.reconstruction)
+        success = np.all(is_turned[:, judged], axis=1).astype(np.float64)
         identity = np.sum(outputs.embeddings * faces.reconstruction.embeddings, axis=1)
         identity_original = np.sum(outputs.embeddings * faces.original.embeddings, axis=1)
         preserved = is_same[:, others].mean(1) if len(others) else np.full(len(success), np.nan)

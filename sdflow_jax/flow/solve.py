@@ -199,7 +199,8 @@ def solve(
       derivative: must use traced values from its arguments only, for the sake of the backsolve
         adjoint.
       y0: the starting point, arrays of one floating-point type; time has the same type.
-      args: everything else that may need a gradient.
+      args: everything else that may need a gradient; integer and boolean arrays, which have none, may
+        be among it.
       settings: the method, its tolerances and its gradient.
       reverse: run from time 1 to time 0.
     """

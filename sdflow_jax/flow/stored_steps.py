@@ -45,7 +45,7 @@ def solve_storing_steps(
       derivative: of the latents, as for `solve`.
       solver: the explicit method.
       y0: the starting point.
-      args: what the derivative depends on, floating-point arrays.
+      args: what the derivative depends on. Integer and boolean arrays among it have no gradient.
 
     Returns:
       Where the solve arrived, diffrax's statistics, and whether it succeeded.
@@ -65,6 +65,7 @@ def solve_storing_steps(
         return (y, solution.stats, has_succeeded(solution)), kept
 
     def backward(kept, cotangents):
+        # None, of an integer, stands for a zero of the type float0.
         return _pull_back(derivative, solver, *kept, cotangents[0])
 
     run.defvjp(forward, backward)
@@ -81,22 +82,26 @@ def _pull_back(
     args: PyTree[Array],
     of_end: PyTree[Array],
 ) -> tuple[PyTree[Array], PyTree[Array]]:
-    """The gradients for the starting point and the arguments, from that for the end."""
+    """The gradients for the starting point and the arguments, from that for the end; None in place of those
+    of arrays of integers and truth values.
+    """
+    smooth, others = equinox.partition(args, equinox.is_inexact_array)
 
     def before(number, found):
         of_state, of_args = found
         start = count - 1 - number
 
         def step(state, args):
+            args = equinox.combine(args, others)
             return runge_kutta_step(
                 derivative, solver.tableau, times[start], times[start + 1], state, args
             )
 
-        _, pull_back = jax.vjp(step, jax.tree.map(lambda saved: saved[start], states), args)
+        _, pull_back = jax.vjp(step, jax.tree.map(lambda saved: saved[start], states), smooth)
         of_state, more = pull_back(of_state)
         return of_state, jax.tree.map(jnp.add, of_args, more)
 
-    return jax.lax.fori_loop(0, count, before, (of_end, jax.tree.map(jnp.zeros_like, args)))
+    return jax.lax.fori_loop(0, count, before, (of_end, jax.tree.map(jnp.zeros_like, smooth)))
 
 
 def runge_kutta_step(

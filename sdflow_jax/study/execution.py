@@ -12,7 +12,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence, Set
+from collections.abc import Callable, Container, Mapping, Sequence, Set
+from typing import NamedTuple
 
 from sdflow_jax.evaluation import EvaluationSettings, results_directory
 from sdflow_jax.files import networks
@@ -21,8 +22,12 @@ from sdflow_jax.files.cores import own_cores
 from sdflow_jax.files.run_config import load_config
 from sdflow_jax.methods.registry import find_method
 from sdflow_jax.study.plan import ROOT, Run, Settings
+from sdflow_jax.study.shared_faces import key_of_data, overrides_of_data
 
-TIMES_FILE = "times.json"  # step -> [seconds by the clock, processor cores]
+# step -> [seconds by the clock, processor cores of the last attempt, sum of seconds times cores]; files from
+# before that have the first two alone.
+TIMES_FILE = "times.json"
+_FACES = "faces"  # the step that builds the data set
 
 
 class Stopped(RuntimeError):
@@ -89,6 +94,8 @@ def carry_out(
 ) -> bool:
     """Train and evaluate whatever is not yet trained and evaluated.
 
+    The data set that the runs share is built before, in a step of its own.
+
     Args:
       runs: in the order in which they are begun.
       settings: how much is computed.
@@ -145,17 +152,55 @@ def carry_out(
         finally:
             free.put(cores)
 
-    if jobs > 1:
-        # The first training, alone, builds the data set that all share. What fails fails again below.
-        with contextlib.suppress(Failed):
-            _train(runs[0], titles[runs[0].workdir], directory, own_cores(), deadline, has_logs)
+    have_no_faces = _build_faces(runs, directory, deadline, has_logs, failed)
     with concurrent.futures.ThreadPoolExecutor(jobs) as pool:
         try:
-            are_done = list(pool.map(work_on_free_cores, runs))
+            able = [run for run in runs if run.workdir not in have_no_faces]
+            are_done = list(pool.map(work_on_free_cores, able))
         except BaseException:  # Ctrl-C too, which the processes under way have got as well.
             has_stopped.set()
             raise
-    return all(are_done)
+    return all(are_done) and not have_no_faces
+
+
+def _build_faces(
+    runs: Sequence[Run],
+    directory: pathlib.Path,
+    deadline: float,
+    has_log: bool,
+    failed: Callable[[Run, Stopped], None] | None,
+) -> set[pathlib.Path]:
+    """Build the data sets of the runs that are to be trained: several trainings at a time would be in each
+    other's way, and the time of the first would be more than a training's.
+
+    Returns:
+      The working directories of the runs whose data set could not be built; `failed` is told of them.
+
+    Raises:
+      Stopped: as `carry_out`.
+    """
+    sharing: dict[str, list[Run]] = {}
+    for run in runs:
+        if not is_trained(run.workdir):
+            sharing.setdefault(key_of_data(run), []).append(run)
+    missing = set()
+    for first, *others in sharing.values():
+        if time.monotonic() >= deadline:
+            break
+        print("the faces that the runs share: building them, or finding them built", flush=True)
+        try:
+            _call(
+                *(directory, _FACES, own_cores(), "sdflow_jax.study.shared_faces"),
+                *(first.config_flag, json.dumps(overrides_of_data(first))),
+                has_log=has_log,
+            )
+        except Failed as error:
+            if failed is None:
+                raise
+            for run in (first, *others):
+                failed(run, error)
+                missing.add(run.workdir)
+    return missing
 
 
 def _carry_out_run(
@@ -178,7 +223,7 @@ def _carry_out_run(
         print(f"{title}: evaluating, judges {judge}", flush=True)
         _call(
             directory,
-            f"evaluate {run.workdir.name} {judge}",
+            _evaluation_step(run, judge, settings.split),
             cores,
             *("evaluate.py", f"--workdir={run.workdir}", f"--judge={judge}"),
             *(f"--split={settings.split}", f"--num_faces={settings.faces_for(judge)}"),
@@ -225,35 +270,77 @@ def _dealt(cores: Set[int], jobs: int) -> list[Set[int]]:
     return [set(ordered[i::jobs]) or {ordered[i % len(ordered)]} for i in range(jobs)]
 
 
-def core_seconds_spent(directory: pathlib.Path, runs: Sequence[Run]) -> dict[str, float]:
-    """Seconds times cores of each step of these runs so far, interrupted attempts included."""
-    steps = {f"train {run.workdir.name}" for run in runs}
-    steps |= {f"evaluate {run.workdir.name} {judge}" for run in runs for judge in run.judges}
-    times = _read_times(directory)
-    return {step: seconds * cores for step, (seconds, cores) in times.items() if step in steps}
+def _evaluation_step(run: Run, judge: str, split: str) -> str:
+    of_split = "" if split == "test" else f" {split}"
+    return f"evaluate {run.workdir.name} {judge}{of_split}"
 
 
-def seconds_spent(directory: pathlib.Path, run: Run) -> float | None:
-    """Seconds by the clock that training a run and evaluating it took, interrupted attempts included;
-    None if it was done elsewhere.
+def _steps_of(run: Run, split: str, times: Container[str]) -> list[str]:
+    """Those of training a run and evaluating it on a split, as they stand among the times."""
+    steps = [f"train {run.workdir.name}"]
+    for judge in run.judges:
+        step = _evaluation_step(run, judge, split)
+        former = _evaluation_step(run, judge, "test")  # once of every split
+        is_of_test = (results_directory(run.workdir, judge) / "summary.json").exists()
+        steps.append(former if step not in times and not is_of_test else step)
+    return steps
+
+
+def core_seconds_spent(
+    directory: pathlib.Path, runs: Sequence[Run], split: str = "test"
+) -> dict[str, float]:
+    """Seconds times cores of each step of these runs so far, interrupted attempts included, and of
+    building the faces that they share.
+
+    Args:
+      directory: of all runs.
+      runs: that count.
+      split: on whose faces they were evaluated.
     """
     times = _read_times(directory)
-    name = run.workdir.name
-    steps = [f"train {name}", *(f"evaluate {name} {judge}" for judge in run.judges)]
-    found = [times[step][0] for step in steps if step in times]
+    steps = {_FACES, *(step for run in runs for step in _steps_of(run, split, times))}
+    return {step: spent.core_seconds for step, spent in times.items() if step in steps}
+
+
+def seconds_spent(directory: pathlib.Path, run: Run, split: str = "test") -> float | None:
+    """Seconds by the clock that training a run and evaluating it took, interrupted attempts included;
+    None if it was done elsewhere.
+
+    Args:
+      directory: of all runs.
+      run: the run.
+      split: on whose faces it was evaluated.
+    """
+    times = _read_times(directory)
+    found = [times[step].seconds for step in _steps_of(run, split, times) if step in times]
     return sum(found) if found else None
 
 
 def training_seconds(directory: pathlib.Path, runs: Sequence[Run]) -> float | None:
-    """Mean seconds by the clock that training these runs took; None if they were trained elsewhere."""
+    """Mean seconds by the clock that training these runs took, without building the faces that they share;
+    None if they were trained elsewhere.
+    """
     times = _read_times(directory)
-    found = [times[step][0] for run in runs if (step := f"train {run.workdir.name}") in times]
+    found = [times[step].seconds for run in runs if (step := f"train {run.workdir.name}") in times]
     return sum(found) / len(found) if found else None
 
 
-def _read_times(directory: pathlib.Path) -> dict[str, list[float]]:
+class _Spent(NamedTuple):
+    """On a step so far, as in `TIMES_FILE`."""
+
+    seconds: float
+    cores: int
+    core_seconds: float
+
+
+def _read_times(directory: pathlib.Path) -> dict[str, _Spent]:
     file = directory / TIMES_FILE
-    return json.loads(file.read_text()) if file.exists() else {}
+    if not file.exists():
+        return {}
+    return {
+        step: _Spent(seconds, cores, *(rest or [seconds * cores]))
+        for step, (seconds, cores, *rest) in json.loads(file.read_text()).items()
+    }
 
 
 _times_lock = threading.Lock()
@@ -263,20 +350,28 @@ def _call(
     directory: pathlib.Path,
     step: str,
     cores: Set[int],
-    script: str,
+    program: str,
     *arguments: str,
     has_log: bool = False,
 ) -> None:
+    """Run a program in a process of its own: a script beside the package, or the name of a module.
+
+    Raises:
+      Failed: if its status is not 0.
+    """
     # A process each: its memory is given back, and an interrupt is train.py's own to handle. The
     # seeds of a method compile the same programs, which the cache keeps.
     environment = {"JAX_COMPILATION_CACHE_DIR": str(directory / "compiled"), **os.environ}
+    paths = [str(ROOT), os.environ.get("PYTHONPATH", "")]  # of the package, for a module
+    environment["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
+    which = [str(ROOT / program)] if program.endswith(".py") else ["-m", program]
     log = directory / "logs" / f"{step}.log"
     log.parent.mkdir(parents=True, exist_ok=True)
     start = time.monotonic()
     try:
         with log.open("w") if has_log else contextlib.nullcontext() as stream:
             process = subprocess.Popen(
-                [sys.executable, str(ROOT / script), *arguments],
+                [sys.executable, *which, *arguments],
                 env=environment,
                 stdout=stream,
                 stderr=stream,
@@ -287,10 +382,14 @@ def _call(
     finally:
         with _times_lock:
             spent = _read_times(directory)
-            earlier, _ = spent.get(step, (0.0, 0))
-            spent[step] = [round(earlier + time.monotonic() - start, 1), len(cores)]
+            earlier, seconds = spent.get(step, _Spent(0.0, 0, 0.0)), time.monotonic() - start
+            spent[step] = _Spent(
+                round(earlier.seconds + seconds, 1),
+                len(cores),
+                round(earlier.core_seconds + seconds * len(cores), 1),
+            )
             write_json(directory / TIMES_FILE, spent)
     if code != 0:
         said = log.read_text().splitlines()[-1:] if has_log else []
         reason = said[0] if said else f"status {code}"
-        raise Failed(f"{script} ended with {reason} ({step}); the same command continues")
+        raise Failed(f"{program} ended with {reason} ({step}); the same command continues")

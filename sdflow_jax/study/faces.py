@@ -80,7 +80,7 @@ def faces_figures(
             )
             edited = edited_images(setup, method, observed.code, targets, batch_size=num_shown)
             judged = judge_columns(setup.judges, request)
-            turned = (edited.outputs.probabilities > 0.5) != (before.probabilities > 0.5)
+            turned = edited.outputs.decides_against(before)
             identity = np.sum(edited.outputs.embeddings * before.embeddings, axis=1)
             columns[request.name].append(titles[name])
             images[request.name].append(edited.images)

@@ -7,7 +7,8 @@ The first makes forty pictures: a face, and the same edit of it by two methods, 
 equal strength for the judge: each goes as far as it takes for the judge's reading to be at 90% of what was
 asked. Order and faces are drawn with a seed. `--key` says which is which and is kept from the observers. Their
 answers are CSV files with the columns `pair`, `person` and `real`, in which A, B or = stands: who is more
-the same person, and who looks more real. The second command counts them.
+the same person, and who looks more real. The second command counts them. An observer is called as the file
+of the answers is, or by its whole path where two files have one name.
 """
 
 import argparse
@@ -15,8 +16,9 @@ import csv
 import dataclasses
 import io
 import pathlib
+import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -60,6 +62,8 @@ NUM_PAIRS = 40
 READING = 0.9
 QUESTIONS = {"person": "keeps the person better", "real": "looks more real"}
 KEY_COLUMNS = ("pair", "face", "edit", "A", "B", "reading_A", "reading_B")
+_MAJORITY, _UNDECIDED = "majority", "undecided"
+_ENCODING = "utf-8-sig"  # Excel begins its files with a mark of the encoding
 _STRENGTHS = np.array(
     [0, 0.2, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1, 1.1, 1.2, 1.4, 1.7, 2, 2.5, 3, 4, 6]
 )
@@ -167,7 +171,7 @@ def make_pairs(
     split: str = "test",
     seed: int = 0,
 ) -> int:
-    """Write `pair01.png` and so on, and the key.
+    """Write `pair01.png` and so on, and the key; pictures of an earlier call are removed.
 
     Single edits and the edit of all attributes take turns; no face comes twice with one edit.
 
@@ -222,7 +226,7 @@ def make_pairs(
         usable = is_counted & edits[request.name][0].is_there & edits[request.name][1].is_there
         waiting[request.name] = random.permutation(np.flatnonzero(usable)).tolist()
         logging.info("%s: %d faces by both", request.name, usable.sum())
-    rows = []
+    rows, chosen = [], []
     while len(rows) < num_pairs and any(waiting.values()):
         for request in requests:
             if not waiting[request.name] or len(rows) == num_pairs:
@@ -230,17 +234,45 @@ def make_pairs(
             face = waiting[request.name].pop()
             order = random.permutation(2)
             pair = [edits[request.name][i] for i in order]
-            latents = [items[face]["w_plus"][None], *(edit.latents[face][None] for edit in pair)]
-            picture = _picture([to_bytes(setup.whole_faces(x))[0] for x in latents])
-            number = len(rows) + 1
-            write_png(directory / f"pair{number:02d}.png", picture)
+            chosen.append((face, pair))
             names = [("ours", "other")[i] for i in order]
             readings = [f"{edit.readings[face]:.3f}" for edit in pair]
-            rows.append([number, face, request.name, *names, *readings])
+            rows.append([len(rows) + 1, face, request.name, *names, *readings])
+
+    def pictures() -> Iterator[UInt8[np.ndarray, "h w 3"]]:
+        for face, pair in chosen:
+            latents = [items[face]["w_plus"][None], *(edit.latents[face][None] for edit in pair)]
+            yield _picture([to_bytes(setup.whole_faces(x))[0] for x in latents])
+
+    write_pairs(pictures(), rows, directory, key)
+    return len(rows)
+
+
+def write_pairs(
+    pictures: Iterable[UInt8[np.ndarray, "h w 3"]],
+    rows: Sequence[Sequence[Any]],
+    directory: pathlib.Path,
+    key: pathlib.Path,
+) -> None:
+    """Write the pictures in place of earlier ones, and then the key.
+
+    The earlier key goes first, so that no key ever lies beside pictures that are not its own.
+
+    Args:
+      pictures: in the order of the rows, drawn one at a time.
+      rows: of the key, with the columns `KEY_COLUMNS`.
+      directory: of the pictures.
+      key: its file.
+    """
+    key.unlink(missing_ok=True)
+    for file in directory.glob("pair*.png"):
+        if re.fullmatch(r"pair\d{2,}\.png", file.name):
+            file.unlink()
+    for (number, *_), picture in zip(rows, pictures, strict=True):
+        write_png(directory / f"pair{number:02d}.png", picture)
     stream = io.StringIO()
     csv.writer(stream, lineterminator="\n").writerows([KEY_COLUMNS, *rows])
     write_text(key, stream.getvalue())
-    return len(rows)
 
 
 def _picture(images: Sequence[UInt8[np.ndarray, "r r 3"]]) -> UInt8[np.ndarray, "h w 3"]:
@@ -251,16 +283,34 @@ def read_answers(path: pathlib.Path) -> dict[int, dict[str, str]]:
     """Pair -> question -> A, B or =.
 
     Raises:
-      ValueError: naming the line, for any other answer.
+      ValueError: naming the file, for any other answer and for a pair that is answered twice.
     """
     answers = {}
-    with path.open(newline="") as file:
+    with path.open(newline="", encoding=_ENCODING) as file:
         for row in csv.DictReader(file):
             given = {question: (row.get(question) or "").strip().upper() for question in QUESTIONS}
             if not set(given.values()) <= {"A", "B", "="} or not (row.get("pair") or "").isdigit():
                 raise ValueError(f"{path}: expected a pair and A, B or =, got {dict(row)}")
-            answers[int(row["pair"])] = given
+            pair = int(row["pair"])
+            if pair in answers:
+                raise ValueError(f"{path}: pair {pair} is answered twice")
+            answers[pair] = given
     return answers
+
+
+def read_observers(paths: Sequence[pathlib.Path]) -> dict[str, dict[int, dict[str, str]]]:
+    """Observer -> as of `read_answers`; called as the file is, or by its whole path where names are equal.
+
+    Raises:
+      ValueError: as `read_answers`, and for a file that is given twice.
+    """
+    whole = [str(path.resolve()) for path in paths]
+    if twice := [path for path, times in Counter(whole).items() if times > 1]:
+        raise ValueError(f"{twice[0]}: the file is given twice")
+    names = [path.stem for path in paths]
+    if len({*names, _MAJORITY}) <= len(names):  # two are equal, or one is called as the majority is
+        names = whole
+    return {name: read_answers(path) for name, path in zip(names, paths, strict=True)}
 
 
 def count(
@@ -268,8 +318,9 @@ def count(
 ) -> str:
     """The counts as a Markdown table, for every observer, and for the majority of them pair by pair.
 
-    The share is of the pairs that were decided, with its exact 95% interval (Clopper and Pearson 1934). Observers
-    look at the same pairs: their answers are not put into one heap.
+    The share is of the pairs decided for one of the two, with its exact 95% interval (Clopper and Pearson
+    1934). Observers look at the same pairs: their answers are not put into one heap. The majority is
+    more than half of all answers to a pair, "=" among them.
 
     Args:
       key: the rows of the key.
@@ -285,7 +336,7 @@ def count(
             }
             for name, answers in observers.items()
         }
-        everyone = {**voices, "majority": _majority(voices.values())} if len(voices) > 1 else voices
+        everyone = {**voices, _MAJORITY: _majority(voices.values())} if len(voices) > 1 else voices
         for name, votes in everyone.items():
             counts = Counter(votes.values())
             decided = counts["ours"] + counts["other"]
@@ -294,9 +345,11 @@ def count(
                 found = binomtest(counts["ours"], decided)
                 ends = found.proportion_ci(0.95, method="exact")
                 share = f"{found.statistic:.0%} [{ends.low:.0%}, {ends.high:.0%}]"
-            numbers = (counts["ours"], counts["other"], counts["="])
-            rows.append([title, name, *map(str, numbers), share])
-    return markdown_table(["which", "observer", "ours", "other", "equal", "ours of decided"], rows)
+            numbers = [str(counts[whose]) for whose in ("ours", "other", "=")]
+            without = str(counts[_UNDECIDED]) if name == _MAJORITY else "–"
+            rows.append([title, name, *numbers, without, share])
+    heads = ["which", "observer", "ours", "other", "equal", "no majority", "ours of decided"]
+    return markdown_table(heads, rows)
 
 
 def _whose(answer: str, row: Mapping[str, str]) -> str:
@@ -304,17 +357,16 @@ def _whose(answer: str, row: Mapping[str, str]) -> str:
 
 
 def _majority(voices: Iterable[Mapping[int, str]]) -> dict[int, str]:
-    """Pair -> who has more voices; as many for both is =."""
+    """Pair -> what more than half of the answers say, or `_UNDECIDED`."""
     tally: dict[int, Counter] = {}
     for votes in voices:
         for pair, whose in votes.items():
             tally.setdefault(pair, Counter())[whose] += 1
-    return {
-        pair: "="
-        if found["ours"] == found["other"]
-        else max(("ours", "other"), key=lambda who, found=found: found[who])
-        for pair, found in tally.items()
-    }
+    majority = {}
+    for pair, found in tally.items():
+        ((whose, times),) = found.most_common(1)
+        majority[pair] = whose if 2 * times > found.total() else _UNDECIDED
+    return majority
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -350,9 +402,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print(f"{made} pairs: {given.out}; which is which: {given.key}")
         return
     try:
-        with given.key.open(newline="") as file:
+        with given.key.open(newline="", encoding=_ENCODING) as file:
             key = list(csv.DictReader(file))
-        print(count(key, {path.stem: read_answers(path) for path in given.answers}))
+        print(count(key, read_observers(given.answers)))
     except (OSError, ValueError) as error:
         raise SystemExit(f"{type(error).__name__}: {error}") from error
 

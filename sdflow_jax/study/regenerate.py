@@ -5,11 +5,12 @@ import io
 import json
 import math
 import pathlib
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from PIL import Image
 
 from sdflow_jax.data import face_latents
@@ -48,6 +49,10 @@ from sdflow_jax.study.probes import PROBES
 DOTS_PER_INCH = {"png": 110, "jpg": 205}  # at which a face has 256 pixels
 JPEG_QUALITY = 90
 PROBE_RESAMPLES = 500
+_PICTURES = re.compile(  # as `_figures` and `_copy_samples` name them
+    r"(figure2_semantic_variables|figure[36]_.+|figure4_methods(_.+)?|figure5_ablation"
+    r"|samples_(shared|independent)_.+)\.(png|jpg)"
+)
 
 
 @in_float32
@@ -109,7 +114,7 @@ def regenerate(
         *_entanglement(by_method, outcomes[main], summaries, settings),
         _independence(study, by_method, settings),
         _costs(by_method, runs_directory, settings),
-        core_seconds_spent(runs_directory, runs),
+        core_seconds_spent(runs_directory, runs, settings.split),
     )
     pictures = []
     for name, figure in _figures(study, settings, by_method, outcomes, areas).items():
@@ -132,10 +137,20 @@ def regenerate(
     page = results_page(study, settings, measured, pictures, words)
     write_text(results / "tables.md", tables_page(study, settings, measured, pictures, attributes))
     write_text(results / "README.md", page)
-    for file in results.glob("*.*g"):  # pictures of an earlier page
-        if file.name.startswith(("figure", "samples_")) and file.name not in pictures:
-            file.unlink()
+    remove_earlier(results, pictures)
     return True
+
+
+def remove_earlier(results: pathlib.Path, pictures: Collection[str]) -> None:
+    """Remove the pictures of an earlier page, by the names that pages give; whatever else lies there stays.
+
+    Args:
+      results: the directory.
+      pictures: names of the files that the present page shows.
+    """
+    for file in results.iterdir():
+        if _PICTURES.fullmatch(file.name) and file.name not in pictures:
+            file.unlink()
 
 
 def _entanglement(
@@ -146,14 +161,41 @@ def _entanglement(
 ) -> tuple[dict[str, Entanglement], Float[np.ndarray, "e j"]]:
     """What every method's edits drag along by the first judges, and the correlations in the data."""
     main = settings.judges[0]
+    outcomes = _found_everywhere(outcomes)
     method = next(iter(by_method))
     judged = summaries[method, main][0]["judged_attributes"]
     with np.load(results_of(by_method[method][0], main, settings) / "faces.npz") as faces:
         readings = faces["readings"]
+    readings = readings[np.isfinite(readings).all(1)]
     edited = [name for name in outcomes[method][0] if name in judged]
     correlation = correlations_of(readings, judged, edited)
+    if not all(outcome.num_faces for outcome in outcomes[method][0].values()):
+        return {}, correlation
     found = entanglement(outcomes, judged, correlation, num_resamples=settings.num_resamples)
     return found, correlation
+
+
+def _found_everywhere(
+    outcomes: Mapping[str, Sequence[Mapping[str, EditOutcomes]]],
+) -> dict[str, list[dict[str, EditOutcomes]]]:
+    """The outcomes without the faces that the judges no longer find after an edit by one of the methods:
+    nobody knows how far their readings moved.
+    """
+    everything = [seed for seeds in outcomes.values() for seed in seeds]
+    is_found = {
+        name: np.all([_is_found(seed[name]) for seed in everything], axis=0)
+        for name in everything[0]
+    }
+    return {
+        method: [{name: x.of_faces(is_found[name]) for name, x in seed.items()} for seed in seeds]
+        for method, seeds in outcomes.items()
+    }
+
+
+def _is_found(outcome: EditOutcomes) -> Bool[np.ndarray, " f"]:
+    if outcome.readings is None:
+        return np.ones(outcome.num_faces, bool)
+    return np.isfinite(outcome.readings).all((1, 2))
 
 
 def _independence(

@@ -164,14 +164,14 @@ def tune(
         found = score(load_outcomes(results / "outcomes.npz"))
         name = f"{run.method}-trial{trial.number}"
         _keep_picture(results / "edits.png", directory / "pictures" / f"{name}.jpg")
-        add(_row(trial, found, seconds_spent(directory, run)))
+        add(_row(trial, found, seconds_spent(directory, run, settings.split)))
         print(f"{run.method}, trial {trial.number}: score {found.value:.4f}", flush=True)
 
     def failed(run: Run, error: Stopped) -> None:
         trial = due[run.workdir]
         words = str(error)
         if reasons := [reason for reason in _OUTCOMES if reason in words]:
-            add(_row(trial, None, seconds_spent(directory, run), note=reasons[0]))
+            add(_row(trial, None, seconds_spent(directory, run, settings.split), note=reasons[0]))
         else:
             problems.append(f"{run.method}, trial {trial.number}: {words}")
         print(f"{run.method}, trial {trial.number}: {words}", flush=True)

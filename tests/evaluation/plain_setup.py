@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from sdflow_jax.evaluation import EvaluationSetup, NetworkJudges
+from sdflow_jax.evaluation import EvaluationSetup, JudgeOutputs, NetworkJudges
 from sdflow_jax.images.pixels import to_bytes, to_signed
 from sdflow_jax.models.face_identity import FaceIdentity
 
@@ -57,6 +57,19 @@ class TurningEditor(nnx.Module):
         )
         edited = code.at[:, 1, :2].set(turned)
         return edited.at[:, 0, np.asarray(COLUMNS)].set(2 * semantic_variables - 1)
+
+
+class LosingJudges:
+    """On the host: the same judges, who find no face where Young is above 0.99."""
+
+    attributes = JUDGED
+    image_size = None
+
+    def judge(self, images):
+        probabilities, embeddings = map(np.array, plain_setup().judges.judge(jnp.asarray(images)))
+        is_lost = probabilities[:, 2] > 0.99
+        probabilities[is_lost], embeddings[is_lost] = np.nan, 0.0
+        return JudgeOutputs(probabilities, embeddings)
 
 
 def plain_setup():

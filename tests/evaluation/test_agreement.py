@@ -6,7 +6,13 @@ import pytest
 
 from sdflow_jax.evaluation import JudgeOutputs, Request, observe_faces
 from sdflow_jax.evaluation.agreement import agreement
-from tests.evaluation.plain_setup import COLUMNS, TurningEditor, plain_faces, plain_setup
+from tests.evaluation.plain_setup import (
+    COLUMNS,
+    LosingJudges,
+    TurningEditor,
+    plain_faces,
+    plain_setup,
+)
 
 YOUNG = Request("Young", ("Young",))
 
@@ -40,7 +46,7 @@ for angle, item in enumerate(ITEMS):  # twelve people
     item["w_plus"][1, :2] = np.cos(0.2 * angle), np.sin(0.2 * angle)
 
 
-def compared(items, method):
+def compared(items, method, other=None):
     setup = plain_setup()
     faces, _ = observe_faces(
         setup,
@@ -51,7 +57,7 @@ def compared(items, method):
         prediction_columns=COLUMNS,
         batch_size=4,
     )
-    return agreement(setup, Contrary(), method, faces, [YOUNG], batch_size=4)
+    return agreement(setup, other or Contrary(), method, faces, [YOUNG], batch_size=4)
 
 
 @pytest.fixture(scope="module")
@@ -91,3 +97,12 @@ def test_nothing_is_nan_where_every_edit_failed():
     json.dumps(entry, allow_nan=False)
     assert entry["num_faces"] == 0 and entry["identity_correlation"] is None
     assert entry["Young"] == {"same_decision": None, "correlation": None}
+
+
+def test_faces_that_one_set_does_not_find_are_left_out():
+    entry = compared(ITEMS, TurningEditor(), LosingJudges())
+    is_old = [item["predictions"][2] <= 0.5 for item in ITEMS]  # edited until they are lost
+    assert entry["unedited"]["num_faces"] == 12
+    assert entry["Young"]["num_faces"] == 12 - sum(is_old)
+    assert entry["Young"]["Male"] == {"same_decision": 1.0, "correlation": 1.0}
+    assert entry["Young"]["identity_correlation"] == pytest.approx(1.0)

@@ -3,7 +3,8 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from sdflow_jax.evaluation import NetworkJudges, load_judges
+from sdflow_jax.evaluation import ExternalJudges, JudgeOutputs, NetworkJudges, load_judges
+from sdflow_jax.evaluation.published_readers import FaceReadings
 from sdflow_jax.files import networks
 from sdflow_jax.models.face_identity import FFHQ_FACE_CROP, FaceIdentity
 from tests.filled_networks import filled_arrays
@@ -73,3 +74,23 @@ def test_identity_encoder_of_another_kind_is_refused(tmp_path):
     networks.save_arrays(file, kind, CLASSIFIER, arrays, notes={"attributes": "A,B"})
     with pytest.raises(networks.NetworkFileError, match="IdentityEncoder or IResNet"):
         load_judges(file, file, image_size=64)
+
+
+def test_external_judges_read_nothing_where_they_find_no_face(monkeypatch):
+    def read(images):
+        readings = FaceReadings.nothing(len(images))
+        readings.male[0], readings.age[0], readings.embedding[0] = 0.9, 20.0, 1.0
+        return readings
+
+    monkeypatch.setattr("sdflow_jax.evaluation.external_judges.ReadersPool", lambda: read)
+    outputs = ExternalJudges().judge(np.zeros((2, 256, 256, 3), np.float32))
+    assert outputs.is_read.tolist() == [True, False]
+    assert (outputs.probabilities[0] > 0.5).all() and np.isnan(outputs.probabilities[1]).all()
+    np.testing.assert_allclose(np.linalg.norm(outputs.embeddings, axis=1), [1, 0], rtol=1e-5)
+
+
+def test_what_is_not_read_is_decided_neither_way():
+    before = JudgeOutputs(np.array([[0.9, 0.1]] * 2), np.eye(2))
+    after = JudgeOutputs(np.array([[0.1, 0.2], [np.nan, np.nan]]), np.eye(2))
+    assert after.decides_against(before).tolist() == [[True, False], [False, False]]
+    assert after.decides_as(before).tolist() == [[False, True], [False, False]]

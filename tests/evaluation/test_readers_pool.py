@@ -1,4 +1,5 @@
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -6,6 +7,7 @@ import time
 import numpy as np
 import pytest
 
+from sdflow_jax.evaluation.errors import EvaluationError
 from sdflow_jax.evaluation.published_readers import FaceReadings
 from sdflow_jax.evaluation.readers_pool import ReadersPool
 
@@ -25,6 +27,24 @@ def reader():
 
 def missing():
     raise FileNotFoundError("a network")
+
+
+def killed():
+    """Readers whose processes are killed while they read."""
+    return lambda images: os.kill(os.getpid(), signal.SIGKILL)
+
+
+def killed_once():
+    """Readers of which the first that reads is killed."""
+
+    def read(images):
+        try:
+            os.remove(os.environ["KILLS_ONCE"])
+        except FileNotFoundError:
+            return reader()(images)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    return read
 
 
 def faces(count):
@@ -47,6 +67,21 @@ def test_what_cannot_be_shared_is_read_here(num_processes, count):
     readings = ReadersPool(num_processes, reader)(faces(count))
     np.testing.assert_array_equal(readings.male, np.arange(count))
     assert set(readings.age) <= {os.getpid() % 100_000}
+
+
+def test_new_processes_begin_once_where_one_is_killed(tmp_path, monkeypatch):
+    mark = tmp_path / "mark"
+    monkeypatch.setenv("KILLS_ONCE", str(mark))
+    pool = ReadersPool(2, killed_once)
+    for _ in range(2):  # each time
+        mark.touch()
+        np.testing.assert_array_equal(pool(faces(5)).male, np.arange(5))
+        assert not mark.exists()
+
+
+def test_processes_that_are_killed_again_and_again_are_an_error():
+    with pytest.raises(EvaluationError, match="killed twice; is there enough memory"):
+        ReadersPool(2, killed)(faces(4))
 
 
 def test_missing_networks_are_told_before_a_process_starts():

@@ -101,3 +101,15 @@ def test_every_combination_starts_from_the_same_codes():
     np.testing.assert_allclose(
         pixels, np.clip(np.asarray(expected)[:2].reshape(2, 8), -1, 1), atol=1e-3
     )
+
+
+def test_samples_without_a_face_are_not_what_was_asked_and_not_diverse():
+    combinations = np.array([[0.0], [1.0]])
+    probabilities = np.array([[[0.1], [np.nan], [0.2]], [[0.9], [0.9], [np.nan]]])
+    embeddings = np.array([[[1.0, 0.0], [0.0, 0.0], [1.0, 0.0]], [[0.6, 0.8], [0.6, 0.8], [0, 0]]])
+    faces = SampledFaces(
+        combinations, np.zeros((2, 1, 4, 4, 3)), JudgeOutputs(probabilities, embeddings)
+    )
+    found = summarize_samples(faces, ("Male",), ("Male",), np.zeros((3, 2)))
+    assert found["accuracy"] == {"Male": 0.6667}
+    assert found["diversity"] == 0.0 and found["diversity_of_faces"] is None

@@ -2,9 +2,19 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from sdflow_jax.evaluation import EvaluationError, Request, observe_faces, sweep
+from sdflow_jax.evaluation import (
+    EvaluationError,
+    EvaluationSetup,
+    Request,
+    observe_faces,
+    sweep,
+)
+from sdflow_jax.evaluation.report import points_csv, summarize
 from tests.evaluation.plain_setup import (
     COLUMNS,
+    JUDGED,
+    LosingJudges,
+    PixelGenerator,
     TurningEditor,
     plain_faces,
     plain_setup,
@@ -102,6 +112,28 @@ def test_faces_on_which_the_classifiers_disagree_are_not_counted(setup):
     assert outcome.num_excluded == 1
     np.testing.assert_array_equal(outcome.success.T, [[0, 0, 0, 0], [0, 1, 0, 1]])
     np.testing.assert_array_equal(outcome.was_on, [False, True, True, False])
+
+
+@pytest.mark.filterwarnings("error")
+def test_faces_that_are_no_longer_found_are_no_success_and_keep_nothing():
+    losing = EvaluationSetup(PixelGenerator(), LosingJudges())
+    faces, _ = observed(losing, TurningEditor(), plain_faces(ATTRIBUTES))
+    outcome = run(losing, faces, YOUNG, (0.55, 1.0), stop_at=2.0)
+    assert outcome.num_excluded == 1  # the fourth, which is not found unedited either
+    np.testing.assert_array_equal(outcome.was_on, [False, False, True, False])
+    # At strength 1 all but the third are edited until no face is left.
+    np.testing.assert_array_equal(outcome.success.T, [[1, 1, 1, 1], [0, 0, 1, 0]])
+    np.testing.assert_array_equal(outcome.attributes.T, [[1, 1, 1, 1], [0, 0, 1, 0]])
+    assert (outcome.identity[:, 0] > 0.5).all() and (outcome.identity_original[:, 0] > 0.5).all()
+    np.testing.assert_array_equal(outcome.identity[:, 1] > 0.5, [False, False, True, False])
+    np.testing.assert_array_equal(outcome.identity[[0, 1, 3], 1], 0.0)
+    assert np.isnan(outcome.readings[[0, 1, 3], 1]).all()
+    # What the reconstruction keeps is of the four faces whose originals are found.
+    outcomes = {"Young": outcome}
+    summary = summarize(outcomes, faces, attributes=("Young",), judged_attributes=JUDGED)
+    assert summary["reconstruction"]["identity"] == pytest.approx(1.0, abs=1e-3)
+    assert set(summary["reconstruction"]["attribute_agreement"].values()) == {1.0}
+    assert "nan" not in points_csv(outcomes)
 
 
 def test_disagreement_on_every_face_is_an_error(setup):

@@ -63,6 +63,26 @@ def test_they_are_those_of_recursive_checkpoints(settings, reverse):
         np.testing.assert_allclose(ours, theirs, rtol=1e-9, atol=1e-12)
 
 
+@pytest.mark.parametrize("adjoint", ["stored_steps", "recursive_checkpoint"])
+def test_arguments_may_hold_integers_and_truth_values(adjoint):
+    settings = SolverSettings("heun", num_steps=3, adjoint=adjoint)
+    chosen = {"row": jnp.asarray([1, 0]), "is_fast": jnp.asarray([True, False])}
+
+    def field(time, y, args):
+        rates, chosen = args
+        return -y * rates[chosen["row"]] * jnp.where(chosen["is_fast"], 2.0, 1.0)
+
+    def end(rates, chosen):
+        return jnp.sum(solve(field, jnp.ones(2), (rates, chosen), settings).y)
+
+    of_rates, of_chosen = jax.grad(end, (0, 1), allow_int=True)(jnp.asarray([0.1, 0.2]), chosen)
+    # A step of Heun's multiplies by 1 - x + x^2 / 2, where x is the rate times a third.
+    x, speed = np.array([0.1, 0.4]) / 3, np.array([1.0, 2.0])
+    expected = -speed * (1 - x) * (1 - x + x**2 / 2) ** 2
+    np.testing.assert_allclose(of_rates, expected, rtol=1e-5)
+    assert {leaf.dtype for leaf in jax.tree.leaves(of_chosen)} == {jax.dtypes.float0}
+
+
 def test_examples_of_a_vmapped_solve_have_steps_of_their_own():
     settings = SolverSettings("tsit5", 1e-4, 1e-4, adjoint="stored_steps")
     rates = jnp.asarray([0.1, 30.0])  # the second takes many more steps

@@ -6,15 +6,17 @@ import json
 import pathlib
 import shutil
 
+import numpy as np
 import pytest
 from PIL import Image
 
 from reliability.tiny_world import EDITED_ATTRIBUTES, build_tiny_world
 from sdflow_jax.evaluation import results_directory
+from sdflow_jax.evaluation.curves import EditOutcomes
 from sdflow_jax.files import networks
 from sdflow_jax.study import execution
 from sdflow_jax.study.plan import Settings, Study, plan_runs
-from sdflow_jax.study.regenerate import regenerate
+from sdflow_jax.study.regenerate import _found_everywhere, regenerate, remove_earlier
 
 SETTINGS = Settings(
     seeds=1,
@@ -111,20 +113,118 @@ def test_no_run_begins_after_one_that_failed(study, tmp_path, monkeypatch):
     begun = []
 
     def fail(directory, step, cores, *arguments, **_):
-        begun.append(step)
         assert cores  # a process without a core would never start
-        raise execution.Stopped(step)
+        if step != "faces":
+            begun.append(step)
+            raise execution.Stopped(step)
 
     monkeypatch.setattr(execution, "_call", fail)
     monkeypatch.setattr(execution, "own_cores", lambda: {3, 5})
     runs = plan_runs(study, dataclasses.replace(SETTINGS, seeds=4), tmp_path)
     with pytest.raises(execution.Stopped):
         execution.carry_out(runs, SETTINGS, tmp_path, jobs=3)
-    assert len(begun) == 1  # the one that builds the data set
-    monkeypatch.setattr(execution, "is_trained", lambda workdir: workdir == runs[0].workdir)
-    with pytest.raises(execution.Stopped):
-        execution.carry_out(runs, SETTINGS, tmp_path, jobs=3)
-    assert len(begun) <= 1 + 3 < len(runs)
+    assert len(begun) <= 3 < len(runs)
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_data_set_is_built_once_before_all_and_every_training_begins_once(
+    study, tmp_path, monkeypatch, jobs
+):
+    begun, told = [], []
+
+    def fail(directory, step, cores, *arguments, **_):
+        begun.append(step)
+        if step != "faces":
+            raise execution.Failed(step)
+
+    monkeypatch.setattr(execution, "_call", fail)
+    runs = plan_runs(study, SETTINGS, tmp_path)
+
+    def carry_out(runs):
+        return execution.carry_out(
+            runs, SETTINGS, tmp_path, jobs=jobs, failed=lambda run, error: told.append(run)
+        )
+
+    assert not carry_out(runs)
+    assert begun[0] == "faces"
+    assert sorted(begun[1:]) == sorted(f"train {run.workdir.name}" for run in runs)
+    assert len(told) == len(runs)
+    assert carry_out([])
+
+
+def test_nothing_is_trained_without_the_faces(study, tmp_path, monkeypatch):
+    begun, told = [], []
+
+    def fail(directory, step, cores, *arguments, **_):
+        begun.append(step)
+        raise execution.Failed("DataError: no faces")
+
+    monkeypatch.setattr(execution, "_call", fail)
+    runs = plan_runs(study, SETTINGS, tmp_path)
+    with pytest.raises(execution.Failed, match="no faces"):
+        execution.carry_out(runs, SETTINGS, tmp_path, jobs=2)
+    assert not execution.carry_out(
+        runs, SETTINGS, tmp_path, failed=lambda run, error: told.append(run)
+    )
+    assert set(begun) == {"faces"} and told == runs
+
+
+def test_times_of_attempts_add_up_whatever_their_cores(study, tmp_path, monkeypatch):
+    (run, *_) = plan_runs(study, SETTINGS, tmp_path)
+    name = run.workdir.name
+    old = {"faces": [1, 2], f"train {name}": [10, 4], f"evaluate {name} config": [7, 2]}
+    (tmp_path / "times.json").write_text(json.dumps(old))
+    (tmp_path / "short.py").write_text("import time; time.sleep(0.3)")
+    monkeypatch.setattr(execution, "ROOT", tmp_path)
+    execution._call(tmp_path, f"train {name}", {min(execution.own_cores())}, "short.py")
+    seconds = execution.training_seconds(tmp_path, [run])
+    spent = execution.core_seconds_spent(tmp_path, [run])
+    assert spent["faces"] == 2 and spent[f"evaluate {name} config"] == 14
+    assert seconds > 10 and spent[f"train {name}"] == pytest.approx(40 + seconds - 10, abs=0.2)
+
+
+def test_times_of_splits_are_told_apart(study, tmp_path):
+    (run, *_) = plan_runs(study, SETTINGS, tmp_path)
+    name = f"evaluate {run.workdir.name} config"
+    times = tmp_path / "times.json"
+    times.write_text(json.dumps({name: [7, 2], f"{name} validation": [5, 1, 6]}))
+    assert execution.core_seconds_spent(tmp_path, [run]) == {name: 14}
+    assert execution.seconds_spent(tmp_path, run, "validation") == 5
+    # An old file has one name for both, which can only be of validation where no test was made.
+    times.write_text(json.dumps({name: [7, 2]}))
+    assert execution.seconds_spent(tmp_path, run, "validation") == 7
+    summary = results_directory(run.workdir, "config") / "summary.json"
+    summary.parent.mkdir(parents=True)
+    summary.touch()
+    assert execution.seconds_spent(tmp_path, run, "validation") is None
+
+
+def test_faces_lost_after_an_edit_are_left_out_of_every_methods_readings():
+    def outcome(lost):
+        readings = np.full((3, 2, 2), 0.5)
+        readings[lost, 1] = np.nan
+        numbers = np.arange(6.0).reshape(3, 2)
+        return {
+            "Young": EditOutcomes(
+                *(np.array([0.0, 1.0]), numbers, numbers, numbers, numbers, 0),
+                *(np.ones(3, bool), readings, readings[:, 0]),
+            )
+        }
+
+    found = _found_everywhere({"a": [outcome([])], "b": [outcome([1])]})
+    for (seed,), name in zip(found.values(), "ab", strict=True):
+        assert seed["Young"].success.tolist() == [[0, 1], [4, 5]], name
+        assert np.isfinite(seed["Young"].readings).all() and seed["Young"].was_on.shape == (2,)
+
+
+def test_pictures_of_an_earlier_page_go_and_others_stay(tmp_path):
+    earlier = ("figure3_Old.jpg", "figure4_methods_external.png", "samples_shared_old.jpg")
+    others = ("figure_mine.svg", "figure_mine.png", "figure3_Old.svg", "samples_mine.png")
+    present = ("figure5_ablation.png", "figure3_Young.jpg")
+    for name in (*earlier, *others, *present):
+        (tmp_path / name).touch()
+    remove_earlier(tmp_path, present)
+    assert {file.name for file in tmp_path.iterdir()} == {*others, *present}
 
 
 def test_cores_are_dealt_out_among_the_jobs():

@@ -91,6 +91,8 @@ def test_training_that_diverges_is_an_outcome_and_any_other_mistake_a_problem(
     searches, tmp_path, monkeypatch
 ):
     def fail(directory, step, cores, *arguments, **_):
+        if step == "faces":
+            return
         reason = "TrainingDiverged: not finite" if "interfacegan-" in step else "OSError: full"
         raise execution.Failed(reason)
 
