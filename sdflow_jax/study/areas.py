@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 from jaxtyping import Float, Int
-from scipy.special import ndtr
+from scipy.special import ndtri, stdtr, stdtrit
 
 from sdflow_jax.evaluation.curves import EditOutcomes, bootstrap_weights, preservation_at
 
@@ -20,10 +20,12 @@ class Resampled:
     """Curves of one method on one request, with bootstrap resamples.
 
     A resample takes as many faces as there are, with replacement, the same for every seed and for
-    every method; and as many seeds as there are, with replacement, for each method on its own.
+    every method; and as many seeds as there are, with replacement, for each method on its own
+    (`over_seeds`).
 
     Attributes:
       num_faces: how many faces count.
+      num_seeds: how many trainings there are.
       curve: preservation at `LEVELS`, the mean over seeds; NaN where a seed does not reach the
         level, [l].
       curves: the same in each resample, [r, l].
@@ -35,6 +37,7 @@ class Resampled:
     """
 
     num_faces: int
+    num_seeds: int
     curve: Float[np.ndarray, " l"]
     curves: Float[np.ndarray, "r l"]
     area: float
@@ -42,24 +45,40 @@ class Resampled:
     highest_accuracy: float
     highest_accuracies: Float[np.ndarray, " r"]
 
+    @property
+    def degrees(self) -> int:
+        """Of freedom, of an estimate about this method alone."""
+        return self.num_seeds - 1
+
 
 @dataclasses.dataclass(frozen=True)
 class Estimate:
-    """A value with its 95% percentile bootstrap interval, and the resamples' standard deviation."""
+    """A value with its 95% interval.
+
+    Attributes:
+      value: what was found.
+      low, high: ends of the interval, see `interval`.
+      spread: the resamples' standard deviation.
+      degrees: of freedom, of what is known about the spread among trainings; 0 with a single
+        training, where interval and spread are over faces alone.
+    """
 
     value: float
     low: float
     high: float
     spread: float = 0.0
+    degrees: int = 0
 
     @property
     def p_value(self) -> float:
-        """Of the hypothesis that the value is 0, two-sided, by the normal approximation: far tails
-        would ask for far more resamples.
+        """Of the hypothesis that the value is 0, two-sided, by Student's t; 1 with a single training, which
+        tells nothing of how another would differ.
         """
+        if self.degrees == 0 or self.value == 0:
+            return 1.0
         if self.spread == 0:
-            return 1.0 if self.value == 0 else 0.0
-        return float(2 * ndtr(-abs(self.value) / self.spread))
+            return 0.0
+        return float(2 * stdtr(self.degrees, -abs(self.value) / self.spread))
 
 
 def area(outcome: EditOutcomes, measure: str) -> float | None:
@@ -109,24 +128,49 @@ def resample(
             [preservation_at(a, p, LEVELS) for a, p in zip(accuracies, means, strict=True)]
         )
     curve, per_seed = np.mean(plain, axis=0), np.asarray(resampled)  # [l], [seeds, r, l]
-    chosen = seeds_of_resamples(len(seeds), num_resamples, stream)
-    rows = np.arange(num_resamples)[:, None]
-    curves = per_seed[chosen, rows]  # [r, seeds, l]
     return Resampled(
         num_faces,
+        len(seeds),
         curve,
-        curves.mean(1),
+        over_seeds(per_seed, stream),
         float(np.nan_to_num(plain).mean()),
-        np.nan_to_num(curves).mean((1, 2)),
+        over_seeds(np.nan_to_num(per_seed).mean(2), stream),
         float(np.mean([outcome.success.mean(0).max() for outcome in seeds])),
-        np.asarray(highest)[chosen, rows].mean(1),
+        over_seeds(np.asarray(highest), stream),
     )
 
 
-def estimate(value: float, resampled: Float[np.ndarray, " r"]) -> Estimate:
-    """The value with the interval of its resamples."""
-    low, high = np.nanquantile(resampled, (0.025, 0.975))
-    return Estimate(float(value), float(low), float(high), float(np.nanstd(resampled)))
+def interval(
+    value: Float[np.ndarray, "*s"], resampled: Float[np.ndarray, "r *s"], degrees: int
+) -> tuple[Float[np.ndarray, "*s"], Float[np.ndarray, "*s"]]:
+    """Ends of the 95% interval: the percentiles of the resamples, as much farther from the value as the quantile
+    of Student's t is beyond the normal distribution's.
+
+    Three trainings give a poor idea of how far trainings differ, and percentiles take it for exact. Where
+    faces make up most of the spread the interval is wider than it need be.
+
+    Args:
+      value: what was found.
+      resampled: the same in each resample, NaN where it has no value.
+      degrees: of freedom; 0 with a single training, whose interval is over faces alone and is not
+        widened.
+    """
+    wider = stdtrit(degrees, 0.975) / ndtri(0.975) if degrees else 1.0
+    low, high = np.nanquantile(resampled, (0.025, 0.975), axis=0)
+    return value + wider * (low - value), value + wider * (high - value)
+
+
+def estimate(
+    value: float,
+    resampled: Float[np.ndarray, " r"],
+    degrees: int,
+    *,
+    ends: tuple[float, float] = (-np.inf, np.inf),
+) -> Estimate:
+    """The value with its interval, not beyond the `ends` of what can be; arguments as of `interval`."""
+    low, high = np.clip(interval(np.asarray(value), resampled, degrees), *ends)
+    spread = float(np.nanstd(resampled))
+    return Estimate(float(value), float(low), float(high), spread, degrees)
 
 
 def common_level(found: Sequence[Resampled]) -> float:
@@ -143,6 +187,25 @@ def at_level(found: Resampled, level: float) -> tuple[float, Float[np.ndarray, "
     """What is preserved where the accuracy reaches one of `LEVELS`, and the same in each resample."""
     column = int(np.argmin(np.abs(LEVELS - level)))
     return float(found.curve[column]), found.curves[:, column]
+
+
+def over_seeds(
+    per_seed: Float[np.ndarray, "s r *rest"], stream: int
+) -> Float[np.ndarray, "r *rest"]:
+    """Means over as many seeds as there are, drawn with replacement for each resample.
+
+    Seeds drawn from n differ by sqrt((n - 1) / n) of what trainings differ by, like every standard deviation
+    that is divided by n. What the drawn ones differ by from all is stretched accordingly.
+
+    Args:
+      per_seed: of each seed in each resample of the faces.
+      stream: another for each method.
+    """
+    num_seeds, num_resamples = per_seed.shape[:2]
+    chosen = seeds_of_resamples(num_seeds, num_resamples, stream)
+    drawn = per_seed[chosen, np.arange(num_resamples)[:, None]].mean(1)
+    every = per_seed.mean(0)
+    return every + np.sqrt(num_seeds / max(num_seeds - 1, 1)) * (drawn - every)
 
 
 def seeds_of_resamples(num_seeds: int, num_resamples: int, stream: int) -> Int[np.ndarray, "r s"]:

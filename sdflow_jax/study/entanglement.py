@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Float
 
 from sdflow_jax.evaluation.curves import EditOutcomes, bootstrap_weights, value_at
-from sdflow_jax.study.areas import LEVELS, Estimate, estimate, seeds_of_resamples
+from sdflow_jax.study.areas import LEVELS, Estimate, estimate, over_seeds
 
 HIGHEST_LEVEL = 0.9
 
@@ -92,11 +92,9 @@ def entanglement(
             _measure([seed[name] for name in edited], levels, num_resamples) for seed in seeds
         ]
         plain = [np.mean([seed[i] for seed in measured], axis=0) for i in (0, 1)]
-        chosen = seeds_of_resamples(len(seeds), num_resamples, stream)
-        rows = np.arange(num_resamples)[:, None]
-        resampled = [np.stack([seed[i] for seed in measured])[chosen, rows].mean(1) for i in (2, 3)]
+        resampled = [over_seeds(np.stack([seed[i] for seed in measured]), stream) for i in (2, 3)]
         drag, following = (
-            estimate(value, draws)
+            estimate(value, draws, len(seeds) - 1)
             for value, draws in zip(summed_up(*plain), summed_up(*resampled), strict=True)
         )
         found[method] = Entanglement(

@@ -37,7 +37,8 @@ def results_page(
         "Which way to edit faces turns what was asked, and keeps the person and everything else?"
         f" {len(study.methods)} methods edit the same {settings.split} faces in the pocket world, harder and harder,"
         f" and judges that training never met look at the pictures. {_care(settings)} Each method was trained"
-        f" {settings.seeds} times; brackets are 95% bootstrap intervals over {resampled_over(settings.seeds)}.",
+        f" {_times(settings.seeds)}; brackets are 95% intervals over {resampled_over(settings.seeds)},"
+        f" {_percentiles(settings.seeds)}.",
     ]
     blocks += [_picture(name) for name in pictures if name.startswith("figure4_methods.")]
     blocks += ["## The methods"]
@@ -84,10 +85,10 @@ def results_page(
         blocks += ["## Reading", reading.strip()]
     blocks += [
         "## What does not hold",
-        f"Faces and judges are of one small world, {settings.seeds} trainings a method are few (a bootstrap over so few"
-        " understates how far seeds differ), and intervals say nothing of other data. StyleFlow is its flow and its"
-        " loss; its authors' editing also puts back all styles outside a range picked by hand for each attribute, which"
-        " has no counterpart here. Networks judge, and what they cannot see is not in these numbers.",
+        f"Faces and judges are of one small world, {_few(settings.seeds)}, and intervals say nothing of other data."
+        " StyleFlow is its flow and its loss; its authors' editing also puts back all styles outside a range picked by"
+        " hand for each attribute, which has no counterpart here. Networks judge, and what they cannot see is not in"
+        " these numbers.",
         "## How to repeat it",
         "`make figures` tunes, trains, evaluates and writes this page and everything beside it; it continues where it"
         f" was stopped. {_hours(measured):.1f} hours of one processor core went into what stands here, the pictures"
@@ -179,6 +180,30 @@ def tables_page(
 def resampled_over(seeds: int) -> str:
     """What the bootstrap resamples."""
     return "faces and training seeds" if seeds > 1 else "faces (of the one training seed)"
+
+
+def _percentiles(seeds: int) -> str:
+    if seeds == 1:
+        return (
+            "the percentiles of a bootstrap, and say nothing of how another training would differ"
+        )
+    return (
+        "the percentiles of a bootstrap, widened by as much as the quantile of Student's t for so few trainings is"
+        " beyond the normal distribution's"
+    )
+
+
+def _times(seeds: int) -> str:
+    return "once" if seeds == 1 else f"{seeds} times"
+
+
+def _few(seeds: int) -> str:
+    if seeds == 1:
+        return "one training a method tells nothing of how another would differ"
+    return (
+        f"{seeds} trainings a method are few (Student's t, which allows for that, takes them to differ as a normal"
+        " distribution does)"
+    )
 
 
 def _leads_of_ours(study: Study, areas: Areas) -> list[Lead]:

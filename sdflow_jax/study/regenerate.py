@@ -223,7 +223,7 @@ def _curves(titles, areas, settings: Settings, judge: str) -> Figure:
         caption=(
             f"{settings.faces_for(judge)} {settings.split} faces at most, judges: {judge}. Lines: mean over"
             f" {settings.seeds} training seeds, to where every seed reaches (dot).\n"
-            f"Bands: 95% bootstrap over {resampled_over(settings.seeds)}. Upper right is"
+            f"Bands: 95% intervals over {resampled_over(settings.seeds)}. Upper right is"
             " better."
         ),
     )
@@ -317,7 +317,7 @@ def _areas_csv(
     )
     for judge, found in areas.items():
         for key, resampled in found.items():
-            area = estimate(resampled.area, resampled.areas)
+            area = estimate(resampled.area, resampled.areas, resampled.degrees)
             numbers: list[Any] = [area.value, area.low, area.high, resampled.highest_accuracy]
             writer.writerow([judge, *key, settings.seeds, *(f"{x:.6f}" for x in numbers)])
     return stream.getvalue()

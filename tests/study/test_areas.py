@@ -5,11 +5,14 @@ from sdflow_jax.evaluation.curves import EditOutcomes
 from sdflow_jax.study.areas import (
     LEVELS,
     common_level,
+    estimate,
     holm,
+    over_seeds,
     resample,
     resample_all,
 )
 from sdflow_jax.study.measured import leads
+from sdflow_jax.study.tables import count_sentence, marks
 
 
 def lead(what, ours, other):
@@ -58,8 +61,33 @@ def test_seeds_widen_the_interval_by_their_own_difference():
     )
     assert alike.area == pytest.approx(unlike.area, abs=0.01)
     assert unlike.areas.std() > 2.5 * alike.areas.std()
-    # The mean of three out of {-, 0, +} x 0.3 times the mean level has this standard deviation.
-    assert unlike.areas.std() == pytest.approx(0.3 * LEVELS.mean() * np.sqrt(2) / 3, rel=0.2)
+    # -, 0, + 0.3 times the mean level have the standard deviation 0.3, divided by n - 1, and their mean
+    # 1 / sqrt(3) of that.
+    assert unlike.areas.std() == pytest.approx(0.3 * LEVELS.mean() / np.sqrt(3), rel=0.1)
+
+
+def test_few_seeds_err_as_often_as_they_say():
+    random = np.random.default_rng(0)
+    found = []
+    for _ in range(400):  # two methods alike, three trainings of each, and no faces to differ by
+        values = random.standard_normal((2, 3))
+        one, other = (
+            over_seeds(np.repeat(x[:, None], 500, axis=1), stream)
+            for stream, x in enumerate(values)
+        )
+        found.append(estimate(values[0].mean() - values[1].mean(), one - other, 4))
+    assert 0.02 < np.mean([x.p_value < 0.05 for x in found]) < 0.08
+    assert 0.02 < np.mean([x.low > 0 or x.high < 0 for x in found]) < 0.08
+    assert np.mean([x.spread**2 for x in found]) == pytest.approx(2 / 3, rel=0.1)
+
+
+def test_one_seed_decides_nothing():
+    ours, other = (resample([outcomes(x)], "identity", num_resamples=200) for x in (0.6, 0.4))
+    found = lead("identity", ours, other)
+    assert found.found.low > 0 and found.found.p_value == 1 and marks([found]) == [""]
+    assert "None of 1 comparisons is decided" in count_sentence([found], "ours")
+    three = resample([outcomes(0.6)] * 3, "identity", num_resamples=200)
+    assert lead("identity", three, other).found.p_value == 1
 
 
 def test_seeds_of_two_methods_are_resampled_apart():
@@ -91,7 +119,7 @@ def test_accuracy_at_which_a_sweep_stops_does_not_count_as_missed():
 
 def test_lead_on_the_same_faces_is_sharper_than_either_area():
     ours, other = (
-        resample([outcomes(identity)], "identity", num_resamples=200) for identity in (0.6, 0.5)
+        resample([outcomes(identity)] * 3, "identity", num_resamples=200) for identity in (0.6, 0.5)
     )
     found = lead("identity", ours, other).found
     assert found.value == pytest.approx(0.095, abs=0.01) and found.low > 0
