@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Float, Int
 from scipy.special import ndtri, stdtr, stdtrit
 
-from sdflow_jax.evaluation.curves import EditOutcomes, bootstrap_weights, preservation_at
+from sdflow_jax.evaluation.curves import EditOutcomes, outcome_weights, preservation_at
 
 MEASURES = ("identity", "attributes")
 # A sweep stops once accuracy is 99%. Levels near that would be missed by half of the resamples of a method that
@@ -19,9 +19,9 @@ LEVELS = np.linspace(0.0, 0.95, 96)
 class Resampled:
     """Curves of one method on one request, with bootstrap resamples.
 
-    A resample takes as many faces as there are, with replacement, the same for every seed and for
-    every method; and as many seeds as there are, with replacement, for each method on its own
-    (`over_seeds`).
+    A resample takes as many faces as there are, with replacement, the same for every seed, every
+    request and every method (`outcome_weights`); and as many seeds as there are, with replacement, for
+    each method on its own (`over_seeds`).
 
     Attributes:
       num_faces: how many faces count.
@@ -109,16 +109,18 @@ def resample(
         the others'.
 
     Raises:
-      ValueError: if the seeds counted different numbers of faces.
+      ValueError: if the seeds counted different faces.
     """
-    counts = {outcome.num_faces for outcome in seeds}
-    if len(counts) != 1:
-        raise ValueError(f"the seeds must be measured on the same faces, got {sorted(counts)}")
-    (num_faces,) = counts
+    first = seeds[0]
+    counts = [outcome.num_faces for outcome in seeds]
+    if len(set(counts)) != 1 or not all(
+        np.array_equal(outcome.is_counted, first.is_counted) for outcome in seeds
+    ):
+        raise ValueError(f"the seeds must be measured on the same faces, got {counts}")
     preservations = [getattr(outcome, measure) for outcome in seeds]
     if not all(np.isfinite(x).all() for x in preservations):
         return None
-    weights = bootstrap_weights(num_faces, num_resamples, seed=0)  # the same for all methods
+    weights = outcome_weights(first, num_resamples)  # the same for all methods
     plain, resampled, highest = [], [], []
     for outcome, kept in zip(seeds, preservations, strict=True):
         plain.append(preservation_at(outcome.success.mean(0), kept.mean(0), LEVELS))
@@ -129,7 +131,7 @@ def resample(
         )
     curve, per_seed = np.mean(plain, axis=0), np.asarray(resampled)  # [l], [seeds, r, l]
     return Resampled(
-        num_faces,
+        first.num_faces,
         len(seeds),
         curve,
         over_seeds(per_seed, stream),
@@ -226,6 +228,24 @@ def holm(p_values: Sequence[float], level: float = 0.05) -> list[bool]:
     return rejected
 
 
+def known_alike(
+    outcomes: Mapping[str, Sequence[Mapping[str, EditOutcomes]]],
+) -> Mapping[str, Sequence[Mapping[str, EditOutcomes]]]:
+    """The same outcomes; where one of them does not say which faces it counts, none does, so that all
+    methods have the same resamples.
+    """
+    every = [x for seeds in outcomes.values() for seed in seeds for x in seed.values()]
+    if all(x.is_counted is not None for x in every):
+        return outcomes
+    return {
+        method: [
+            {name: dataclasses.replace(x, is_counted=None) for name, x in seed.items()}
+            for seed in seeds
+        ]
+        for method, seeds in outcomes.items()
+    }
+
+
 def resample_all(
     outcomes: Mapping[str, Sequence[Mapping[str, EditOutcomes]]], *, num_resamples: int
 ) -> dict[tuple[str, str, str], Resampled]:
@@ -238,6 +258,7 @@ def resample_all(
     Returns:
       (method, request, measure) -> the resamples; measures that mean nothing are left out.
     """
+    outcomes = known_alike(outcomes)
     found = {}
     for stream, (method, seeds) in enumerate(outcomes.items()):
         for request in seeds[0]:

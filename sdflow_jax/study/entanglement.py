@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from jaxtyping import Float
 
-from sdflow_jax.evaluation.curves import EditOutcomes, bootstrap_weights, value_at
-from sdflow_jax.study.areas import LEVELS, Estimate, estimate, over_seeds
+from sdflow_jax.evaluation.curves import EditOutcomes, outcome_weights, value_at
+from sdflow_jax.study.areas import LEVELS, Estimate, estimate, known_alike, over_seeds
 
 HIGHEST_LEVEL = 0.9
 
@@ -64,6 +64,7 @@ def entanglement(
       Method -> what was found; nothing if the outcomes hold no readings or no accuracy is reached by
       all.
     """
+    outcomes = known_alike(outcomes)
     first = next(iter(outcomes.values()))[0]
     edited = tuple(name for name in first if name in judged)
     everything = [seed for seeds in outcomes.values() for seed in seeds]
@@ -108,8 +109,7 @@ def _common_level(outcomes: Sequence[EditOutcomes], num_resamples: int) -> float
     level are left out, and were they many, the rest would be the luckier ones.
     """
     reach = min(
-        np.quantile((bootstrap_weights(x.num_faces, num_resamples, seed=0) @ x.success).max(1), 0.1)
-        for x in outcomes
+        np.quantile((outcome_weights(x, num_resamples) @ x.success).max(1), 0.1) for x in outcomes
     )
     reached = LEVELS[(reach >= LEVELS) & (LEVELS <= HIGHEST_LEVEL + 1e-9)]
     return float(reached[-1]) if len(reached) and reached[-1] > 0 else None
@@ -124,7 +124,7 @@ def _measure(
         direction = np.where(outcome.was_on, -1.0, 1.0)[:, None, None]
         change = direction * (outcome.readings - outcome.readings_before[:, None])  # [f, s, j]
         both = np.stack([change, np.abs(change)], axis=-1)
-        weights = bootstrap_weights(outcome.num_faces, num_resamples, seed=0)
+        weights = outcome_weights(outcome, num_resamples)
         means = np.tensordot(weights, both, 1)  # [r, s, j, 2]
         accuracies = weights @ outcome.success
         at = np.array([level])

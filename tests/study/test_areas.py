@@ -11,7 +11,7 @@ from sdflow_jax.study.areas import (
     resample,
     resample_all,
 )
-from sdflow_jax.study.measured import leads
+from sdflow_jax.study.measured import leads, mean_kept
 from sdflow_jax.study.tables import count_sentence, marks
 
 
@@ -133,6 +133,53 @@ def test_measure_without_meaning_is_left_out_and_other_faces_are_refused():
     assert resample([outcomes(0.5)], "attributes", num_resamples=10) is None
     with pytest.raises(ValueError, match="same faces"):
         resample([outcomes(0.5), outcomes(0.5, faces=30)], "identity", num_resamples=10)
+
+
+def partly_counted(num_requests, *, is_told=True, faces=300):
+    """One method whose identity differs from face to face, alike in all its edits, of which each leaves
+    out other faces; and the deviation of the mean over edits that this gives.
+    """
+    random = np.random.default_rng(5)
+    kept = 0.8 + 0.1 * random.standard_normal((faces, 1))
+    strengths = np.array([0.0, 1.0])
+    found = {}
+    for number in range(num_requests):
+        is_counted = random.permutation(faces) >= 9
+        turned = np.stack([np.zeros(faces), np.ones(faces)], axis=1)[is_counted]
+        identity = np.broadcast_to(kept, (faces, 2))[is_counted]
+        found[f"edit {number}"] = EditOutcomes(
+            strengths,
+            turned,
+            *[identity] * 3,
+            num_excluded=9,
+            is_counted=is_counted if is_told else None,
+        )
+    return found, kept.std() / np.sqrt(faces)
+
+
+def test_edits_that_leave_out_different_faces_share_the_others():
+    requests, expected = partly_counted(6)
+    areas = resample_all({"one": [requests], "other": [requests]}, num_resamples=400)
+    levels = dict.fromkeys(requests, 0.5)
+    found = mean_kept(areas, "one", list(requests), "identity", levels)
+    assert found.spread == pytest.approx(expected, rel=0.1)
+    # By rows, each edit draws other faces, as if six times as many had been measured.
+    older, _ = partly_counted(6, is_told=False)
+    apart = resample_all({"one": [older]}, num_resamples=400)
+    assert mean_kept(apart, "one", list(older), "identity", levels).spread < 0.7 * expected
+
+
+def test_methods_have_the_same_faces_where_one_does_not_say_which():
+    told, older = (partly_counted(1, is_told=is_told)[0] for is_told in (True, False))
+    found = resample_all({"new": [told], "old": [older]}, num_resamples=20)
+    new, old = (found[name, "edit 0", "identity"] for name in ("new", "old"))
+    np.testing.assert_array_equal(new.areas, old.areas)
+
+
+def test_seeds_that_count_other_faces_are_refused():
+    one, other = partly_counted(2)[0].values()
+    with pytest.raises(ValueError, match="same faces"):
+        resample([one, other], "identity", num_resamples=5)
 
 
 def test_holm_rejects_in_order_until_one_stands():

@@ -50,6 +50,28 @@ def test_seeds_that_differ_widen_the_interval():
     assert unlike.drag.high - unlike.drag.low > 3 * (alike.drag.high - alike.drag.low)
 
 
+def test_edits_that_leave_out_different_faces_share_the_others():
+    random = np.random.default_rng(5)
+    faces, judged = 300, [f"attribute {number}" for number in range(6)]
+    found = 0.3 * random.random(faces)  # what every edit of a face does to whatever was not asked
+    strengths, requests = np.array([0.0, 1.0]), {}
+    for number, name in enumerate(judged):
+        is_counted = random.permutation(faces) >= 9
+        change = np.repeat(found[is_counted, None], len(judged), axis=1)
+        change[:, number] = 1.0
+        readings = np.stack([np.zeros_like(change), change], axis=1)
+        success = np.repeat([[0.0, 1.0]], is_counted.sum(), axis=0)
+        kept = np.ones_like(success)
+        was_on = np.zeros(is_counted.sum(), bool)
+        requests[name] = EditOutcomes(
+            *(strengths, success, kept, kept, kept, 9, was_on, readings, readings[:, 0]),
+            is_counted=is_counted,
+        )
+    drag = entanglement({"a": [requests]}, judged, np.eye(6) + 0.1, num_resamples=300)["a"].drag
+    # At 90% accuracy each face has moved by 0.9 of it.
+    assert drag.spread == pytest.approx(0.9 * found.std() / np.sqrt(faces), rel=0.1)
+
+
 def test_results_without_readings_have_none():
     old = outcomes(0.4)["Young"]
     old = {"Young": EditOutcomes(old.strengths, *[old.success] * 4, 0, old.was_on)}
