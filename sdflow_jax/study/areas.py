@@ -12,7 +12,11 @@ from sdflow_jax.evaluation.curves import EditOutcomes, outcome_weights, preserva
 MEASURES = ("identity", "attributes")
 # A sweep stops once accuracy is 99%. Levels near that would be missed by half of the resamples of a method that
 # got there, only because nothing stronger was measured.
-LEVELS = np.linspace(0.0, 0.95, 96)
+# Divided and not added up: a level is the number that is written for it, which a share of faces can reach exactly.
+LEVELS = np.arange(96) / 100
+# The share of resamples that must reach a level at which methods are compared. Those that miss it are left out,
+# and were they many, the rest would be the luckier ones.
+SUPPORT = 0.99
 
 
 @dataclasses.dataclass(frozen=True)
@@ -176,11 +180,11 @@ def estimate(
 
 
 def common_level(found: Sequence[Resampled]) -> float:
-    """The highest of `LEVELS` that every one of these reaches, in all seeds and in nine of ten resamples; 0 at
-    least.
+    """The highest of `LEVELS` that every one of these reaches, in all seeds and in `SUPPORT` of the resamples; 0
+    at least.
     """
     is_reached = np.all(
-        [np.isfinite(x.curve) & (np.isfinite(x.curves).mean(0) >= 0.9) for x in found], axis=0
+        [np.isfinite(x.curve) & (np.isfinite(x.curves).mean(0) >= SUPPORT) for x in found], axis=0
     )
     return float(LEVELS[is_reached][-1])
 
@@ -189,6 +193,17 @@ def at_level(found: Resampled, level: float) -> tuple[float, Float[np.ndarray, "
     """What is preserved where the accuracy reaches one of `LEVELS`, and the same in each resample."""
     column = int(np.argmin(np.abs(LEVELS - level)))
     return float(found.curve[column]), found.curves[:, column]
+
+
+def mean_draws(draws: Sequence[Float[np.ndarray, " r"]]) -> Float[np.ndarray, " r"]:
+    """Mean over several edits in each resample.
+
+    Where an edit has no value (NaN: a level that this resample does not reach), the mean of its others
+    stands in: left out, it would move the mean to the other edits' height, and were the whole resample left
+    out, few would remain of many edits.
+    """
+    stacked = np.asarray(draws)
+    return np.where(np.isnan(stacked), np.nanmean(stacked, axis=1)[:, None], stacked).mean(0)
 
 
 def over_seeds(
@@ -218,11 +233,12 @@ def seeds_of_resamples(num_seeds: int, num_resamples: int, stream: int) -> Int[n
 
 def holm(p_values: Sequence[float], level: float = 0.05) -> list[bool]:
     """Which of several hypotheses are rejected while all of them together err with a probability of at
-    most `level` (Holm 1979).
+    most `level` (Holm 1979). A hypothesis without a p-value (NaN) counts, and is never rejected.
     """
-    rejected = [False] * len(p_values)
-    for rank, index in enumerate(np.argsort(p_values, kind="stable")):
-        if p_values[index] > level / (len(p_values) - rank):
+    known = np.where(np.isnan(p_values), 1.0, p_values)
+    rejected = [False] * len(known)
+    for rank, index in enumerate(np.argsort(known, kind="stable")):
+        if known[index] > level / (len(known) - rank):
             break
         rejected[index] = True
     return rejected

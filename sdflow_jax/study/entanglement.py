@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Float
 
 from sdflow_jax.evaluation.curves import EditOutcomes, outcome_weights, value_at
-from sdflow_jax.study.areas import LEVELS, Estimate, estimate, known_alike, over_seeds
+from sdflow_jax.study.areas import LEVELS, SUPPORT, Estimate, estimate, known_alike, over_seeds
 
 HIGHEST_LEVEL = 0.9
 
@@ -105,11 +105,10 @@ def entanglement(
 
 
 def _common_level(outcomes: Sequence[EditOutcomes], num_resamples: int) -> float | None:
-    """The highest of `LEVELS`, up to `HIGHEST_LEVEL`, that nine of ten resamples of each reach: those that miss a
-    level are left out, and were they many, the rest would be the luckier ones.
-    """
+    """The highest of `LEVELS`, up to `HIGHEST_LEVEL`, that `SUPPORT` of the resamples of each reach."""
     reach = min(
-        np.quantile((outcome_weights(x, num_resamples) @ x.success).max(1), 0.1) for x in outcomes
+        np.quantile((outcome_weights(x, num_resamples) @ x.success).max(1), 1 - SUPPORT)
+        for x in outcomes
     )
     reached = LEVELS[(reach >= LEVELS) & (LEVELS <= HIGHEST_LEVEL + 1e-9)]
     return float(reached[-1]) if len(reached) and reached[-1] > 0 else None

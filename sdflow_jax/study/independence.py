@@ -18,7 +18,7 @@ from sdflow_jax.images.batching import map_batches
 from sdflow_jax.methods.method import EditingMethod, SamplingMethod
 from sdflow_jax.methods.registry import load_method
 from sdflow_jax.methods.settings import read_shared_settings
-from sdflow_jax.study.areas import Estimate, estimate, over_seeds
+from sdflow_jax.study.areas import Estimate, estimate, mean_draws, over_seeds
 from sdflow_jax.study.probes import PROBES, area_under_roc, balanced_accuracy, probe_scores
 
 FILE = "independence.npz"
@@ -126,8 +126,8 @@ def tell_apart(
             measured.append((value, over_seeds(drawn, stream)))
         known = [pair for pair in measured if np.isfinite(pair[0])]
         found[name] = [told(*pair) if np.isfinite(pair[0]) else None for pair in measured]
-        mean = [np.mean(parts, axis=0) for parts in zip(*known, strict=True)]
-        found[f"mean {name}"] = [told(*mean) if mean else None]
+        values, draws = ([pair[i] for pair in known] for i in (0, 1))
+        found[f"mean {name}"] = [told(np.mean(values), mean_draws(draws)) if known else None]
     return found
 
 

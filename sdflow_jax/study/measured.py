@@ -14,6 +14,7 @@ from sdflow_jax.study.areas import (
     at_level,
     common_level,
     estimate,
+    mean_draws,
 )
 from sdflow_jax.study.entanglement import Entanglement
 
@@ -108,7 +109,7 @@ def mean_kept(
     if not own:
         return None
     values, draws = zip(*(at_level(*pair) for pair in own), strict=True)
-    return estimate(np.mean(values), np.mean(draws, axis=0), own[0][0].degrees)
+    return estimate(np.mean(values), mean_draws(draws), own[0][0].degrees)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -183,7 +184,7 @@ def leads_by_kind(areas: Areas, pairs: Sequence[tuple[str, str]]) -> list[Lead]:
                 ]
                 if own:
                     value = float(np.mean([lead.value for lead in own]))
-                    draws = np.mean([lead.draws for lead in own], axis=0)
+                    draws = mean_draws([lead.draws for lead in own])
                     means.append(
                         Lead(what, kind, method, other, None, value, draws, own[0].degrees)
                     )

@@ -32,7 +32,7 @@ def test_moves_are_taken_in_the_direction_of_the_edit_at_equal_accuracy():
         num_resamples=20,
     )
     (level,) = found["all"].levels
-    assert 0.3 < level < 0.5  # less than the reach of one half: nine of ten resamples get there
+    assert 0.3 < level < 0.5  # less than the reach of one half: nearly all resamples get there
     # That share of the faces turns at the same strength of one method, and at twice that of the other.
     np.testing.assert_allclose(found["all"].moves, level * np.array([[0.4, 0.0, 1.0]]), atol=0.02)
     twice = 2 * level
