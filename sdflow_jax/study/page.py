@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from sdflow_jax.study import tables
 from sdflow_jax.study.measured import Areas, Lead, Measured, leads, leads_by_kind, levels_of
 from sdflow_jax.study.plan import Settings, Study
+from sdflow_jax.study.searches import NUM_TRIALS, VARIANT_SEARCHES
 from sdflow_jax.study.trials_table import TABLE
 
 JUDGES = {
@@ -36,7 +37,7 @@ def results_page(
         "## What was asked",
         "Which way to edit faces turns what was asked, and keeps the person and everything else?"
         f" {len(study.methods)} methods edit the same {settings.split} faces in the pocket world, harder and harder,"
-        f" and judges that training never met look at the pictures. {_care(settings)} Each method was trained"
+        f" and judges that training never met look at the pictures. {_care(study, settings)} Each method was trained"
         f" {_times(settings.seeds)}; brackets are 95% intervals over {resampled_over(settings.seeds)},"
         f" {_percentiles(settings.seeds)}.",
     ]
@@ -216,13 +217,41 @@ def _steps(study: Study) -> list[tuple[str, str]]:
     return list(zip(variants[1:], variants, strict=False))
 
 
-def _care(settings: Settings) -> str:
-    if settings.chosen:
-        return (
-            "Before that every method had the same number of trials over its own settings, chosen by one rule on"
+def _care(study: Study, settings: Settings) -> str:
+    """How settings were found, and for whom."""
+    variants = {x: f"the variant {title}" for x, title in study.ablation.items()}
+    names = {**study.methods, **{x: y for x, y in variants.items() if x not in study.methods}}
+    paper = [x for x in names if x not in VARIANT_SEARCHES]
+    tuned = [names[x] for x in paper if x in settings.chosen]
+    untuned = [names[x] for x in paper if x not in settings.chosen]
+    sentences = []
+    if tuned:
+        who = _listed(tuned) if untuned else "every method and variant of the paper"
+        sentences.append(
+            f"Before that {who} had the same number of trials, each over its own settings, chosen by one rule on"
             f" validation faces ([all trials]({settings.trials_file}))."
         )
-    return "All methods have the settings of their configs, with no search before."
+        if untuned:
+            sentences.append(
+                f"With no finished search, these have the settings of their configs: {_listed(untuned)}."
+            )
+    else:
+        sentences.append("All methods have the settings of their configs, with no search before.")
+    for name in study.methods:
+        if name in VARIANT_SEARCHES:
+            own = len(VARIANT_SEARCHES[name].trials)
+            sentences.append(
+                f"*{study.titles[name]}* goes beyond the paper and had {own} trial{'s'[: own > 1]} instead of"
+                f" {NUM_TRIALS}; it is here because no form of SDFlow had a higher score in them."
+            )
+    if settings.chosen:
+        sentences.append("The trainings compared have other seeds than the trials.")
+    return " ".join(sentences)
+
+
+def _listed(words: Sequence[str]) -> str:
+    """Words as in a sentence."""
+    return " and ".join(filter(None, (", ".join(words[:-1]), words[-1])))
 
 
 def _levels_in_words(study: Study, measured: Measured, judges: str) -> str:

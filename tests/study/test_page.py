@@ -70,6 +70,32 @@ def test_intervals_are_told_for_what_they_are():
     assert "comparisons is decided" in page and "widened" not in page
 
 
+def test_same_care_is_told_only_of_methods_that_had_it():
+    areas = {(name, "Young", "identity"): resampled(0.8) for name in STUDY.methods}
+    with_form = dataclasses.replace(
+        STUDY,
+        configs={**STUDY.configs, "sdflow-long": ""},
+        methods={**STUDY.methods, "sdflow-long": "SDFlow, trained longer"},
+    )
+
+    def care(study, *chosen):
+        settings = Settings(judges=("config",), chosen={name: {} for name in chosen})
+        summaries = {(name, "config"): [{}] for name in study.configs}
+        return results_page(study, settings, Measured({"config": areas}, summaries), [])
+
+    assert "no search before" in care(STUDY) and "number of trials" not in care(STUDY)
+    every = care(STUDY, *STUDY.configs)
+    assert "every method and variant of the paper had the same number of trials" in every
+    assert "no search before" not in every and "goes beyond" not in every
+    some = care(STUDY, "a", "ours")
+    assert "every method and variant" not in some
+    assert "Before that Method A and Ours had the same number of trials" in some
+    assert "these have the settings of their configs: Method B." in some
+    form = care(with_form, *with_form.configs)
+    assert "every method and variant of the paper had the same number" in form
+    assert "*SDFlow, trained longer* goes beyond the paper and had 1 trial instead of 6" in form
+
+
 def test_overview_shows_kinds_of_edits_at_the_accuracy_that_all_reach():
     areas = {
         (method, request, "identity"): resampled(area)
