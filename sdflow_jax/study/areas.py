@@ -195,15 +195,19 @@ def at_level(found: Resampled, level: float) -> tuple[float, Float[np.ndarray, "
     return float(found.curve[column]), found.curves[:, column]
 
 
-def mean_draws(draws: Sequence[Float[np.ndarray, " r"]]) -> Float[np.ndarray, " r"]:
-    """Mean over several edits in each resample.
+def filled(draws: Float[np.ndarray, "r *rest"]) -> Float[np.ndarray, "r *rest"]:
+    """The resamples of one edit; where one has no value (NaN: a level that it does not reach), the mean of
+    the others stands in.
 
-    Where an edit has no value (NaN: a level that this resample does not reach), the mean of its others
-    stands in: left out, it would move the mean to the other edits' height, and were the whole resample left
-    out, few would remain of many edits.
+    For means over several edits. Left out, it would move the mean to the other edits' height, and were the
+    whole resample left out, few would remain of many edits.
     """
-    stacked = np.asarray(draws)
-    return np.where(np.isnan(stacked), np.nanmean(stacked, axis=1)[:, None], stacked).mean(0)
+    return np.where(np.isnan(draws), np.nanmean(draws, axis=0), draws)
+
+
+def mean_draws(draws: Sequence[Float[np.ndarray, " r"]]) -> Float[np.ndarray, " r"]:
+    """Mean over several edits in each resample, each edit's `filled`."""
+    return np.mean([filled(x) for x in draws], axis=0)
 
 
 def over_seeds(

@@ -69,8 +69,9 @@ def results_page(
         blocks += [
             "## What comes along",
             "Single edits at equal accuracy: by how much the judge's other probabilities move on average, and whether"
-            " their moves follow the correlations in the data (1: as the data has it; 0: not at all). The whole matrix"
-            " is among [the tables](tables.md#entanglement).",
+            " they move as they go along in the data: slope of their moves on the edited probability's own move times"
+            " the slopes on it among the unedited faces (1: as the data has the others, given the edited attribute; 0:"
+            " nothing to do with the data). The whole matrix is among [the tables](tables.md#entanglement).",
             drag,
         ]
     if told := tables.mean_independence_table(measured, study.titles):

@@ -31,7 +31,7 @@ from sdflow_jax.methods.settings import read_shared_settings
 from sdflow_jax.study.areas import Estimate, Resampled, estimate, resample_all
 from sdflow_jax.study.cost import milliseconds_per_edit
 from sdflow_jax.study.curves import curves_figure
-from sdflow_jax.study.entanglement import Entanglement, correlations_of, entanglement
+from sdflow_jax.study.entanglement import Entanglement, correlations_of, entanglement, slopes_of
 from sdflow_jax.study.execution import (
     carry_out,
     core_seconds_spent,
@@ -152,7 +152,8 @@ def _entanglement(
         readings = faces["readings"]
     edited = [name for name in outcomes[method][0] if name in judged]
     correlation = correlations_of(readings, judged, edited)
-    found = entanglement(outcomes, judged, correlation, num_resamples=settings.num_resamples)
+    slopes = slopes_of(readings, judged, edited)
+    found = entanglement(outcomes, judged, slopes, num_resamples=settings.num_resamples)
     return found, correlation
 
 

@@ -157,7 +157,7 @@ def drag_table(measured: Measured, titles: Mapping[str, str]) -> str:
         for method in titles
         if (found := measured.entanglement.get(method))
     ]
-    heads = ["method", "mean move of what was not asked", "slope on the data's correlation"]
+    heads = ["method", "mean move of what was not asked", "slope on the data's own moves"]
     return markdown_table(heads, rows) if rows else ""
 
 
