@@ -25,6 +25,8 @@ class EditOutcomes:
       readings: the judge's probabilities of all its attributes on the edited faces, [f, s, j], NaN
         where no face is found; None in results that are older than this.
       readings_before: the same of the reconstructions, [f, j].
+      is_counted: which of all observed faces the rows are, [all faces]; None in results that are
+        older than this.
     """
 
     strengths: np.ndarray
@@ -36,6 +38,7 @@ class EditOutcomes:
     was_on: np.ndarray | None = None
     readings: np.ndarray | None = None
     readings_before: np.ndarray | None = None
+    is_counted: np.ndarray | None = None
 
     @property
     def num_faces(self) -> int:
@@ -106,6 +109,25 @@ def bootstrap_weights(num_faces: int, num_resamples: int, *, seed: int) -> np.nd
     generator = np.random.default_rng(seed)
     counts = generator.multinomial(num_faces, np.full(num_faces, 1 / num_faces), size=num_resamples)
     return counts / num_faces
+
+
+def outcome_weights(
+    outcome: EditOutcomes, num_resamples: int, *, seed: int = 0
+) -> Float[np.ndarray, "r f"]:
+    """`bootstrap_weights` of the faces that an outcome counts.
+
+    A resample is of all observed faces, and of those that it holds each request takes what it counts: a
+    face that one request has twice, another has twice as well. Results without `is_counted` do not
+    say which faces they are, and are resampled by the number of rows: means over requests that leave
+    out different faces then seem surer than they are.
+    """
+    if outcome.is_counted is None:
+        return bootstrap_weights(outcome.num_faces, num_resamples, seed=seed)
+    is_counted = np.asarray(outcome.is_counted, bool)
+    weights = bootstrap_weights(len(is_counted), num_resamples, seed=seed)[:, is_counted]
+    total = weights.sum(1, keepdims=True)
+    # Where hardly a face is counted, a resample may hold none of them: it takes each once.
+    return np.where(total > 0, weights / np.where(total > 0, total, 1.0), 1.0 / outcome.num_faces)
 
 
 def preservation_band(

@@ -170,6 +170,7 @@ def sweep(
         was_on=faces.is_on[:, columns[0]] if len(columns) == 1 else None,
         readings=readings.astype(np.float32),
         readings_before=faces.reconstruction.probabilities.astype(np.float32),
+        is_counted=is_counted,
     )
 
 

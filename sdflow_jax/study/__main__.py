@@ -47,7 +47,7 @@ def main() -> None:
     parser.add_argument(
         "--out", type=pathlib.Path, help="docs/results by default, runs/results with --tiny"
     )
-    parser.add_argument("--seeds", type=int, help="trainings of each method")
+    parser.add_argument("--seeds", type=int, help="trainings of each method, with seeds 1, 2, ...")
     parser.add_argument("--num_faces", type=int, help="faces that are edited")
     parser.add_argument("--split", choices=("test", "validation"), help="where they come from")
     parser.add_argument(
@@ -81,6 +81,9 @@ def main() -> None:
         chosen["judges"] = tuple(arguments.judges.split(","))
         if unknown := set(chosen["judges"]) - {"config", "external"}:
             parser.error(f"unknown judges: {', '.join(sorted(unknown))}")
+    for name in ("seeds", "num_faces"):
+        if chosen.get(name, 1) < 1:
+            parser.error(f"--{name} must be at least 1, got {chosen[name]}")
     if arguments.jobs < 1:
         parser.error(f"--jobs must be at least 1, got {arguments.jobs}")
     usual = ROOT / ("runs" if arguments.tiny else "docs") / "results"

@@ -5,25 +5,31 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 from jaxtyping import Float, Int
-from scipy.special import ndtr
+from scipy.special import ndtri, stdtr, stdtrit
 
-from sdflow_jax.evaluation.curves import EditOutcomes, bootstrap_weights, preservation_at
+from sdflow_jax.evaluation.curves import EditOutcomes, outcome_weights, preservation_at
 
 MEASURES = ("identity", "attributes")
 # A sweep stops once accuracy is 99%. Levels near that would be missed by half of the resamples of a method that
 # got there, only because nothing stronger was measured.
-LEVELS = np.linspace(0.0, 0.95, 96)
+# Divided and not added up: a level is the number that is written for it, which a share of faces can reach exactly.
+LEVELS = np.arange(96) / 100
+# The share of resamples that must reach a level at which methods are compared. Those that miss it are left out,
+# and were they many, the rest would be the luckier ones.
+SUPPORT = 0.99
 
 
 @dataclasses.dataclass(frozen=True)
 class Resampled:
     """Curves of one method on one request, with bootstrap resamples.
 
-    A resample takes as many faces as there are, with replacement, the same for every seed and for
-    every method; and as many seeds as there are, with replacement, for each method on its own.
+    A resample takes as many faces as there are, with replacement, the same for every seed, every
+    request and every method (`outcome_weights`); and as many seeds as there are, with replacement, for
+    each method on its own (`over_seeds`).
 
     Attributes:
       num_faces: how many faces count.
+      num_seeds: how many trainings there are.
       curve: preservation at `LEVELS`, the mean over seeds; NaN where a seed does not reach the
         level, [l].
       curves: the same in each resample, [r, l].
@@ -35,6 +41,7 @@ class Resampled:
     """
 
     num_faces: int
+    num_seeds: int
     curve: Float[np.ndarray, " l"]
     curves: Float[np.ndarray, "r l"]
     area: float
@@ -42,24 +49,40 @@ class Resampled:
     highest_accuracy: float
     highest_accuracies: Float[np.ndarray, " r"]
 
+    @property
+    def degrees(self) -> int:
+        """Of freedom, of an estimate about this method alone."""
+        return self.num_seeds - 1
+
 
 @dataclasses.dataclass(frozen=True)
 class Estimate:
-    """A value with its 95% percentile bootstrap interval, and the resamples' standard deviation."""
+    """A value with its 95% interval.
+
+    Attributes:
+      value: what was found.
+      low, high: ends of the interval, see `interval`.
+      spread: the resamples' standard deviation.
+      degrees: of freedom, of what is known about the spread among trainings; 0 with a single
+        training, where interval and spread are over faces alone.
+    """
 
     value: float
     low: float
     high: float
     spread: float = 0.0
+    degrees: int = 0
 
     @property
     def p_value(self) -> float:
-        """Of the hypothesis that the value is 0, two-sided, by the normal approximation: far tails
-        would ask for far more resamples.
+        """Of the hypothesis that the value is 0, two-sided, by Student's t; 1 with a single training, which
+        tells nothing of how another would differ.
         """
+        if self.degrees == 0 or self.value == 0:
+            return 1.0
         if self.spread == 0:
-            return 1.0 if self.value == 0 else 0.0
-        return float(2 * ndtr(-abs(self.value) / self.spread))
+            return 0.0
+        return float(2 * stdtr(self.degrees, -abs(self.value) / self.spread))
 
 
 def area(outcome: EditOutcomes, measure: str) -> float | None:
@@ -90,16 +113,18 @@ def resample(
         the others'.
 
     Raises:
-      ValueError: if the seeds counted different numbers of faces.
+      ValueError: if the seeds counted different faces.
     """
-    counts = {outcome.num_faces for outcome in seeds}
-    if len(counts) != 1:
-        raise ValueError(f"the seeds must be measured on the same faces, got {sorted(counts)}")
-    (num_faces,) = counts
+    first = seeds[0]
+    counts = [outcome.num_faces for outcome in seeds]
+    if len(set(counts)) != 1 or not all(
+        np.array_equal(outcome.is_counted, first.is_counted) for outcome in seeds
+    ):
+        raise ValueError(f"the seeds must be measured on the same faces, got {counts}")
     preservations = [getattr(outcome, measure) for outcome in seeds]
     if not all(np.isfinite(x).all() for x in preservations):
         return None
-    weights = bootstrap_weights(num_faces, num_resamples, seed=0)  # the same for all methods
+    weights = outcome_weights(first, num_resamples)  # the same for all methods
     plain, resampled, highest = [], [], []
     for outcome, kept in zip(seeds, preservations, strict=True):
         plain.append(preservation_at(outcome.success.mean(0), kept.mean(0), LEVELS))
@@ -109,32 +134,57 @@ def resample(
             [preservation_at(a, p, LEVELS) for a, p in zip(accuracies, means, strict=True)]
         )
     curve, per_seed = np.mean(plain, axis=0), np.asarray(resampled)  # [l], [seeds, r, l]
-    chosen = seeds_of_resamples(len(seeds), num_resamples, stream)
-    rows = np.arange(num_resamples)[:, None]
-    curves = per_seed[chosen, rows]  # [r, seeds, l]
     return Resampled(
-        num_faces,
+        first.num_faces,
+        len(seeds),
         curve,
-        curves.mean(1),
+        over_seeds(per_seed, stream),
         float(np.nan_to_num(plain).mean()),
-        np.nan_to_num(curves).mean((1, 2)),
+        over_seeds(np.nan_to_num(per_seed).mean(2), stream),
         float(np.mean([outcome.success.mean(0).max() for outcome in seeds])),
-        np.asarray(highest)[chosen, rows].mean(1),
+        over_seeds(np.asarray(highest), stream),
     )
 
 
-def estimate(value: float, resampled: Float[np.ndarray, " r"]) -> Estimate:
-    """The value with the interval of its resamples."""
-    low, high = np.nanquantile(resampled, (0.025, 0.975))
-    return Estimate(float(value), float(low), float(high), float(np.nanstd(resampled)))
+def interval(
+    value: Float[np.ndarray, "*s"], resampled: Float[np.ndarray, "r *s"], degrees: int
+) -> tuple[Float[np.ndarray, "*s"], Float[np.ndarray, "*s"]]:
+    """Ends of the 95% interval: the percentiles of the resamples, as much farther from the value as the quantile
+    of Student's t is beyond the normal distribution's.
+
+    Three trainings give a poor idea of how far trainings differ, and percentiles take it for exact. Where
+    faces make up most of the spread the interval is wider than it need be.
+
+    Args:
+      value: what was found.
+      resampled: the same in each resample, NaN where it has no value.
+      degrees: of freedom; 0 with a single training, whose interval is over faces alone and is not
+        widened.
+    """
+    wider = stdtrit(degrees, 0.975) / ndtri(0.975) if degrees else 1.0
+    low, high = np.nanquantile(resampled, (0.025, 0.975), axis=0)
+    return value + wider * (low - value), value + wider * (high - value)
+
+
+def estimate(
+    value: float,
+    resampled: Float[np.ndarray, " r"],
+    degrees: int,
+    *,
+    ends: tuple[float, float] = (-np.inf, np.inf),
+) -> Estimate:
+    """The value with its interval, not beyond the `ends` of what can be; arguments as of `interval`."""
+    low, high = np.clip(interval(np.asarray(value), resampled, degrees), *ends)
+    spread = float(np.nanstd(resampled))
+    return Estimate(float(value), float(low), float(high), spread, degrees)
 
 
 def common_level(found: Sequence[Resampled]) -> float:
-    """The highest of `LEVELS` that every one of these reaches, in all seeds and in nine of ten resamples; 0 at
-    least.
+    """The highest of `LEVELS` that every one of these reaches, in all seeds and in `SUPPORT` of the resamples; 0
+    at least.
     """
     is_reached = np.all(
-        [np.isfinite(x.curve) & (np.isfinite(x.curves).mean(0) >= 0.9) for x in found], axis=0
+        [np.isfinite(x.curve) & (np.isfinite(x.curves).mean(0) >= SUPPORT) for x in found], axis=0
     )
     return float(LEVELS[is_reached][-1])
 
@@ -145,6 +195,40 @@ def at_level(found: Resampled, level: float) -> tuple[float, Float[np.ndarray, "
     return float(found.curve[column]), found.curves[:, column]
 
 
+def filled(draws: Float[np.ndarray, "r *rest"]) -> Float[np.ndarray, "r *rest"]:
+    """The resamples of one edit; where one has no value (NaN: a level that it does not reach), the mean of
+    the others stands in.
+
+    For means over several edits. Left out, it would move the mean to the other edits' height, and were the
+    whole resample left out, few would remain of many edits.
+    """
+    return np.where(np.isnan(draws), np.nanmean(draws, axis=0), draws)
+
+
+def mean_draws(draws: Sequence[Float[np.ndarray, " r"]]) -> Float[np.ndarray, " r"]:
+    """Mean over several edits in each resample, each edit's `filled`."""
+    return np.mean([filled(x) for x in draws], axis=0)
+
+
+def over_seeds(
+    per_seed: Float[np.ndarray, "s r *rest"], stream: int
+) -> Float[np.ndarray, "r *rest"]:
+    """Means over as many seeds as there are, drawn with replacement for each resample.
+
+    Seeds drawn from n differ by sqrt((n - 1) / n) of what trainings differ by, like every standard deviation
+    that is divided by n. What the drawn ones differ by from all is stretched accordingly.
+
+    Args:
+      per_seed: of each seed in each resample of the faces.
+      stream: another for each method.
+    """
+    num_seeds, num_resamples = per_seed.shape[:2]
+    chosen = seeds_of_resamples(num_seeds, num_resamples, stream)
+    drawn = per_seed[chosen, np.arange(num_resamples)[:, None]].mean(1)
+    every = per_seed.mean(0)
+    return every + np.sqrt(num_seeds / max(num_seeds - 1, 1)) * (drawn - every)
+
+
 def seeds_of_resamples(num_seeds: int, num_resamples: int, stream: int) -> Int[np.ndarray, "r s"]:
     """Which seeds each resample takes, with replacement; another `stream` for each method."""
     random = np.random.default_rng([1, stream])
@@ -153,14 +237,33 @@ def seeds_of_resamples(num_seeds: int, num_resamples: int, stream: int) -> Int[n
 
 def holm(p_values: Sequence[float], level: float = 0.05) -> list[bool]:
     """Which of several hypotheses are rejected while all of them together err with a probability of at
-    most `level` (Holm 1979).
+    most `level` (Holm 1979). A hypothesis without a p-value (NaN) counts, and is never rejected.
     """
-    rejected = [False] * len(p_values)
-    for rank, index in enumerate(np.argsort(p_values, kind="stable")):
-        if p_values[index] > level / (len(p_values) - rank):
+    known = np.where(np.isnan(p_values), 1.0, p_values)
+    rejected = [False] * len(known)
+    for rank, index in enumerate(np.argsort(known, kind="stable")):
+        if known[index] > level / (len(known) - rank):
             break
         rejected[index] = True
     return rejected
+
+
+def known_alike(
+    outcomes: Mapping[str, Sequence[Mapping[str, EditOutcomes]]],
+) -> Mapping[str, Sequence[Mapping[str, EditOutcomes]]]:
+    """The same outcomes; where one of them does not say which faces it counts, none does, so that all
+    methods have the same resamples.
+    """
+    every = [x for seeds in outcomes.values() for seed in seeds for x in seed.values()]
+    if all(x.is_counted is not None for x in every):
+        return outcomes
+    return {
+        method: [
+            {name: dataclasses.replace(x, is_counted=None) for name, x in seed.items()}
+            for seed in seeds
+        ]
+        for method, seeds in outcomes.items()
+    }
 
 
 def resample_all(
@@ -175,6 +278,7 @@ def resample_all(
     Returns:
       (method, request, measure) -> the resamples; measures that mean nothing are left out.
     """
+    outcomes = known_alike(outcomes)
     found = {}
     for stream, (method, seeds) in enumerate(outcomes.items()):
         for request in seeds[0]:

@@ -6,7 +6,7 @@ import numpy as np
 
 from sdflow_jax.evaluation.drawing import Figure, PercentFormatter, styled
 from sdflow_jax.evaluation.plots import CAPTION_COLOR, COLORS, COMBINED_COLOR, STYLE, readable
-from sdflow_jax.study.areas import LEVELS, MEASURES, Resampled
+from sdflow_jax.study.areas import LEVELS, MEASURES, Resampled, interval
 
 _LABELS = {
     "identity": "identity preservation\n(cosine of embeddings)",
@@ -77,9 +77,10 @@ def _leave_empty(axes, above) -> None:
 
 def _line(axes, curve: Resampled, color: str, title: str, width: float) -> None:
     axes.plot(LEVELS, curve.curve, color=color, linewidth=width, label=title)
-    is_supported = np.isfinite(curve.curves).mean(0) >= 0.9
+    is_supported = np.isfinite(curve.curve) & (np.isfinite(curve.curves).mean(0) >= 0.9)
     if is_supported.any():
-        low, high = np.nanquantile(curve.curves[:, is_supported], (0.025, 0.975), axis=0)
+        kept = curve.curves[:, is_supported]
+        low, high = interval(curve.curve[is_supported], kept, curve.degrees)
         axes.fill_between(LEVELS[is_supported], low, high, color=color, alpha=0.14, linewidth=0)
     reached = np.flatnonzero(np.isfinite(curve.curve))
     if len(reached):  # where the strongest edits end

@@ -1,4 +1,4 @@
-"""How far other attributes move when one is edited, beside how far they go together in the data."""
+"""How far other attributes move when one is edited, beside how far they go along with it in the data."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -6,8 +6,16 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from jaxtyping import Float
 
-from sdflow_jax.evaluation.curves import EditOutcomes, bootstrap_weights, value_at
-from sdflow_jax.study.areas import LEVELS, Estimate, estimate, seeds_of_resamples
+from sdflow_jax.evaluation.curves import EditOutcomes, outcome_weights, value_at
+from sdflow_jax.study.areas import (
+    LEVELS,
+    SUPPORT,
+    Estimate,
+    estimate,
+    filled,
+    known_alike,
+    over_seeds,
+)
 
 HIGHEST_LEVEL = 0.9
 
@@ -23,8 +31,10 @@ class Entanglement:
       moves: mean change of the judge's probability in the direction of the edit: positive where it
         comes with the edited attribute, negative where it goes, [e, j].
       drag: mean size of the change of a probability that nobody asked to change.
-      following: slope of these changes' means on the data's correlations, without intercept: 0 if they
-        have nothing to do with each other.
+      following: slope of these changes' means, without intercept, on what the data would let come along:
+        the edited attribute's own mean change times `slopes_of`. 1 for an edit after which the others
+        are as the data has them given the edited attribute, 0 for moves that have nothing to do with
+        the data's.
     """
 
     edited: tuple[str, ...]
@@ -45,10 +55,26 @@ def correlations_of(
     return (unit.T @ unit)[[list(judged).index(name) for name in edited]]
 
 
+def slopes_of(
+    readings: Float[np.ndarray, "f j"], judged: Sequence[str], edited: Sequence[str]
+) -> Float[np.ndarray, "e j"]:
+    """Slope of each of the judge's probabilities on an edited attribute's among the unedited faces,
+    covariance over variance; 0 on one that never varies.
+
+    A correlation is this times the ratio of the two deviations: an edit after which a rare attribute is
+    just as the data has it moves that attribute by less than the correlation.
+    """
+    centered = readings.astype(np.float64) - readings.mean(0)
+    covariance = centered.T @ centered / len(centered)
+    variance = np.diag(covariance)
+    slopes = covariance / np.where(variance > 1e-12, variance, np.inf)[:, None]
+    return slopes[[list(judged).index(name) for name in edited]]
+
+
 def entanglement(
     outcomes: Mapping[str, Sequence[Mapping[str, EditOutcomes]]],
     judged: Sequence[str],
-    correlation: Float[np.ndarray, "e j"],
+    slopes: Float[np.ndarray, "e j"],
     *,
     num_resamples: int,
 ) -> dict[str, Entanglement]:
@@ -57,13 +83,14 @@ def entanglement(
     Args:
       outcomes: method -> for each seed: request -> outcome, all on the same faces.
       judged: names of the judge's attributes.
-      correlation: in the data, of each edited attribute, in the order of the requests, with all.
+      slopes: `slopes_of` the unedited faces, the edited attributes in the order of the requests.
       num_resamples: of the bootstrap over faces and seeds.
 
     Returns:
       Method -> what was found; nothing if the outcomes hold no readings or no accuracy is reached by
       all.
     """
+    outcomes = known_alike(outcomes)
     first = next(iter(outcomes.values()))[0]
     edited = tuple(name for name in first if name in judged)
     everything = [seed for seeds in outcomes.values() for seed in seeds]
@@ -81,9 +108,12 @@ def entanglement(
     is_other[np.arange(len(edited)), columns] = False
 
     def summed_up(moves, sizes):  # [..., e, j] -> drag, following
-        slope = np.sum((moves * correlation)[..., is_other], -1) / np.sum(
-            correlation[is_other] ** 2
-        )
+        own = moves[..., np.arange(len(edited)), columns]
+        expected = (own[..., None] * slopes)[..., is_other]
+        squares = np.sum(expected**2, -1)
+        along = np.sum(moves[..., is_other] * expected, -1)
+        # Where nothing would come along, or the edit itself moves nothing, nothing follows.
+        slope = np.where(squares > 0, along / np.where(squares > 0, squares, 1.0), 0.0)
         return sizes[..., is_other].mean(-1), slope
 
     found = {}
@@ -92,11 +122,11 @@ def entanglement(
             _measure([seed[name] for name in edited], levels, num_resamples) for seed in seeds
         ]
         plain = [np.mean([seed[i] for seed in measured], axis=0) for i in (0, 1)]
-        chosen = seeds_of_resamples(len(seeds), num_resamples, stream)
-        rows = np.arange(num_resamples)[:, None]
-        resampled = [np.stack([seed[i] for seed in measured])[chosen, rows].mean(1) for i in (2, 3)]
+        resampled = [
+            filled(over_seeds(np.stack([seed[i] for seed in measured]), stream)) for i in (2, 3)
+        ]
         drag, following = (
-            estimate(value, draws)
+            estimate(value, draws, len(seeds) - 1)
             for value, draws in zip(summed_up(*plain), summed_up(*resampled), strict=True)
         )
         found[method] = Entanglement(
@@ -106,11 +136,9 @@ def entanglement(
 
 
 def _common_level(outcomes: Sequence[EditOutcomes], num_resamples: int) -> float | None:
-    """The highest of `LEVELS`, up to `HIGHEST_LEVEL`, that nine of ten resamples of each reach: those that miss a
-    level are left out, and were they many, the rest would be the luckier ones.
-    """
+    """The highest of `LEVELS`, up to `HIGHEST_LEVEL`, that `SUPPORT` of the resamples of each reach."""
     reach = min(
-        np.quantile((bootstrap_weights(x.num_faces, num_resamples, seed=0) @ x.success).max(1), 0.1)
+        np.quantile((outcome_weights(x, num_resamples) @ x.success).max(1), 1 - SUPPORT)
         for x in outcomes
     )
     reached = LEVELS[(reach >= LEVELS) & (LEVELS <= HIGHEST_LEVEL + 1e-9)]
@@ -126,7 +154,7 @@ def _measure(
         direction = np.where(outcome.was_on, -1.0, 1.0)[:, None, None]
         change = direction * (outcome.readings - outcome.readings_before[:, None])  # [f, s, j]
         both = np.stack([change, np.abs(change)], axis=-1)
-        weights = bootstrap_weights(outcome.num_faces, num_resamples, seed=0)
+        weights = outcome_weights(outcome, num_resamples)
         means = np.tensordot(weights, both, 1)  # [r, s, j, 2]
         accuracies = weights @ outcome.success
         at = np.array([level])

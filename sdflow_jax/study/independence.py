@@ -1,5 +1,6 @@
 """Is a flow's code z independent of the semantic variables s? What probes can tell of s from z."""
 
+import functools
 import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -17,7 +18,7 @@ from sdflow_jax.images.batching import map_batches
 from sdflow_jax.methods.method import EditingMethod, SamplingMethod
 from sdflow_jax.methods.registry import load_method
 from sdflow_jax.methods.settings import read_shared_settings
-from sdflow_jax.study.areas import Estimate, estimate, seeds_of_resamples
+from sdflow_jax.study.areas import Estimate, estimate, mean_draws, over_seeds
 from sdflow_jax.study.probes import PROBES, area_under_roc, balanced_accuracy, probe_scores
 
 FILE = "independence.npz"
@@ -114,8 +115,7 @@ def tell_apart(
     num_faces, num_attributes = seeds[0][1].shape
     random = np.random.default_rng(0)
     faces = random.integers(0, num_faces, (num_resamples, num_faces))
-    chosen = seeds_of_resamples(len(seeds), num_resamples, stream)
-    rows = np.arange(num_resamples)[:, None]
+    told = functools.partial(estimate, degrees=len(seeds) - 1, ends=(0.0, 1.0))
     found: dict[str, list[Estimate | None]] = {}
     for name, measure in MEASURES.items():
         measured = []
@@ -123,11 +123,11 @@ def tell_apart(
             pairs = [(scores[:, column], labels[:, column]) for scores, labels in seeds]
             value = np.mean([measure(*pair) for pair in pairs])
             drawn = np.array([_draws(measure, *pair, faces) for pair in pairs])  # [seeds, r]
-            measured.append((value, drawn[chosen, rows].mean(1)))
+            measured.append((value, over_seeds(drawn, stream)))
         known = [pair for pair in measured if np.isfinite(pair[0])]
-        found[name] = [estimate(*pair) if np.isfinite(pair[0]) else None for pair in measured]
-        mean = [np.mean(parts, axis=0) for parts in zip(*known, strict=True)]
-        found[f"mean {name}"] = [estimate(*mean) if mean else None]
+        found[name] = [told(*pair) if np.isfinite(pair[0]) else None for pair in measured]
+        values, draws = ([pair[i] for pair in known] for i in (0, 1))
+        found[f"mean {name}"] = [told(np.mean(values), mean_draws(draws)) if known else None]
     return found
 
 

@@ -14,6 +14,7 @@ from sdflow_jax.study.areas import (
     at_level,
     common_level,
     estimate,
+    mean_draws,
 )
 from sdflow_jax.study.entanglement import Entanglement
 
@@ -91,6 +92,8 @@ def mean_reach(areas: Areas, method: str, requests: Sequence[str]) -> Estimate |
     return estimate(
         np.mean([x.highest_accuracy for x in found]),
         np.mean([x.highest_accuracies for x in found], axis=0),
+        found[0].degrees,
+        ends=(0.0, 1.0),
     )
 
 
@@ -98,14 +101,15 @@ def mean_kept(
     areas: Areas, method: str, requests: Sequence[str], measure: str, levels: Mapping[str, float]
 ) -> Estimate | None:
     """Mean over some requests of what is preserved at equal accuracy."""
-    found = [
-        at_level(areas[method, request, measure], levels[request])
+    own = [
+        (areas[method, request, measure], levels[request])
         for request in requests
         if request in levels and (method, request, measure) in areas
     ]
-    if not found:
+    if not own:
         return None
-    return estimate(np.mean([x for x, _ in found]), np.mean([draws for _, draws in found], axis=0))
+    values, draws = zip(*(at_level(*pair) for pair in own), strict=True)
+    return estimate(np.mean(values), mean_draws(draws), own[0][0].degrees)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -120,6 +124,7 @@ class Lead:
       level: accuracy at which preservation is compared; None for reach, and for several edits.
       value: by how much.
       draws: the same in each resample, faces being the same for both methods, [r].
+      degrees: of freedom, of both methods' trainings; 0 if one of them has a single training.
     """
 
     what: str
@@ -129,11 +134,12 @@ class Lead:
     level: float | None
     value: float
     draws: Float[np.ndarray, " r"]
+    degrees: int
 
     @property
     def found(self) -> Estimate:
         """The value with its interval."""
-        return estimate(self.value, self.draws)
+        return estimate(self.value, self.draws, self.degrees)
 
 
 def leads(areas: Areas, pairs: Sequence[tuple[str, str]]) -> list[Lead]:
@@ -148,14 +154,17 @@ def leads(areas: Areas, pairs: Sequence[tuple[str, str]]) -> list[Lead]:
                 continue
             value = ours.highest_accuracy - theirs.highest_accuracy
             draws = ours.highest_accuracies - theirs.highest_accuracies
-            found.append(Lead("reach", request, method, other, None, value, draws))
+            both = (ours.degrees, theirs.degrees)
+            degrees = sum(both) if all(both) else 0
+            found.append(Lead("reach", request, method, other, None, value, draws, degrees))
             level = common_level([ours, theirs])
             for measure in MEASURES if level else ():
                 keys = [(x, request, measure) for x in (method, other)]
                 if all(key in areas for key in keys):
                     (a, draws_a), (b, draws_b) = (at_level(areas[key], level) for key in keys)
+                    draws = draws_a - draws_b
                     found.append(
-                        Lead(measure, request, method, other, level, a - b, draws_a - draws_b)
+                        Lead(measure, request, method, other, level, a - b, draws, degrees)
                     )
     return found
 
@@ -175,8 +184,10 @@ def leads_by_kind(areas: Areas, pairs: Sequence[tuple[str, str]]) -> list[Lead]:
                 ]
                 if own:
                     value = float(np.mean([lead.value for lead in own]))
-                    draws = np.mean([lead.draws for lead in own], axis=0)
-                    means.append(Lead(what, kind, method, other, None, value, draws))
+                    draws = mean_draws([lead.draws for lead in own])
+                    means.append(
+                        Lead(what, kind, method, other, None, value, draws, own[0].degrees)
+                    )
     return means
 
 

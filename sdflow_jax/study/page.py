@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from sdflow_jax.study import tables
 from sdflow_jax.study.measured import Areas, Lead, Measured, leads, leads_by_kind, levels_of
 from sdflow_jax.study.plan import Settings, Study
+from sdflow_jax.study.searches import NUM_TRIALS, VARIANT_SEARCHES
 from sdflow_jax.study.trials_table import TABLE
 
 JUDGES = {
@@ -36,8 +37,9 @@ def results_page(
         "## What was asked",
         "Which way to edit faces turns what was asked, and keeps the person and everything else?"
         f" {len(study.methods)} methods edit the same {settings.split} faces in the pocket world, harder and harder,"
-        f" and judges that training never met look at the pictures. {_care(settings)} Each method was trained"
-        f" {settings.seeds} times; brackets are 95% bootstrap intervals over {resampled_over(settings.seeds)}.",
+        f" and judges that training never met look at the pictures. {_care(study, settings)} Each method was trained"
+        f" {_times(settings.seeds)}; brackets are 95% intervals over {resampled_over(settings.seeds)},"
+        f" {_percentiles(settings.seeds)}.",
     ]
     blocks += [_picture(name) for name in pictures if name.startswith("figure4_methods.")]
     blocks += ["## The methods"]
@@ -67,8 +69,9 @@ def results_page(
         blocks += [
             "## What comes along",
             "Single edits at equal accuracy: by how much the judge's other probabilities move on average, and whether"
-            " their moves follow the correlations in the data (1: as the data has it; 0: not at all). The whole matrix"
-            " is among [the tables](tables.md#entanglement).",
+            " they move as they go along in the data: slope of their moves on the edited probability's own move times"
+            " the slopes on it among the unedited faces (1: as the data has the others, given the edited attribute; 0:"
+            " nothing to do with the data). The whole matrix is among [the tables](tables.md#entanglement).",
             drag,
         ]
     if told := tables.mean_independence_table(measured, study.titles):
@@ -84,10 +87,10 @@ def results_page(
         blocks += ["## Reading", reading.strip()]
     blocks += [
         "## What does not hold",
-        f"Faces and judges are of one small world, {settings.seeds} trainings a method are few (a bootstrap over so few"
-        " understates how far seeds differ), and intervals say nothing of other data. StyleFlow is its flow and its"
-        " loss; its authors' editing also puts back all styles outside a range picked by hand for each attribute, which"
-        " has no counterpart here. Networks judge, and what they cannot see is not in these numbers.",
+        f"Faces and judges are of one small world, {_few(settings.seeds)}, and intervals say nothing of other data."
+        " StyleFlow is its flow and its loss; its authors' editing also puts back all styles outside a range picked by"
+        " hand for each attribute, which has no counterpart here. Networks judge, and what they cannot see is not in"
+        " these numbers.",
         "## How to repeat it",
         "`make figures` tunes, trains, evaluates and writes this page and everything beside it; it continues where it"
         f" was stopped. {_hours(measured):.1f} hours of one processor core went into what stands here, the pictures"
@@ -181,6 +184,30 @@ def resampled_over(seeds: int) -> str:
     return "faces and training seeds" if seeds > 1 else "faces (of the one training seed)"
 
 
+def _percentiles(seeds: int) -> str:
+    if seeds == 1:
+        return (
+            "the percentiles of a bootstrap, and say nothing of how another training would differ"
+        )
+    return (
+        "the percentiles of a bootstrap, widened by as much as the quantile of Student's t for so few trainings is"
+        " beyond the normal distribution's"
+    )
+
+
+def _times(seeds: int) -> str:
+    return "once" if seeds == 1 else f"{seeds} times"
+
+
+def _few(seeds: int) -> str:
+    if seeds == 1:
+        return "one training a method tells nothing of how another would differ"
+    return (
+        f"{seeds} trainings a method are few (Student's t, which allows for that, takes them to differ as a normal"
+        " distribution does)"
+    )
+
+
 def _leads_of_ours(study: Study, areas: Areas) -> list[Lead]:
     return leads(areas, [(study.ours, x) for x in study.methods if x != study.ours])
 
@@ -191,13 +218,41 @@ def _steps(study: Study) -> list[tuple[str, str]]:
     return list(zip(variants[1:], variants, strict=False))
 
 
-def _care(settings: Settings) -> str:
-    if settings.chosen:
-        return (
-            "Before that every method had the same number of trials over its own settings, chosen by one rule on"
+def _care(study: Study, settings: Settings) -> str:
+    """How settings were found, and for whom."""
+    variants = {x: f"the variant {title}" for x, title in study.ablation.items()}
+    names = {**study.methods, **{x: y for x, y in variants.items() if x not in study.methods}}
+    paper = [x for x in names if x not in VARIANT_SEARCHES]
+    tuned = [names[x] for x in paper if x in settings.chosen]
+    untuned = [names[x] for x in paper if x not in settings.chosen]
+    sentences = []
+    if tuned:
+        who = _listed(tuned) if untuned else "every method and variant of the paper"
+        sentences.append(
+            f"Before that {who} had the same number of trials, each over its own settings, chosen by one rule on"
             f" validation faces ([all trials]({settings.trials_file}))."
         )
-    return "All methods have the settings of their configs, with no search before."
+        if untuned:
+            sentences.append(
+                f"With no finished search, these have the settings of their configs: {_listed(untuned)}."
+            )
+    else:
+        sentences.append("All methods have the settings of their configs, with no search before.")
+    for name in study.methods:
+        if name in VARIANT_SEARCHES:
+            own = len(VARIANT_SEARCHES[name].trials)
+            sentences.append(
+                f"*{study.titles[name]}* goes beyond the paper and had {own} trial{'s'[: own > 1]} instead of"
+                f" {NUM_TRIALS}; it is here because no form of SDFlow had a higher score in them."
+            )
+    if settings.chosen:
+        sentences.append("The trainings compared have other seeds than the trials.")
+    return " ".join(sentences)
+
+
+def _listed(words: Sequence[str]) -> str:
+    """Words as in a sentence."""
+    return " and ".join(filter(None, (", ".join(words[:-1]), words[-1])))
 
 
 def _levels_in_words(study: Study, measured: Measured, judges: str) -> str:

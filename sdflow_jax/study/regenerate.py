@@ -32,7 +32,7 @@ from sdflow_jax.methods.settings import read_shared_settings
 from sdflow_jax.study.areas import Estimate, Resampled, estimate, resample_all
 from sdflow_jax.study.cost import milliseconds_per_edit
 from sdflow_jax.study.curves import curves_figure
-from sdflow_jax.study.entanglement import Entanglement, correlations_of, entanglement
+from sdflow_jax.study.entanglement import Entanglement, correlations_of, entanglement, slopes_of
 from sdflow_jax.study.execution import (
     carry_out,
     core_seconds_spent,
@@ -171,7 +171,8 @@ def _entanglement(
     correlation = correlations_of(readings, judged, edited)
     if not all(outcome.num_faces for outcome in outcomes[method][0].values()):
         return {}, correlation
-    found = entanglement(outcomes, judged, correlation, num_resamples=settings.num_resamples)
+    slopes = slopes_of(readings, judged, edited)
+    found = entanglement(outcomes, judged, slopes, num_resamples=settings.num_resamples)
     return found, correlation
 
 
@@ -265,7 +266,7 @@ def _curves(titles, areas, settings: Settings, judge: str) -> Figure:
         caption=(
             f"{settings.faces_for(judge)} {settings.split} faces at most, judges: {judge}. Lines: mean over"
             f" {settings.seeds} training seeds, to where every seed reaches (dot).\n"
-            f"Bands: 95% bootstrap over {resampled_over(settings.seeds)}. Upper right is"
+            f"Bands: 95% intervals over {resampled_over(settings.seeds)}. Upper right is"
             " better."
         ),
     )
@@ -359,7 +360,7 @@ def _areas_csv(
     )
     for judge, found in areas.items():
         for key, resampled in found.items():
-            area = estimate(resampled.area, resampled.areas)
+            area = estimate(resampled.area, resampled.areas, resampled.degrees)
             numbers: list[Any] = [area.value, area.low, area.high, resampled.highest_accuracy]
             writer.writerow([judge, *key, settings.seeds, *(f"{x:.6f}" for x in numbers)])
     return stream.getvalue()

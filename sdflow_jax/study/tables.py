@@ -69,7 +69,7 @@ def area_table(titles: Mapping[str, str], areas: Areas) -> str:
             found = [areas.get((method, request, measure)) for measure in MEASURES]
             if not any(found):
                 continue
-            cells = [cell(x and estimate(x.area, x.areas)) for x in found]
+            cells = [cell(x and estimate(x.area, x.areas, x.degrees)) for x in found]
             some = next(x for x in found if x is not None)
             ends = [f"{some.highest_accuracy:.1%}", f"{some.num_faces}"]
             rows.append([request_title(request), title, *cells, *ends])
@@ -88,12 +88,18 @@ def marks(leads: Sequence[Lead]) -> list[str]:
 
 def count_sentence(leads: Sequence[Lead], whose: str) -> str:
     """How many comparisons are decided, and how that was corrected for their number."""
+    if leads and not any(lead.degrees for lead in leads):
+        return (
+            f"None of {len(leads)} comparisons is decided: with one training a method nothing tells how far another"
+            " would differ. Brackets are 95% intervals over faces alone."
+        )
     found = marks(leads)
     ahead, behind = found.count("▲"), found.count("▼")
     return (
-        f"Of {len(leads)} comparisons {whose} is ahead in {ahead} (▲) and behind in {behind} (▼), by p-values of the"
-        " bootstrap's standard deviations with Holm's correction for all of these comparisons, at 5%; the rest is"
-        " undecided. Brackets are 95% intervals of each comparison by itself."
+        f"Of {len(leads)} comparisons {whose} is ahead in {ahead} (▲) and behind in {behind} (▼), by Student's t of the"
+        " bootstrap's standard deviations, with as many degrees of freedom as there are trainings less one of each"
+        " method, and Holm's correction for all of these comparisons, at 5%; the rest is undecided. Brackets are 95%"
+        " intervals of each comparison by itself, the bootstrap's percentiles widened in the same way."
     )
 
 
@@ -151,7 +157,7 @@ def drag_table(measured: Measured, titles: Mapping[str, str]) -> str:
         for method in titles
         if (found := measured.entanglement.get(method))
     ]
-    heads = ["method", "mean move of what was not asked", "slope on the data's correlation"]
+    heads = ["method", "mean move of what was not asked", "slope on the data's own moves"]
     return markdown_table(heads, rows) if rows else ""
 
 

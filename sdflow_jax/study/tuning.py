@@ -5,10 +5,10 @@
     python -m sdflow_jax.study.tuning --only=sdflow:0-3,interfacegan:1
     python -m sdflow_jax.study.tuning --plan
 
-`searches.py` holds the plan (--plan prints it), `scoring.py` the rule. Each trial is one training with seed 0
-and one evaluation of validation faces by the config's judges, below `--runs`. Its row is in
-`OUT/tuning.csv` as soon as it is done, and is not done again while the row stands; its edits of the first
-eight validation faces are in `RUNS/pictures`. Settings are chosen once all trials of a method are there.
+`searches.py` holds the plan (--plan prints it), `scoring.py` the rule. Each trial is one training with seed 0,
+which the comparison leaves out, and one evaluation of validation faces by the config's judges, below `--runs`.
+Its row is in `OUT/tuning.csv` as soon as it is done, and is not done again while the row stands; its edits of
+the first eight validation faces are in `RUNS/pictures`. Settings are chosen once all trials of a method are there.
 `python -m sdflow_jax.study` takes them from the table. Several trials may share one GPU: let each take
 the memory that it needs, by XLA_PYTHON_CLIENT_PREALLOCATE=false.
 """
@@ -44,6 +44,7 @@ from sdflow_jax.study.searches import SEARCHES, Search, plan_lines
 from sdflow_jax.study.tables import markdown_table
 from sdflow_jax.study.trials_table import TABLE, Row, choose, read_table, scored_row, write_table
 
+SEED = 0  # none of the comparison's, `plan.FIRST_SEED` and on
 _JUDGE = "config"
 _PICTURE_WIDTH = 1600
 # A step that ends with one of these was carried out: the settings do not work.
@@ -87,8 +88,7 @@ def plan_trials(
 ) -> list[Trial]:
     """Every trial: the first of every method, then the second, and so on.
 
-    A trial's run has the name that a comparison's training with the same config has, which so
-    finds it done.
+    No trial is a training of the comparison, which begins with another seed.
     """
     longest = max(len(search.trials) for search in searches.values())
     return [
@@ -104,7 +104,7 @@ def _plan_trial(
 ) -> Trial:
     own = search.trials[number]
     overrides = {**own, **settings.overrides}
-    run = plan_run(method, search.config, 0, overrides, settings.judges, directory)
+    run = plan_run(method, search.config, SEED, overrides, settings.judges, directory)
     decisive = {
         "run": run.workdir.name,
         "judges": {role: networks.digest(file) for role, file in run.judge_files.items()},

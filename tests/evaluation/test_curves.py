@@ -1,6 +1,12 @@
 import numpy as np
 
-from sdflow_jax.evaluation.curves import bootstrap_weights, preservation_at, preservation_band
+from sdflow_jax.evaluation.curves import (
+    EditOutcomes,
+    bootstrap_weights,
+    outcome_weights,
+    preservation_at,
+    preservation_band,
+)
 
 
 def test_preservation_is_interpolated_between_measured_points():
@@ -30,6 +36,20 @@ def test_bootstrap_weights_are_resamples_of_the_faces():
     weights = bootstrap_weights(7, 50, seed=1)
     np.testing.assert_allclose(weights.sum(1), 1.0)
     np.testing.assert_allclose(weights * 7, np.rint(weights * 7), atol=1e-9)
+
+
+def test_faces_weigh_alike_in_whatever_counts_them():
+    def weights(is_counted):
+        ones = np.ones((sum(is_counted), 1))
+        outcome = EditOutcomes(np.zeros(1), *[ones] * 4, 0, is_counted=np.array(is_counted))
+        return outcome_weights(outcome, 50)
+
+    every, most = weights([True] * 6), weights([True, False, True, True, True, True])
+    np.testing.assert_allclose(every, bootstrap_weights(6, 50, seed=0))
+    kept = every[:, [0, 2, 3, 4, 5]]
+    np.testing.assert_allclose(most, kept / kept.sum(1, keepdims=True))
+    # A third of the resamples do not hold the one face that counts.
+    np.testing.assert_array_equal(weights([False] * 5 + [True]), 1.0)
 
 
 def test_band_of_a_mean_is_its_standard_error():

@@ -87,6 +87,8 @@ def test_every_face_comes_back_from_its_file(results):
     young, both = outcomes["Young"], outcomes["Young+Eyeglasses"]
     assert young.success.shape == young.identity.shape == (30, len(young.strengths))
     assert young.num_excluded == 0 and both.was_on is None
+    assert young.is_counted.dtype == bool and young.is_counted.shape == (30,)
+    assert young.is_counted.all()
     found = summary["requests"]["Young"]["highest_accuracy"]
     assert young.success.mean(0).max() == pytest.approx(found, abs=1e-4)
     with np.load(directory / "faces.npz") as faces:

@@ -110,6 +110,7 @@ def test_faces_on_which_the_classifiers_disagree_are_not_counted(setup):
     faces, _ = observed(setup, TurningEditor(), items)
     outcome = run(setup, faces, YOUNG, (0.0, 0.45))
     assert outcome.num_excluded == 1
+    np.testing.assert_array_equal(outcome.is_counted, [True, False, True, True, True])
     np.testing.assert_array_equal(outcome.success.T, [[0, 0, 0, 0], [0, 1, 0, 1]])
     np.testing.assert_array_equal(outcome.was_on, [False, True, True, False])
 

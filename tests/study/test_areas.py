@@ -5,11 +5,15 @@ from sdflow_jax.evaluation.curves import EditOutcomes
 from sdflow_jax.study.areas import (
     LEVELS,
     common_level,
+    estimate,
     holm,
+    mean_draws,
+    over_seeds,
     resample,
     resample_all,
 )
-from sdflow_jax.study.measured import leads
+from sdflow_jax.study.measured import leads, leads_by_kind, mean_kept
+from sdflow_jax.study.tables import count_sentence, marks
 
 
 def lead(what, ours, other):
@@ -58,8 +62,33 @@ def test_seeds_widen_the_interval_by_their_own_difference():
     )
     assert alike.area == pytest.approx(unlike.area, abs=0.01)
     assert unlike.areas.std() > 2.5 * alike.areas.std()
-    # The mean of three out of {-, 0, +} x 0.3 times the mean level has this standard deviation.
-    assert unlike.areas.std() == pytest.approx(0.3 * LEVELS.mean() * np.sqrt(2) / 3, rel=0.2)
+    # -, 0, + 0.3 times the mean level have the standard deviation 0.3, divided by n - 1, and their mean
+    # 1 / sqrt(3) of that.
+    assert unlike.areas.std() == pytest.approx(0.3 * LEVELS.mean() / np.sqrt(3), rel=0.1)
+
+
+def test_few_seeds_err_as_often_as_they_say():
+    random = np.random.default_rng(0)
+    found = []
+    for _ in range(400):  # two methods alike, three trainings of each, and no faces to differ by
+        values = random.standard_normal((2, 3))
+        one, other = (
+            over_seeds(np.repeat(x[:, None], 500, axis=1), stream)
+            for stream, x in enumerate(values)
+        )
+        found.append(estimate(values[0].mean() - values[1].mean(), one - other, 4))
+    assert 0.02 < np.mean([x.p_value < 0.05 for x in found]) < 0.08
+    assert 0.02 < np.mean([x.low > 0 or x.high < 0 for x in found]) < 0.08
+    assert np.mean([x.spread**2 for x in found]) == pytest.approx(2 / 3, rel=0.1)
+
+
+def test_one_seed_decides_nothing():
+    ours, other = (resample([outcomes(x)], "identity", num_resamples=200) for x in (0.6, 0.4))
+    found = lead("identity", ours, other)
+    assert found.found.low > 0 and found.found.p_value == 1 and marks([found]) == [""]
+    assert "None of 1 comparisons is decided" in count_sentence([found], "ours")
+    three = resample([outcomes(0.6)] * 3, "identity", num_resamples=200)
+    assert lead("identity", three, other).found.p_value == 1
 
 
 def test_seeds_of_two_methods_are_resampled_apart():
@@ -80,7 +109,7 @@ def test_reach_and_preservation_are_compared_apart():
     assert reached.value == pytest.approx(0.5, abs=0.03) and 0.3 < reached.low < reached.high < 0.7
     # At equal accuracy the method of half the reach has gone twice as far: 0.5 x level more is lost.
     level = lead("identity", far, near).level
-    assert 0.25 < level < 0.5  # less than its reach: nine of ten resamples must get there
+    assert 0.25 < level < 0.5  # less than its reach: nearly all resamples must get there
     assert lead("identity", far, near).value == pytest.approx(0.5 * level, abs=0.02)
 
 
@@ -91,7 +120,7 @@ def test_accuracy_at_which_a_sweep_stops_does_not_count_as_missed():
 
 def test_lead_on_the_same_faces_is_sharper_than_either_area():
     ours, other = (
-        resample([outcomes(identity)], "identity", num_resamples=200) for identity in (0.6, 0.5)
+        resample([outcomes(identity)] * 3, "identity", num_resamples=200) for identity in (0.6, 0.5)
     )
     found = lead("identity", ours, other).found
     assert found.value == pytest.approx(0.095, abs=0.01) and found.low > 0
@@ -107,11 +136,81 @@ def test_measure_without_meaning_is_left_out_and_other_faces_are_refused():
         resample([outcomes(0.5), outcomes(0.5, faces=30)], "identity", num_resamples=10)
 
 
+def partly_counted(num_requests, *, is_told=True, faces=300):
+    """One method whose identity differs from face to face, alike in all its edits, of which each leaves
+    out other faces; and the deviation of the mean over edits that this gives.
+    """
+    random = np.random.default_rng(5)
+    kept = 0.8 + 0.1 * random.standard_normal((faces, 1))
+    strengths = np.array([0.0, 1.0])
+    found = {}
+    for number in range(num_requests):
+        is_counted = random.permutation(faces) >= 9
+        turned = np.stack([np.zeros(faces), np.ones(faces)], axis=1)[is_counted]
+        identity = np.broadcast_to(kept, (faces, 2))[is_counted]
+        found[f"edit {number}"] = EditOutcomes(
+            strengths,
+            turned,
+            *[identity] * 3,
+            num_excluded=9,
+            is_counted=is_counted if is_told else None,
+        )
+    return found, kept.std() / np.sqrt(faces)
+
+
+def test_edits_that_leave_out_different_faces_share_the_others():
+    requests, expected = partly_counted(6)
+    areas = resample_all({"one": [requests], "other": [requests]}, num_resamples=400)
+    levels = dict.fromkeys(requests, 0.5)
+    found = mean_kept(areas, "one", list(requests), "identity", levels)
+    assert found.spread == pytest.approx(expected, rel=0.1)
+    # By rows, each edit draws other faces, as if six times as many had been measured.
+    older, _ = partly_counted(6, is_told=False)
+    apart = resample_all({"one": [older]}, num_resamples=400)
+    assert mean_kept(apart, "one", list(older), "identity", levels).spread < 0.7 * expected
+
+
+def test_methods_have_the_same_faces_where_one_does_not_say_which():
+    told, older = (partly_counted(1, is_told=is_told)[0] for is_told in (True, False))
+    found = resample_all({"new": [told], "old": [older]}, num_resamples=20)
+    new, old = (found[name, "edit 0", "identity"] for name in ("new", "old"))
+    np.testing.assert_array_equal(new.areas, old.areas)
+
+
+def test_seeds_that_count_other_faces_are_refused():
+    one, other = partly_counted(2)[0].values()
+    with pytest.raises(ValueError, match="same faces"):
+        resample([one, other], "identity", num_resamples=5)
+
+
 def test_holm_rejects_in_order_until_one_stands():
     # 0.05 / 4, / 3, / 2, / 1: the third stands, and with it the fourth.
     assert holm([0.03, 0.001, 0.04, 0.016]) == [False, True, False, True]
     assert holm([0.013, 0.013, 0.013, 0.013]) == [False] * 4
     assert holm([]) == []
+    assert holm([0.001, np.nan]) == [True, False] and holm([0.03, np.nan]) == [False, False]
+
+
+def test_levels_are_the_numbers_that_are_written_for_them():
+    assert LEVELS.tolist() == [float(f"0.{percent:02}") for percent in range(96)]
+    # 35 of 50 faces are 70%.
+    turned = outcomes(0.5, reach=0.7, faces=50)
+    assert turned.success.mean(0).max() == 0.7
+    assert np.isfinite(resample([turned], "identity", num_resamples=5).curve[70])
+
+
+def test_resamples_of_many_edits_are_not_lost_for_what_one_misses():
+    requests = {f"edit {number}": outcomes(0.5, reach=0.8, seed=number) for number in range(12)}
+    areas = resample_all({"one": [requests] * 3, "other": [requests] * 3}, num_resamples=300)
+    (of_all,) = (x for x in leads_by_kind(areas, [("one", "other")]) if x.what == "identity")
+    assert np.isfinite(of_all.draws).all()
+    for each in leads(areas, [("one", "other")]):
+        assert np.isfinite(each.draws).mean() >= 0.98
+
+
+def test_edit_that_misses_a_level_does_not_move_the_mean_to_the_others():
+    found = mean_draws([np.array([1.0, np.nan, 3.0]), np.array([10.0, 20.0, 30.0])])
+    np.testing.assert_array_equal(found, [5.5, 11.0, 16.5])
 
 
 def test_nobody_reaches_what_one_does_not():

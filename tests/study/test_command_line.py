@@ -51,6 +51,16 @@ def test_chosen_settings_and_the_best_form_come_from_the_trials(tmp_path, monkey
     assert runs["sdflow-long"]["attributes"] == ("Male", "Young")
 
 
+@pytest.mark.parametrize("name", ["seeds", "num_faces"])
+def test_nothing_to_compute_is_refused(name, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(command, "regenerate", lambda *_, **__: pytest.fail("began"))
+    monkeypatch.setattr("sys.argv", ["figures", "--tiny", f"--{name}=0", f"--runs={tmp_path}"])
+    with pytest.raises(SystemExit) as ended:
+        command.main()
+    assert ended.value.code == 2
+    assert f"--{name} must be at least 1, got 0" in capsys.readouterr().err
+
+
 def test_a_variant_that_does_not_win_is_not_compared(tmp_path):
     assert with_best_form(PAPER, "sdflow") == PAPER == with_best_form(PAPER, None)
     assert best_of(tmp_path / "none.csv", ("sdflow",)) is None

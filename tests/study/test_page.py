@@ -1,3 +1,5 @@
+import dataclasses
+
 import numpy as np
 
 from sdflow_jax.study.areas import LEVELS, Estimate, Resampled
@@ -16,12 +18,13 @@ STUDY = Study(
 def resampled(area, spread=0.01, reach=0.97):
     draws = area + spread * np.linspace(-1, 1, 101)
     curves = np.broadcast_to(draws[:, None], (101, len(LEVELS)))
-    return Resampled(88, np.full(len(LEVELS), area), curves, area, draws, reach, reach + 0 * draws)
+    curve = np.full(len(LEVELS), area)
+    return Resampled(88, 3, curve, curves, area, draws, reach, reach + 0 * draws)
 
 
-def pages(areas, summaries=None, **measured):
+def pages(areas, summaries=None, *, seeds=3, **measured):
     empty = {(name, "config"): [{}] for name in STUDY.configs}
-    settings = Settings(seeds=3, judges=("config",))
+    settings = Settings(seeds=seeds, judges=("config",))
     found = Measured({"config": areas}, summaries or empty, **measured)
     pictures = ["figure4_methods.png", "figure3_all.jpg"]
     page = results_page(STUDY, settings, found, pictures, "What I make of it.")
@@ -52,7 +55,45 @@ def test_lead_is_told_by_its_interval():
     assert "![figure4_methods](figure4_methods.png)" in page and "figure3_all" not in page
     assert "![figure3_all](figure3_all.jpg)" in tables
     assert "## Reading\n\nWhat I make of it.\n" in page
-    assert "| Young | Ours | 0.800 [0.79" in tables and "| 97.0% | 88 |" in tables
+    # 0.8 -+ 0.0095 by percentiles, 4.30 / 1.96 times that by Student's t of three trainings.
+    assert "| Young | Ours | 0.800 [0.779, 0.821]" in tables and "| 97.0% | 88 |" in tables
+
+
+def test_intervals_are_told_for_what_they_are():
+    areas = {(name, "Young", "identity"): resampled(0.8) for name in STUDY.methods}
+    page, _ = pages(areas)
+    assert "was trained 3 times; brackets are 95% intervals over faces and training seeds" in page
+    assert "Student's t for so few trainings" in page and "3 trainings a method are few" in page
+    alone = {key: dataclasses.replace(x, num_seeds=1) for key, x in areas.items()}
+    page, _ = pages(alone, seeds=1)
+    assert "was trained once; brackets are 95% intervals over faces (of the one training" in page
+    assert "comparisons is decided" in page and "widened" not in page
+
+
+def test_same_care_is_told_only_of_methods_that_had_it():
+    areas = {(name, "Young", "identity"): resampled(0.8) for name in STUDY.methods}
+    with_form = dataclasses.replace(
+        STUDY,
+        configs={**STUDY.configs, "sdflow-long": ""},
+        methods={**STUDY.methods, "sdflow-long": "SDFlow, trained longer"},
+    )
+
+    def care(study, *chosen):
+        settings = Settings(judges=("config",), chosen={name: {} for name in chosen})
+        summaries = {(name, "config"): [{}] for name in study.configs}
+        return results_page(study, settings, Measured({"config": areas}, summaries), [])
+
+    assert "no search before" in care(STUDY) and "number of trials" not in care(STUDY)
+    every = care(STUDY, *STUDY.configs)
+    assert "every method and variant of the paper had the same number of trials" in every
+    assert "no search before" not in every and "goes beyond" not in every
+    some = care(STUDY, "a", "ours")
+    assert "every method and variant" not in some
+    assert "Before that Method A and Ours had the same number of trials" in some
+    assert "these have the settings of their configs: Method B." in some
+    form = care(with_form, *with_form.configs)
+    assert "every method and variant of the paper had the same number" in form
+    assert "*SDFlow, trained longer* goes beyond the paper and had 1 trial instead of 6" in form
 
 
 def test_overview_shows_kinds_of_edits_at_the_accuracy_that_all_reach():
@@ -64,10 +105,10 @@ def test_overview_shows_kinds_of_edits_at_the_accuracy_that_all_reach():
     page, _ = pages(areas, costs={"a": Cost(90.0, 1.25), "ours": Cost(None, None)})
     lines = page.splitlines()
     (single,) = [line for line in lines if line.startswith("| one attribute | Method A |")]
-    assert single.startswith("| one attribute | Method A | 97.0% [97.0%, 97.0%] | 0.600 [0.59")
+    assert single.startswith("| one attribute | Method A | 97.0% [97.0%, 97.0%] | 0.600 [0.579")
     assert single.endswith("| – | 90 | 1.25 |")
     (joint,) = [line for line in lines if line.startswith("| all at once | Ours |")]
-    assert "| 0.400 [0.39" in joint and joint.endswith("| – | – | – |")
+    assert "| 0.400 [0.379" in joint and joint.endswith("| – | – | – |")
     assert "95% for Male, 95% for Young, 95% for Male+Young" in page
 
 

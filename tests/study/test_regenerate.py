@@ -17,6 +17,8 @@ from sdflow_jax.files import networks
 from sdflow_jax.study import execution
 from sdflow_jax.study.plan import Settings, Study, plan_runs
 from sdflow_jax.study.regenerate import _found_everywhere, regenerate, remove_earlier
+from sdflow_jax.study.searches import Search
+from sdflow_jax.study.tuning import plan_trials
 
 SETTINGS = Settings(
     seeds=1,
@@ -232,14 +234,23 @@ def test_cores_are_dealt_out_among_the_jobs():
     assert execution._dealt({0, 1}, 3) == [{0}, {1}, {0}]
 
 
+def test_seeds_of_the_comparison_are_none_that_settings_were_chosen_by(study, tmp_path):
+    settings = dataclasses.replace(SETTINGS, seeds=3)
+    runs = plan_runs(study, settings, tmp_path)
+    assert {run.seed for run in runs} == {1, 2, 3}
+    searches = {"styleflow": Search(study.configs["styleflow"], listed=({},))}
+    (trial,) = plan_trials(searches, settings, tmp_path)
+    assert trial.run.seed == 0 and trial.run.workdir not in {run.workdir for run in runs}
+
+
 def test_second_judges_see_the_methods_compared(study, tmp_path):
     settings = dataclasses.replace(SETTINGS, judges=("config", "external"))
     other = dataclasses.replace(
         study, configs={**study.configs, "variant": study.configs["styleflow"]}
     )
     seen = {(run.method, run.seed): run.judges for run in plan_runs(other, settings, tmp_path)}
-    assert seen["styleflow", 0] == ("config", "external")
-    assert seen["variant", 0] == ("config",)
+    assert seen["styleflow", 1] == ("config", "external")
+    assert seen["variant", 1] == ("config",)
     alone = dataclasses.replace(settings, judges=("external",))
     assert all(run.judges == ("external",) for run in plan_runs(other, alone, tmp_path))
 
