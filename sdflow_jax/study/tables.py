@@ -210,7 +210,7 @@ def sampling_table(
             names = list(seeds[0][kind]["accuracy"])
             accuracies = [np.mean([s[kind]["accuracy"][name] for s in seeds]) for name in names]
             diversity, faces = (
-                np.mean([s[kind][key] for s in seeds])
+                np.mean([np.nan if s[kind][key] is None else s[kind][key] for s in seeds])
                 for key in ("diversity", "diversity_of_faces")
             )
             rows.append(
