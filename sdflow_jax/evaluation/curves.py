@@ -49,9 +49,11 @@ class EditOutcomes:
         fields = ("success", "identity", "identity_original", "attributes", "was_on")
         fields += ("readings", "readings_before")
         arrays = {name: getattr(self, name) for name in fields}
-        return dataclasses.replace(
-            self, **{name: x[is_chosen] for name, x in arrays.items() if x is not None}
-        )
+        chosen = {name: x[is_chosen] for name, x in arrays.items() if x is not None}
+        if self.is_counted is not None:  # which of all faces the rows are
+            chosen["is_counted"] = np.array(self.is_counted, bool)
+            chosen["is_counted"][self.is_counted] = is_chosen
+        return dataclasses.replace(self, **chosen)
 
 
 def preservation_at(

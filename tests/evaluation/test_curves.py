@@ -69,3 +69,22 @@ def test_band_is_absent_where_many_resamples_do_not_reach_the_level():
     band = preservation_band(success, np.ones((20, 2)), np.array([0.1, 0.5]))
     assert np.isfinite(band.value).all()
     assert np.isfinite(band.low).tolist() == [True, False]
+
+
+def test_some_of_an_outcomes_faces_are_resampled_as_before():
+    random = np.random.default_rng(0)
+    is_counted = np.array([True, False, True, True, False, True])
+    success, flat = random.integers(0, 2, (4, 2)).astype(float), np.zeros((4, 2))
+    outcome = EditOutcomes(np.arange(2.0), success, flat, flat, flat, 2, is_counted=is_counted)
+    is_chosen = np.array([True, False, True, True])
+    some = outcome.of_faces(is_chosen)
+    np.testing.assert_array_equal(some.success, success[is_chosen])
+    assert some.is_counted.tolist() == [True, False, False, True, False, True]
+    weights = outcome_weights(some, 20)
+    assert weights.shape == (20, some.num_faces)
+    # A face weighs in proportion to what it weighs among all of them.
+    every = outcome_weights(outcome, 20)[:, is_chosen]
+    total = every.sum(1, keepdims=True)
+    np.testing.assert_allclose(
+        weights[total[:, 0] > 0], (every / np.where(total, total, 1))[total[:, 0] > 0]
+    )

@@ -12,23 +12,12 @@ from safetensors import safe_open
 from sdflow_jax.edit import loading, prepared
 from sdflow_jax.edit.__main__ import main
 from sdflow_jax.edit.prepared import PreparedEditor, place_of
-from sdflow_jax.editor import Editor
 from sdflow_jax.files import networks
 from sdflow_jax.files.compiled_programs import VARIABLE
 from tests.exported_run import SIZE, write_run
 
-ROOT = pathlib.Path(__file__).parent.parent
+ROOT = pathlib.Path(__file__).parents[2]
 PIXELS = np.random.default_rng(0).integers(0, 256, (SIZE, SIZE, 3), dtype=np.uint8)
-
-
-@pytest.fixture(scope="module")
-def workdir(tmp_path_factory):
-    return write_run(tmp_path_factory.mktemp("run"))
-
-
-@pytest.fixture(scope="module")
-def editor(workdir):
-    return Editor.from_workdir(workdir, batch_size=1)
 
 
 @pytest.fixture

@@ -5,20 +5,10 @@ from PIL import Image
 from sdflow_jax.edit.__main__ import main
 from sdflow_jax.edit.work import photos_of
 from sdflow_jax.editor import Editor
-from tests.exported_run import SIZE, write_run
+from tests.exported_run import SIZE
 from tests.full_disk import full_disk
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (2, SIZE, SIZE, 3), dtype=np.uint8)
-
-
-@pytest.fixture(scope="module")
-def workdir(tmp_path_factory):
-    return write_run(tmp_path_factory.mktemp("run"))
-
-
-@pytest.fixture(scope="module")
-def editor(workdir):
-    return Editor.from_workdir(workdir, batch_size=1)
 
 
 @pytest.fixture

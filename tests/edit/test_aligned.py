@@ -10,21 +10,10 @@ from sdflow_jax.edit import work
 from sdflow_jax.edit.__main__ import main
 from sdflow_jax.editor import Editor
 from tests.align.marked_faces import MarkedFaces, mark, smooth_photo, upright
-from tests.exported_run import write_run
 
 PLAIN = smooth_photo(160, 260)
 TWO = mark(mark(PLAIN, 0, upright(170, 60, 20)), 1, upright(50, 70, 20))
 YOUNG = ("--set", "Young=1")
-
-
-@pytest.fixture(scope="module")
-def workdir(tmp_path_factory):
-    return write_run(tmp_path_factory.mktemp("run"))
-
-
-@pytest.fixture(scope="module")
-def editor(workdir):
-    return Editor.from_workdir(workdir, batch_size=1)
 
 
 @pytest.fixture
