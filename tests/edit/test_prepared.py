@@ -4,6 +4,7 @@ import pathlib
 import subprocess
 import sys
 
+import jax
 import numpy as np
 import pytest
 from PIL import Image
@@ -84,7 +85,8 @@ def test_its_parts_are_the_editors(editor, tmp_path):
 
 
 def test_another_process_imports_nothing_that_networks_are_made_of(run, workdir, cache, tmp_path):
-    run()
+    with jax.default_matmul_precision(None):  # as in a new process; tests of commands set it
+        run()
     code = (
         "import sys; from sdflow_jax.edit.__main__ import main\n"
         f"assert main({[str(tmp_path / 'ada.png'), '--set', 'Young=1', '--workdir', str(workdir)]}"
