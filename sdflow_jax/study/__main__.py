@@ -27,8 +27,9 @@ from sdflow_jax.files.lock import locked
 from sdflow_jax.study.execution import Stopped
 from sdflow_jax.study.plan import PAPER, ROOT, TINY, Settings, with_best_form
 from sdflow_jax.study.regenerate import regenerate
-from sdflow_jax.study.searches import VARIANT_SEARCHES
+from sdflow_jax.study.searches import SEARCHES, VARIANT_SEARCHES
 from sdflow_jax.study.trials_table import TABLE, best_of, chosen_settings
+from sdflow_jax.study.tuning import TINY_TRIALS, TRIALS, outdated_methods
 
 
 def main() -> None:
@@ -92,6 +93,13 @@ def main() -> None:
     if arguments.tuning and not tuning.exists():
         parser.error(f"--tuning={tuning}: no such file")
     if tuning:
+        searched = TINY_TRIALS if arguments.tiny else TRIALS
+        if outdated := outdated_methods(SEARCHES, searched, tuning):
+            print(
+                f"{tuning}: what it chose for {', '.join(outdated)} was measured with other configs or networks"
+                " than the present ones, and is taken as it stands; python -m sdflow_jax.study.tuning chooses anew",
+                file=sys.stderr,
+            )
         chosen["chosen"] = chosen_settings(tuning)
         chosen["trials_file"] = os.path.relpath(tuning, out)
     settings = dataclasses.replace(TINY if arguments.tiny else Settings(), **chosen)

@@ -190,6 +190,9 @@ def tune(
             done=done,
             failed=failed,
         )
+        left = sum(trial.digest not in rows for trial in due.values())
+        if left > len(problems) and time.monotonic() >= deadline:
+            print(f"{left} trials are left; the same command continues", flush=True)
     return problems
 
 
@@ -210,6 +213,25 @@ def _keep_picture(source: pathlib.Path, target: pathlib.Path) -> None:
         smaller = image.convert("RGB")
         smaller.thumbnail((_PICTURE_WIDTH, _PICTURE_WIDTH))
     write_atomic(target, lambda stream: smaller.save(stream, format="jpeg", quality=85))
+
+
+def outdated_methods(
+    searches: Mapping[str, Search], settings: Settings, table: pathlib.Path
+) -> list[str]:
+    """The methods whose chosen row was measured with another config, other networks or other judges than
+    the present ones, by its digest.
+
+    Args:
+      searches: method -> its trials.
+      settings: how a trial is measured.
+      table: the file of rows.
+    """
+    present = {trial.digest for trial in plan_trials(searches, settings, pathlib.Path())}
+    return [
+        row["method"]
+        for row in read_table(table)
+        if row["chosen"] == "yes" and row["digest"] not in present
+    ]
 
 
 def read_wanted(words: str, searches: Mapping[str, Search]) -> dict[str, set[int]]:

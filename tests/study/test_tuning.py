@@ -79,12 +79,22 @@ def test_what_has_a_row_is_not_done_again_even_where_the_runs_are_gone(
     assert table.read_bytes() == (tuned / "tuning.csv").read_bytes()
 
 
-def test_nothing_begins_after_the_deadline(searches, tmp_path, monkeypatch):
+def test_nothing_begins_after_the_deadline(searches, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(execution, "_call", lambda *_, **__: pytest.fail("called"))
     table = tmp_path / "tuning.csv"
     past = time.monotonic()
     assert tuning.tune(searches, SETTINGS, tmp_path / "runs", table, deadline=past, jobs=2) == []
     assert not table.exists()
+    assert f"{2 + NUM_TRIALS} trials are left" in capsys.readouterr().out
+
+
+def test_settings_chosen_with_other_configs_are_told_from_the_present_ones(
+    tuned, searches, tmp_path
+):
+    table = tuned / "tuning.csv"
+    assert tuning.outdated_methods(searches, SETTINGS, table) == []
+    harder = dataclasses.replace(SETTINGS, num_faces=SETTINGS.num_faces + 1)
+    assert tuning.outdated_methods(searches, harder, table) == ["interfacegan"]
 
 
 def test_training_that_diverges_is_an_outcome_and_any_other_mistake_a_problem(
