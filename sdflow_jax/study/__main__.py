@@ -2,7 +2,7 @@
 
     python -m sdflow_jax.study
     python -m sdflow_jax.study --seeds=1 --judges=config --out=runs/results
-    python -m sdflow_jax.study --out=docs/results/six \\
+    python -m sdflow_jax.study --out=docs/results/six --seeds=1 --num_faces=200 --pairs \\
         --attributes=Eyeglasses,Male,Young,Smiling,Facial_Hair,Wearing_Hat
     python -m sdflow_jax.study --tiny --runs=runs/tiny
 
@@ -54,7 +54,10 @@ def main() -> None:
     parser.add_argument(
         "--pairs",
         action=argparse.BooleanOptionalAction,
-        help="edit every two attributes together, too, as by default",
+        help="edit every two attributes together, too",
+    )
+    parser.add_argument(
+        "--batch_size", type=int, help="faces per compiled call: few on a CPU (2), more on a GPU"
     )
     parser.add_argument(
         "--attributes", help="to edit, with commas between; the config's by default"
@@ -75,14 +78,14 @@ def main() -> None:
     arguments = parser.parse_args()
     chosen = {
         name: value
-        for name in ("seeds", "num_faces", "split", "pairs")
+        for name in ("seeds", "num_faces", "split", "pairs", "batch_size")
         if (value := getattr(arguments, name)) is not None
     }
     if arguments.judges:
         chosen["judges"] = tuple(arguments.judges.split(","))
         if unknown := set(chosen["judges"]) - {"config", "external"}:
             parser.error(f"unknown judges: {', '.join(sorted(unknown))}")
-    for name in ("seeds", "num_faces"):
+    for name in ("seeds", "num_faces", "batch_size"):
         if chosen.get(name, 1) < 1:
             parser.error(f"--{name} must be at least 1, got {chosen[name]}")
     if arguments.jobs < 1:

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Container, Mapping, Sequence, Set
+from collections.abc import Callable, Mapping, Sequence, Set
 from typing import NamedTuple
 
 from sdflow_jax.evaluation import EvaluationSettings, results_directory
@@ -24,8 +24,7 @@ from sdflow_jax.methods.registry import find_method
 from sdflow_jax.study.plan import ROOT, Run, Settings
 from sdflow_jax.study.shared_faces import key_of_data, overrides_of_data
 
-# step -> [seconds by the clock, processor cores of the last attempt, sum of seconds times cores]; files from
-# before that have the first two alone.
+# step -> [seconds by the clock, processor cores of the last attempt, sum of seconds times cores]
 TIMES_FILE = "times.json"
 _FACES = "faces"  # the step that builds the data set
 
@@ -275,15 +274,10 @@ def _evaluation_step(run: Run, judge: str, split: str) -> str:
     return f"evaluate {run.workdir.name} {judge}{of_split}"
 
 
-def _steps_of(run: Run, split: str, times: Container[str]) -> list[str]:
+def _steps_of(run: Run, split: str) -> list[str]:
     """Those of training a run and evaluating it on a split, as they stand among the times."""
-    steps = [f"train {run.workdir.name}"]
-    for judge in run.judges:
-        step = _evaluation_step(run, judge, split)
-        former = _evaluation_step(run, judge, "test")  # once of every split
-        is_of_test = (results_directory(run.workdir, judge) / "summary.json").exists()
-        steps.append(former if step not in times and not is_of_test else step)
-    return steps
+    evaluations = [_evaluation_step(run, judge, split) for judge in run.judges]
+    return [f"train {run.workdir.name}", *evaluations]
 
 
 def core_seconds_spent(
@@ -298,7 +292,7 @@ def core_seconds_spent(
       split: on whose faces they were evaluated.
     """
     times = _read_times(directory)
-    steps = {_FACES, *(step for run in runs for step in _steps_of(run, split, times))}
+    steps = {_FACES, *(step for run in runs for step in _steps_of(run, split))}
     return {step: spent.core_seconds for step, spent in times.items() if step in steps}
 
 
@@ -312,7 +306,7 @@ def seconds_spent(directory: pathlib.Path, run: Run, split: str = "test") -> flo
       split: on whose faces it was evaluated.
     """
     times = _read_times(directory)
-    found = [times[step].seconds for step in _steps_of(run, split, times) if step in times]
+    found = [times[step].seconds for step in _steps_of(run, split) if step in times]
     return sum(found) if found else None
 
 
@@ -337,10 +331,7 @@ def _read_times(directory: pathlib.Path) -> dict[str, _Spent]:
     file = directory / TIMES_FILE
     if not file.exists():
         return {}
-    return {
-        step: _Spent(seconds, cores, *(rest or [seconds * cores]))
-        for step, (seconds, cores, *rest) in json.loads(file.read_text()).items()
-    }
+    return {step: _Spent(*spent) for step, spent in json.loads(file.read_text()).items()}
 
 
 _times_lock = threading.Lock()

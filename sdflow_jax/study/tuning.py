@@ -230,7 +230,7 @@ def outdated_methods(
     return [
         row["method"]
         for row in read_table(table)
-        if row["chosen"] == "yes" and row["digest"] not in present
+        if row["chosen"] == "yes" and row.get("digest") not in present
     ]
 
 

@@ -25,6 +25,7 @@ SETTINGS = Settings(
     judges=("config",),
     num_faces=9,
     strengths=(0.0, 1.0),
+    pairs=True,
     batch_size=4,
     num_samples=2,
     num_shown=2,
@@ -174,8 +175,12 @@ def test_nothing_is_trained_without_the_faces(study, tmp_path, monkeypatch):
 def test_times_of_attempts_add_up_whatever_their_cores(study, tmp_path, monkeypatch):
     (run, *_) = plan_runs(study, SETTINGS, tmp_path)
     name = run.workdir.name
-    old = {"faces": [1, 2], f"train {name}": [10, 4], f"evaluate {name} config": [7, 2]}
-    (tmp_path / "times.json").write_text(json.dumps(old))
+    earlier = {
+        "faces": [1, 2, 2],
+        f"train {name}": [10, 4, 40],
+        f"evaluate {name} config": [7, 2, 14],
+    }
+    (tmp_path / "times.json").write_text(json.dumps(earlier))
     (tmp_path / "short.py").write_text("import time; time.sleep(0.3)")
     monkeypatch.setattr(execution, "ROOT", tmp_path)
     execution._call(tmp_path, f"train {name}", {min(execution.own_cores())}, "short.py")
@@ -189,15 +194,10 @@ def test_times_of_splits_are_told_apart(study, tmp_path):
     (run, *_) = plan_runs(study, SETTINGS, tmp_path)
     name = f"evaluate {run.workdir.name} config"
     times = tmp_path / "times.json"
-    times.write_text(json.dumps({name: [7, 2], f"{name} validation": [5, 1, 6]}))
+    times.write_text(json.dumps({name: [7, 2, 14], f"{name} validation": [5, 1, 6]}))
     assert execution.core_seconds_spent(tmp_path, [run]) == {name: 14}
     assert execution.seconds_spent(tmp_path, run, "validation") == 5
-    # An old file has one name for both, which can only be of validation where no test was made.
-    times.write_text(json.dumps({name: [7, 2]}))
-    assert execution.seconds_spent(tmp_path, run, "validation") == 7
-    summary = results_directory(run.workdir, "config") / "summary.json"
-    summary.parent.mkdir(parents=True)
-    summary.touch()
+    times.write_text(json.dumps({name: [7, 2, 14]}))
     assert execution.seconds_spent(tmp_path, run, "validation") is None
 
 
