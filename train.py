@@ -30,7 +30,7 @@ from sdflow_jax.files.networks import NetworkFileError
 from sdflow_jax.files.run_config import ConfigError
 from sdflow_jax.files.words import in_words
 from sdflow_jax.methods.run import run
-from sdflow_jax.training.checkpoint import CheckpointError
+from sdflow_jax.training.checkpoint import RunCheckpointError
 from sdflow_jax.training.interrupts import Interrupts
 from sdflow_jax.training.metrics_log import TrainingDiverged
 
@@ -111,7 +111,7 @@ def main(argv: list[str]) -> None:
             ConfigError,
             DataError,
             NetworkFileError,
-            CheckpointError,
+            RunCheckpointError,
             TrainingDiverged,
             OSError,  # a disk that is full, or may not be written; a directory that is in use
         ) as error:

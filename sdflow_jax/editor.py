@@ -242,8 +242,10 @@ class Editor:
     @property
     def picture_size(self) -> int:
         """To which side pictures of any size are brought: no network here takes more."""
-        readers = (self.inversion_encoder, self.method)
-        return max(self.generator.resolution, *(getattr(x, "image_size", 0) for x in readers))
+        sizes = [self.generator.resolution, self.method.image_size]
+        if self.inversion_encoder is not None:
+            sizes.append(self.inversion_encoder.image_size)
+        return max(sizes)
 
     def __call__(
         self,

@@ -1,5 +1,6 @@
 """In a program that has turned jax's 64 bits on, everything runs in float32; the flow as it is asked."""
 
+import functools
 import importlib
 from unittest import mock
 
@@ -15,6 +16,7 @@ from sdflow_jax.data import face_latents
 from sdflow_jax.editor import Editor
 from sdflow_jax.evaluation import run as evaluation_run
 from sdflow_jax.files import networks
+from sdflow_jax.flow import draw_noise
 from sdflow_jax.methods.registry import METHODS, find_method
 from tests.exported_run import NETWORKS, SIZE, write_run
 from tests.filled_networks import filled_network
@@ -59,6 +61,9 @@ def test_the_flow_computes_in_64_bits_what_it_is_given_in_64():
     given = [jax.ShapeDtypeStruct(shape, np.float64) for shape in ((2, 3, flow.dim), (2, 2))]
     for direction in (flow.forward, flow.inverse):
         assert jax.eval_shape(direction, *given).latents.dtype == np.float64
+    noise = draw_noise(jax.random.key(0), given[0].shape)  # of 32 bits, unless told otherwise
+    density = functools.partial(flow.log_prob, noise=noise)
+    assert jax.eval_shape(density, *given).dtype == np.float64
     x = np.random.default_rng(0).standard_normal((2, 3, flow.dim))
     norm = flow.norms[0]
     norm.variance.set_value(jnp.full(flow.dim, 0.3, np.float32))

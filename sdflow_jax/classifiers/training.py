@@ -42,7 +42,7 @@ def train(settings: ClassifierSettings, workdir: pathlib.Path, interrupts: Inter
     network by validation. How good it is stands in `workdir/scores.csv`.
 
     Raises:
-      CheckpointError: if a checkpoint does not fit.
+      RunCheckpointError: if a checkpoint does not fit.
       ConfigError: if the devices cannot share a batch evenly.
       DataError: if labels and pictures do not fit each other, or a picture cannot be read.
       TrainingDiverged: if several steps in a row gave numbers that are not finite.

@@ -196,7 +196,9 @@ def open_folder(
       DataError: as for `ImageFolder`.
     """
     del networks  # the images are there
-    folder = ImageFolder(
-        data.folder, data.splits, image_size=image_size, num_threads=data.num_threads
-    )
+    splits = {
+        name: (first, min(stop, first + data.limits.get(name, stop - first)))
+        for name, (first, stop) in data.splits.items()
+    }
+    folder = ImageFolder(data.folder, splits, image_size=image_size, num_threads=data.num_threads)
     return folder, folder.describe(FileDigests(data.directory))

@@ -18,6 +18,23 @@ from sdflow_jax.data.sources import open_source
 from sdflow_jax.files import networks
 
 
+def faces_size(data: DataSettings, files: Mapping[str, str]) -> int:
+    """Side in pixels of a config's faces: what the inversion encoder takes, or for faces that bring their latents
+    what the config says; 0 where it leaves that to the source.
+
+    Args:
+      data: which faces.
+      files: role -> network file.
+
+    Raises:
+      NetworkFileError: if the inversion encoder's file cannot be read.
+    """
+    if data.brings_latents:
+        return data.image_size
+    metadata = networks.read_metadata(files["inversion_encoder"])
+    return networks.build_abstract(metadata["network"], metadata["arguments"]).image_size
+
+
 def prepare_data(
     data: DataSettings, files: Mapping[str, str], workdir: str | os.PathLike[str]
 ) -> pathlib.Path:
@@ -40,11 +57,8 @@ def prepare_data(
       InUseError: if another process is building in that directory.
       NetworkFileError: if the inversion encoder or the classifier cannot be read.
     """
-    encoder, image_size = None, data.image_size
-    if not data.brings_latents:
-        encoder = files["inversion_encoder"]
-        metadata = networks.read_metadata(encoder)
-        image_size = networks.build_abstract(metadata["network"], metadata["arguments"]).image_size
+    encoder = None if data.brings_latents else files["inversion_encoder"]
+    image_size = faces_size(data, files)
     directory = data.directory or str(pathlib.Path(workdir) / "data")
     data = dataclasses.replace(data, directory=directory)
     source, description = open_source(data, files, image_size)

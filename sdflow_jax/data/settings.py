@@ -3,6 +3,7 @@
 import dataclasses
 from collections.abc import Mapping
 
+from sdflow_jax.data.image_source import SPLITS
 from sdflow_jax.files.config_groups import Group
 from sdflow_jax.files.run_config import GROUP_DEFAULTS
 
@@ -27,8 +28,7 @@ class DataSettings:
 
     Attributes:
       source: where they come from, a key of `SOURCES`.
-      limits: split -> number of faces, for sources that make faces; the source "generator" takes
-        so many of a split's seeds, or all where a split is not named.
+      limits: split -> how many of its faces are used, from the first on; all of a split that is not named.
       folder: the directory of the source "folder", and of the pictures that the source "latents" names.
       splits: name -> first and last + 1: of the folder's images, of the generator's seeds, or
         of a file of latents that has no splits of its own.
@@ -91,6 +91,8 @@ class DataSettings:
             group.complain("folder", "the directory of the face images")
         if settings.source in ("folder", "generator") and "train" not in settings.splits:
             group.complain("splits", "a mapping that has the split train")
+        if unknown := sorted(settings.limits.keys() - {*SPLITS, *settings.splits}):
+            group.complain("limits", f"of the splits {', '.join(SPLITS)}, not {', '.join(unknown)}")
         if settings.source == "latents" and not settings.latents:
             group.complain("latents", "the file of latents")
         for key, neutral in _NEUTRAL.items():

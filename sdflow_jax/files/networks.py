@@ -232,13 +232,18 @@ def save_arrays(
     *,
     notes: Mapping[str, str] | None = None,
 ) -> None:
-    """Write a network file atomically: a file of that name is either the old one or the whole new one."""
-    metadata = {
-        "format": FORMAT,
-        "network": name,
-        "arguments": json.dumps(dict(arguments)),
-        **(notes or {}),
-    }
+    """Write a network file atomically: a file of that name is either the old one or the whole new one.
+
+    Raises:
+      ValueError: for a note that is no text, or has a name that the format has taken.
+    """
+    metadata = {"format": FORMAT, "network": name, "arguments": json.dumps(dict(arguments))}
+    for key, note in (notes or {}).items():
+        if key in metadata or not isinstance(note, str):
+            raise ValueError(
+                f"notes are texts under names other than {', '.join(metadata)}; got {key!r}: {note!r}"
+            )
+    metadata |= notes or {}
     write_atomic(path, lambda file: write_safetensors(file, arrays, metadata))
 
 
@@ -287,11 +292,16 @@ def save_network(
 
     Raises:
       OSError: naming the file and the cause, if the disk is full or may not be written.
+      ValueError: if an array holds numbers that are too large for `dtype`, or for a note as by `save_arrays`.
     """
-    arrays = {
-        key: value.astype(dtype) if np.issubdtype(value.dtype, np.floating) else value
-        for key, value in flatten(module).items()
-    }
+    arrays = {}
+    for key, value in flatten(module).items():
+        is_number = np.issubdtype(value.dtype, np.floating)
+        with np.errstate(over="ignore"):  # told below, with its name
+            arrays[key] = value.astype(dtype) if is_number else value
+        if is_number and np.isfinite(value).all() and not np.isfinite(arrays[key]).all():
+            largest = np.abs(value).max()
+            raise ValueError(f"{key} goes up to {largest:g}, too large for {np.dtype(dtype)}")
     save_arrays(path, type(module).__name__, arguments, arrays, notes=notes)
 
 

@@ -60,6 +60,9 @@ _FREE = {
     "solver": {"max_steps"},  # a bound: no solve that stays within it changes
 }
 
+# A file outside of `networks` that training begins with: its digest stands beside theirs.
+_BACKBONE = "initial_backbone"
+
 
 def to_json(config: Mapping[str, Any]) -> dict[str, Any]:
     """The config as plain JSON values, with the paths of its files made absolute.
@@ -67,16 +70,15 @@ def to_json(config: Mapping[str, Any]) -> dict[str, Any]:
     Keys that configs no longer have are dropped, as by `load_config`.
     """
     plain = _brought_up(json.loads(json.dumps(config, default=dict)))
-    for role, path in plain.get("networks", {}).items():
-        if path and pathlib.Path(path).exists():
-            plain["networks"][role] = str(pathlib.Path(path).absolute())
+    places = [(plain.get("networks", {}), role) for role in plain.get("networks", {})]
+    places += [(plain["data"], key) for key in ("seed_list", "latents")] + [(plain, _BACKBONE)]
+    for group, key in places:  # or the name of a packaged one
+        file = pathlib.Path(group.get(key) or "").expanduser()
+        if group.get(key) and file.exists():
+            group[key] = str(file.absolute())
     for key in ("directory", "folder", "labels", "partition"):
         if plain["data"].get(key):
             plain["data"][key] = str(pathlib.Path(plain["data"][key]).expanduser().absolute())
-    for key in ("seed_list", "latents"):
-        file = plain["data"].get(key)
-        if file and pathlib.Path(file).exists():
-            plain["data"][key] = str(pathlib.Path(file).absolute())
     return plain
 
 
@@ -84,7 +86,7 @@ def save_config(workdir: str | os.PathLike[str], config: Mapping[str, Any]) -> N
     """Write the config to `config.json` in the run's directory, whole or not at all.
 
     It gets the key `network_digests`: what the network files hold that the training depends on, by
-    role, for `check_contents`.
+    role, for `check_contents`, and the same of the file that it begins with.
 
     Raises:
       NetworkFileError: if one of these files is missing.
@@ -92,6 +94,8 @@ def save_config(workdir: str | os.PathLike[str], config: Mapping[str, Any]) -> N
     plain = to_json(config)
     files = plain.get("networks", {})
     digests = {role: networks.digest(files[role]) for role in TRAINING_ROLES if files.get(role)}
+    if plain.get(_BACKBONE):
+        digests[_BACKBONE] = networks.digest(plain[_BACKBONE])
     write_json(pathlib.Path(workdir) / CONFIG_FILE, {**plain, "network_digests": digests})
 
 
@@ -171,9 +175,11 @@ def check_contents(config: Mapping[str, Any], roles: Sequence[str] = TRAINING_RO
         raise ConfigError("\n".join(complaints))
 
 
-def _content_complaints(files: Mapping[str, str], digests: Mapping[str, str]) -> list[str]:
+def _content_complaints(
+    files: Mapping[str, str], digests: Mapping[str, str], *, prefix: str = "config.networks"
+) -> list[str]:
     return [
-        f"config.networks.{role}: {files[role]} does not hold the network that the run was begun"
+        f"{prefix}.{role}: {files[role]} does not hold the network that the run was begun"
         f" with (digest {found}, then {digest})"
         for role, digest in digests.items()
         if (found := networks.digest(files[role])) != digest
@@ -198,6 +204,11 @@ def check_resumable(
       NetworkFileError: if a network file of `new` is missing.
     """
     before, after = _flatten(_binding(old)), _flatten(_binding(new))
+    begun = dict(old.get("network_digests", {}))
+    backbone = begun.pop(_BACKBONE, None)
+    is_of_content = bool(backbone and new.get(_BACKBONE))
+    if is_of_content:  # not of the place
+        before[_BACKBONE] = after[_BACKBONE]
     gone = {f"{group}.{key}" for group, keys in _RETIRED.items() for key in keys}
     changed = [
         f"config.{key} was {before[key]!r}, which training no longer offers"
@@ -208,7 +219,9 @@ def check_resumable(
         for key in sorted((before.keys() | after.keys()) - gone)
         if before.get(key) != after.get(key) and (keys is None or is_within(f"config.{key}", keys))
     ]
-    changed += _content_complaints(new.get("networks", {}), old.get("network_digests", {}))
+    if is_of_content:
+        changed += _content_complaints(new, {_BACKBONE: backbone}, prefix="config")
+    changed += _content_complaints(new.get("networks", {}), begun)
     if changed:
         raise ConfigError(
             "this run was begun with another config; give it back, or choose another --workdir:\n"

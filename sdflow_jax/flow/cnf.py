@@ -74,6 +74,8 @@ class CNF(nnx.Module):
         if not self.learn_end_time:
             sqrt_end_time = jax.lax.stop_gradient(sqrt_end_time)
         sqrt_end_time = sqrt_end_time.astype(jnp.promote_types(sqrt_end_time.dtype, y.dtype))
+        if noise is not None:  # a forward derivative wants the type of what it is taken along
+            noise = noise.astype(y.dtype)
         args = (self.field.condition(s), sqrt_end_time**2, noise)
         if trace == "exact":
             derivative, start = _with_exact_density, _start(y)

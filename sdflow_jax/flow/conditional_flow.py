@@ -5,11 +5,9 @@ SDFlow (Li et al. 2024), method section; upstream `models/flows/flow.py`. With s
 and continuous flows alternate, a norm first and last.
 """
 
-import dataclasses
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-import diffrax
 import jax
 import jax.numpy as jnp
 from flax import nnx
@@ -140,8 +138,8 @@ class ConditionalFlow(nnx.Module):
             is computed.
           trace: "exact" gives the log-density without noise, at d times the cost.
           statistics: use these in place of the norms' own.
-          solver: use these settings in place of the flow's own; a diffrax solver alone takes the
-            place of its method.
+          solver: settings that replace the flow's own: those that a mapping names, or all of them; a diffrax
+            solver alone takes the place of its method.
 
         Returns:
           The latents' counterparts, and how the solve went; of one example without the axis b. No
@@ -154,7 +152,7 @@ class ConditionalFlow(nnx.Module):
         if w_plus.ndim == 2:
             options = {"trace": trace, "statistics": statistics, "solver": solver}
             return _of_one(self.forward, w_plus, s, noise, **options)
-        settings = self._settings(solver)
+        settings = self.solver.changed(solver)
         stored = self.statistics if statistics is None else statistics
         latents, received, solutions = w_plus, [batch_statistics(w_plus)], []
         latents, log_determinant = self.norms[0].forward(latents, stored[0])
@@ -184,7 +182,7 @@ class ConditionalFlow(nnx.Module):
         if z.ndim == 2:
             options = {"trace": trace, "statistics": statistics, "solver": solver}
             return _of_one(self.inverse, z, s, noise, **options)
-        settings = self._settings(solver)
+        settings = self.solver.changed(solver)
         stored = self.statistics if statistics is None else statistics
         latents, solutions = z, []
         latents, log_determinant = self.norms[-1].inverse(latents, stored[-1])
@@ -242,6 +240,8 @@ class ConditionalFlow(nnx.Module):
         *,
         noise: Float[Array, "*b n d"] | None = None,
         trace: Trace = "hutchinson",
+        statistics: Sequence[Statistics] | None = None,
+        solver: SolverLike = None,
     ) -> Float[Array, "*b"]:
         """Conditional log-density log p(w | s) in nats, summed over an example's latents; arguments
         as for `forward`.
@@ -256,18 +256,12 @@ class ConditionalFlow(nnx.Module):
             raise ValueError(
                 'log_prob needs noise=draw_noise(key, w_plus.shape), or trace="exact"; got neither'
             )
-        solution = self.forward(w_plus, s, noise=noise, trace=trace)
+        options = {"trace": trace, "statistics": statistics, "solver": solver}
+        solution = self.forward(w_plus, s, noise=noise, **options)
         log_prob = jnp.sum(
             standard_normal_log_prob(solution.latents) - solution.delta_logp, axis=-1
         )
         return jnp.where(solution.success, log_prob, jnp.nan)
-
-    def _settings(self, solver: SolverLike) -> SolverSettings:
-        if solver is None:
-            return self.solver
-        if isinstance(solver, diffrax.AbstractSolver):
-            return dataclasses.replace(self.solver, method=solver)
-        return SolverSettings.create(solver)
 
     def _check(self, latents: Array, s: Array, noise: Array | None, trace: str) -> None:
         if latents.ndim not in (2, 3) or latents.shape[-1] != self.dim:

@@ -15,10 +15,10 @@ from jaxtyping import Array, Float
 
 
 class Statistics(NamedTuple):
-    """Mean and variance per latent dimension."""
+    """Mean and variance per latent dimension; no variance of a single latent, which has no spread."""
 
     mean: Float[Array, " d"]
-    variance: Float[Array, " d"]
+    variance: Float[Array, " d"] | None
 
 
 class MovingBatchNorm(nnx.Module):
@@ -28,10 +28,7 @@ class MovingBatchNorm(nnx.Module):
     so.
     """
 
-    def __init__(
-        self, dim: int, *, decay: float = 0.1, epsilon: float = 1e-4, rngs: nnx.Rngs | None = None
-    ):
-        del rngs  # nothing is drawn
+    def __init__(self, dim: int, *, decay: float = 0.1, epsilon: float = 1e-4):
         self.decay = decay
         self.epsilon = epsilon
         self.log_scale = nnx.Param(jnp.zeros(dim))
@@ -62,8 +59,12 @@ class MovingBatchNorm(nnx.Module):
         return x + statistics.mean[None, None], -jnp.sum(log_factor)
 
     def moved(self, batch: Statistics) -> Statistics:
-        """The moving statistics, a step `decay` nearer to those of a batch; stores nothing."""
-        return jax.tree.map(lambda old, new: old + self.decay * (new - old), self.statistics, batch)
+        """The moving statistics, a step `decay` nearer to those of a batch; stores nothing. Of a single latent the
+        mean alone moves.
+        """
+        stored = self.statistics
+        new = batch if batch.variance is not None else batch._replace(variance=stored.variance)
+        return jax.tree.map(lambda old, new: old + self.decay * (new - old), stored, new)
 
     def move(self, batch: Statistics) -> None:
         """Store `moved(batch)`."""
@@ -79,6 +80,6 @@ class MovingBatchNorm(nnx.Module):
 def batch_statistics(x: Float[Array, "b n d"]) -> Statistics:
     """Mean and unbiased variance over all latents of a batch, without gradient."""
     rows = jax.lax.stop_gradient(x).reshape(-1, x.shape[-1])
-    if rows.shape[0] == 1:  # one latent has no spread to estimate
-        return Statistics(rows[0], jnp.zeros_like(rows[0]))
+    if rows.shape[0] == 1:
+        return Statistics(rows[0], None)
     return Statistics(jnp.mean(rows, axis=0), jnp.var(rows, axis=0, ddof=1))

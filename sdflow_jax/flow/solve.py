@@ -2,8 +2,8 @@
 
 import dataclasses
 import math
+import numbers
 from collections.abc import Callable, Mapping
-from types import UnionType
 from typing import Any, NamedTuple
 
 import diffrax
@@ -30,6 +30,8 @@ _ADJOINTS = {
     "direct": diffrax.DirectAdjoint,
     "backsolve": diffrax.BacksolveAdjoint,
 }
+
+_PLAIN = {"rtol": float, "atol": float, "first_step": float, "max_steps": int, "num_steps": int}
 
 # A setting of older network files, whose one value still means what every solve does.
 _FORMER = {"error_norm": "max_rms"}
@@ -88,9 +90,10 @@ class SolverSettings:
             self.first_step,
             "in (0, 1]",
         )
-        _require(_is_above_0(self.max_steps, int), "max_steps", self.max_steps, "at least 1")
+        whole = numbers.Integral
+        _require(_is_above_0(self.max_steps, whole), "max_steps", self.max_steps, "at least 1")
         _require(
-            self.num_steps is None or _is_above_0(self.num_steps, int),
+            self.num_steps is None or _is_above_0(self.num_steps, whole),
             "num_steps",
             self.num_steps,
             "at least 1, or None for adaptive steps",
@@ -106,6 +109,9 @@ class SolverSettings:
         is_adaptive = self.num_steps is None and self.controller is None
         if isinstance(self.solver, diffrax.Euler) and is_adaptive:
             raise ValueError("solver euler has no error estimate: give it num_steps")
+        for name, plain in _PLAIN.items():  # numpy's numbers too, which no JSON file takes
+            if getattr(self, name) is not None:
+                object.__setattr__(self, name, plain(getattr(self, name)))
 
     @classmethod
     def create(cls, settings: "SolverLike") -> "SolverSettings":
@@ -132,6 +138,20 @@ class SolverSettings:
                 f"unknown solver settings {', '.join(unknown)}; known ones are {', '.join(known)}"
             )
         return cls(**given)
+
+    def changed(self, settings: "SolverLike") -> "SolverSettings":
+        """These settings with some replaced: by what a mapping names, by whole settings, or the method alone by a
+        diffrax solver; None replaces nothing.
+
+        Raises:
+          ValueError: as `create`.
+        """
+        if settings is None or isinstance(settings, SolverSettings):
+            return settings or self
+        if isinstance(settings, diffrax.AbstractSolver):
+            return dataclasses.replace(self, method=settings)
+        own = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        return self.create({**own, **settings})
 
     def to_dict(self) -> dict[str, Any]:
         """The settings as plain JSON values; `create` reads them back.
@@ -289,7 +309,7 @@ def _require(holds: bool, name: str, value: Any, expected: str) -> None:
         raise ValueError(f"solver setting {name} must be {expected}; got {value!r}")
 
 
-def _is_above_0(value: Any, kind: type | UnionType = int | float) -> bool:
+def _is_above_0(value: Any, kind: type = numbers.Real) -> bool:
     return isinstance(value, kind) and not isinstance(value, bool) and 0 < value < math.inf
 
 

@@ -3,7 +3,9 @@
 import os
 import pathlib
 
+from sdflow_jax.files import networks
 from sdflow_jax.files.networks import NetworkFileError
+from sdflow_jax.files.run_config import load_config
 
 
 def exported(workdir: str | os.PathLike[str], method: str) -> pathlib.Path:
@@ -18,3 +20,24 @@ def exported(workdir: str | os.PathLike[str], method: str) -> pathlib.Path:
             f"{path}: no such directory; has the training in {workdir} finished?"
         )
     return path
+
+
+def check_steps(workdir: str | os.PathLike[str], *files: pathlib.Path) -> None:
+    """Make sure that network files are of a run's last step: a run that was finished and is now trained for longer
+    keeps the earlier ones until it ends, and one that is killed as it ends may have replaced some of them.
+
+    Args:
+      workdir: of the run.
+      *files: that it has exported; one that does not tell its step is taken as it is.
+
+    Raises:
+      NetworkFileError: if one of them is of another step.
+    """
+    wanted = load_config(workdir)["training"].get("num_steps")
+    for file in files:
+        step = networks.read_metadata(file).get("step")
+        if step is not None and int(step) != wanted:
+            raise NetworkFileError(
+                f"{file} is of step {step}, but the run goes on to {wanted} steps; train.py with the same --workdir"
+                " finishes it"
+            )

@@ -16,7 +16,7 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from sdflow_jax.files import networks
-from sdflow_jax.methods.exports import exported
+from sdflow_jax.methods.exports import check_steps, exported
 from sdflow_jax.methods.readers import ReadingMethod, find_reader, load_reader, save_reader
 
 MOVER_FILE = "editing.safetensors"
@@ -56,11 +56,13 @@ class LatentEditing(ReadingMethod):
           mover: registry name of the network that moves the latents.
 
         Raises:
-          NetworkFileError: if the run has exported nothing yet.
+          NetworkFileError: if the run has exported nothing yet, or not of its last step.
         """
         directory = exported(workdir, method)
-        encoder, attributes, image_size = load_reader(find_reader(directory))
-        network = networks.load_network(directory / MOVER_FILE, expected=mover)
+        file, reader = directory / MOVER_FILE, find_reader(directory)
+        check_steps(workdir, file, reader)
+        encoder, attributes, image_size = load_reader(reader)
+        network = networks.load_network(file, expected=mover)
         return cls(network, encoder, attributes=attributes, image_size=image_size)
 
     def encode(
@@ -87,6 +89,7 @@ def export_editing(
     *,
     mover_arguments: Mapping[str, Any],
     reader_arguments: Mapping[str, Any],
+    step: int | None = None,
 ) -> pathlib.Path:
     """Write what `LatentEditing.from_workdir` reads, below `workdir/method`; return that directory.
 
@@ -96,9 +99,11 @@ def export_editing(
       editing: mover and reader.
       mover_arguments: constructor arguments of the mover.
       reader_arguments: constructor arguments of the reader.
+      step: steps trained, kept as a note; None where a method takes none.
     """
     directory = pathlib.Path(workdir) / method
-    save_reader(directory, editing.semantic_encoder, reader_arguments, editing.notes)
+    notes = {} if step is None else {"step": str(step)}
+    save_reader(directory, editing.semantic_encoder, reader_arguments, {**editing.notes, **notes})
     # Last: a directory that holds it is complete.
-    networks.save_network(directory / MOVER_FILE, editing.mover, mover_arguments)
+    networks.save_network(directory / MOVER_FILE, editing.mover, mover_arguments, notes=notes)
     return directory

@@ -24,10 +24,16 @@ class EditingMethod(Protocol):
     Attributes:
       attributes: the names of the semantic variables, in the order of their columns.
       reader: what reads the semantic variables, in words.
+      image_size: side in pixels at which faces are read; images of any other size are resized.
     """
 
     attributes: tuple[str, ...]
     reader: str
+    image_size: int
+
+    def read(self, images: Float[Array, "b h w 3"]) -> Float[Array, "b a"]:
+        """Semantic variables of images in [-1, 1], each in [0, 1]."""
+        ...
 
     def encode(
         self, w_plus: Float[Array, "b n d"], images: Float[Array, "b h w 3"]
@@ -49,7 +55,8 @@ class EditingMethod(Protocol):
             strength.
 
         Returns:
-          Edited latents; a row that could not be computed is NaN.
+          Edited latents; NaN where an edit could not be computed. A flow solves one equation for all rows
+          of a batch, and cannot tell which of them was at fault: there all are NaN.
         """
         ...
 
@@ -132,14 +139,14 @@ class Method(Protocol):
           interrupts: entered.
 
         Raises:
-          CheckpointError: if a checkpoint does not fit.
+          RunCheckpointError: if a checkpoint does not fit.
           TrainingDiverged: if several steps in a row gave numbers that are not finite, or equations
             that were not solved.
         """
         ...
 
     def load(self, workdir: str | os.PathLike[str]) -> EditingMethod:
-        """The editing method that a finished run has left; it also has `read(images)`.
+        """The editing method that a finished run has left.
 
         Raises:
           NetworkFileError: if the run has exported nothing yet.

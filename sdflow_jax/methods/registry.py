@@ -26,7 +26,7 @@ def find_method(name: str) -> Method:
 
 
 def load_method(workdir: str | os.PathLike[str]) -> EditingMethod:
-    """The editing method that a finished training run has produced; it also has `read(images)`.
+    """The editing method that a finished training run has produced.
 
     Raises:
       FileNotFoundError: if the directory holds no run.

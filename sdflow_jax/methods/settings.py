@@ -4,7 +4,9 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
+from sdflow_jax.data.prepared import faces_size
 from sdflow_jax.data.settings import DataSettings
+from sdflow_jax.files import networks
 from sdflow_jax.files.config_groups import Group
 from sdflow_jax.files.roles import TRAINING_ROLES, check_roles
 from sdflow_jax.methods.method import RunSettings
@@ -22,6 +24,8 @@ def read_settings(config: Mapping[str, Any]) -> RunSettings:
     """
     group = Group(config)
     settings = _read_shared(group)
+    if not group.complaints:
+        group.complaints += _size_complaints(settings)
     if settings.method is not None:
         own = find_method(settings.method).read(group)
         settings = dataclasses.replace(settings, own=own, keys=frozenset(group.paths))
@@ -69,3 +73,16 @@ def _read_shared(config: Group) -> RunSettings:
         own=None,
         keys=frozenset(config.paths),
     )
+
+
+def _size_complaints(settings: RunSettings) -> list[str]:
+    """Whether the classifier is asked about faces of the size of which it learned, where its file tells."""
+    path = settings.networks["classifier"]
+    learned = networks.read_metadata(path).get("image_size")
+    size = faces_size(settings.data, settings.networks)
+    if not learned or not size or int(learned) == size:
+        return []
+    return [
+        f"config.networks.classifier: {path} learned from faces of {learned} pixels (its note image_size), and would"
+        f" be asked about faces of {size}; train it with --config.data.image_size={size}"
+    ]

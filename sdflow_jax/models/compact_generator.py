@@ -16,7 +16,7 @@ from jaxtyping import Array, Float
 from sdflow_jax.images.precision import at_least_float32
 from sdflow_jax.models.mobile_layers import MobileTrunk, Modulation
 from sdflow_jax.models.style_space import StyleSpace
-from sdflow_jax.models.stylegan2 import checked_channels
+from sdflow_jax.models.stylegan2 import check_resolution, checked_channels
 
 BASE_SIZE = 8
 # First rows of the coarse, middle and fine styles (Karras et al. 2019, section 3.1).
@@ -70,6 +70,7 @@ class CompactGenerator(StyleSpace):
         num_mapping_layers: int = 8,
         rngs: nnx.Rngs,
     ):
+        check_resolution(resolution, 16)
         widths = checked_channels(resolution, channels)
         super().__init__(style_dim, num_styles, num_mapping_layers=num_mapping_layers, rngs=rngs)
         self.resolution = resolution

@@ -15,7 +15,7 @@ from sdflow_jax.images.precision import at_least_float32
 from sdflow_jax.images.resizing import average_pool
 from sdflow_jax.models.mobile_layers import MobileTrunk, Modulation, inverse_haar
 from sdflow_jax.models.style_space import StyleSpace
-from sdflow_jax.models.stylegan2 import checked_channels
+from sdflow_jax.models.stylegan2 import check_resolution, checked_channels
 
 
 class MobileStyleGAN(StyleSpace):
@@ -46,6 +46,7 @@ class MobileStyleGAN(StyleSpace):
         num_mapping_layers: int = 8,
         rngs: nnx.Rngs,
     ):
+        check_resolution(resolution, 16)
         widths = checked_channels(resolution // 2, channels)
         super().__init__(
             style_dim, 2 * len(widths) + 2, num_mapping_layers=num_mapping_layers, rngs=rngs

@@ -141,8 +141,7 @@ def checked_channels(
       ValueError: if the resolution is no power of two of at least 4, or the keys are not 4, 8, ...
         resolution.
     """
-    if resolution < 4 or math.log2(resolution) % 1:
-        raise ValueError(f"resolution must be a power of two and at least 4, got {resolution}")
+    check_resolution(resolution, 4)
     if channels is None:
         return stylegan2_channels(resolution)
     widths = {int(key): int(value) for key, value in channels.items()}
@@ -152,6 +151,14 @@ def checked_channels(
             f" {_resolutions(resolution)}, got {sorted(widths)}"
         )
     return widths
+
+
+def check_resolution(resolution: int, least: int) -> None:
+    """Raise ValueError unless a resolution is a power of two, and at least so many pixels."""
+    if resolution < least or math.log2(resolution) % 1:
+        raise ValueError(
+            f"resolution must be a power of two and at least {least}, got {resolution}"
+        )
 
 
 def _resolutions(resolution: int) -> list[int]:

@@ -18,7 +18,7 @@ from sdflow_jax.training.seal import content_of, seal_of, shapes_of
 from sdflow_jax.training.state import State
 
 
-class CheckpointError(RuntimeError):
+class RunCheckpointError(RuntimeError):
     """A checkpoint could not be written, or does not fit the run that wants to continue from it."""
 
 
@@ -81,7 +81,7 @@ class Checkpoints:
           notes: anything JSON-able.
 
         Raises:
-          CheckpointError: if orbax declines, or could not write this checkpoint or the one before,
+          RunCheckpointError: if orbax declines, or could not write this checkpoint or the one before,
             which is then written only in part and removed.
         """
         told = {
@@ -98,7 +98,9 @@ class Checkpoints:
         with self._in_a_sentence():
             is_written = self._manager.save(step, args=args, force=True)
         if not is_written:
-            raise CheckpointError(f"orbax wrote no checkpoint of step {step} in {self._directory}")
+            raise RunCheckpointError(
+                f"orbax wrote no checkpoint of step {step} in {self._directory}"
+            )
 
     def restore(
         self,
@@ -122,7 +124,7 @@ class Checkpoints:
           What was saved; None if no checkpoint is left.
 
         Raises:
-          CheckpointError: if the data differ or the checkpoint is of other networks; or if it is
+          RunCheckpointError: if the data differ or the checkpoint is of other networks; or if it is
             damaged, and several processes would have to agree on another.
         """
         beginning = batches.get_state()
@@ -148,13 +150,13 @@ class Checkpoints:
             raise _Damaged("its notes are not those that were saved")
         if told["data"] != data:
             # The iterator's own state, a number of batches, would mean other faces here.
-            raise CheckpointError(
+            raise RunCheckpointError(
                 f"the checkpoint of step {step} in {self._directory} was trained on the batches"
                 f" {told['data']}, this run has {data};"
                 " give the data back, or choose another --workdir"
             )
         if is_sealed and told["shapes"] != shapes_of(example):
-            raise CheckpointError(
+            raise RunCheckpointError(
                 f"the checkpoint {self._directory / str(step)} is of other networks:"
                 f" {_difference(told['shapes'], shapes_of(example))}; give them back, or choose"
                 " another --workdir"
@@ -172,7 +174,7 @@ class Checkpoints:
         except _Damaged as error:
             if is_sealed:
                 raise
-            raise CheckpointError(
+            raise RunCheckpointError(
                 f"the checkpoint {self._directory / str(step)} cannot be read ({error}); if it is"
                 " not of other networks but damaged, delete it and the run continues from the one"
                 " before"
@@ -192,7 +194,7 @@ class Checkpoints:
     def _set_aside(self, step: int, error: _Damaged) -> None:
         damaged = self._directory / str(step)
         if jax.process_count() > 1:
-            raise CheckpointError(
+            raise RunCheckpointError(
                 f"the checkpoint {damaged} is damaged ({error}); move it away, and the run continues"
                 " from the one before"
             ) from error
@@ -210,7 +212,7 @@ class Checkpoints:
         """Wait until everything is written.
 
         Raises:
-          CheckpointError: as for `save`.
+          RunCheckpointError: as for `save`.
         """
         with self._in_a_sentence():
             try:
@@ -226,7 +228,7 @@ class Checkpoints:
         except Exception as error:  # tensorstore's are ValueErrors, whatever the disk has said
             for leftover in self._directory.glob("*.orbax-checkpoint-tmp"):
                 shutil.rmtree(leftover, ignore_errors=True)
-            raise CheckpointError(
+            raise RunCheckpointError(
                 f"no checkpoint could be written in {self._directory}: {_cause(error)}"
             ) from error
 

@@ -153,7 +153,10 @@ class MetricsLog:
         step, measured, batch = self._waiting.popleft()
         values = {name: value.item() for name, value in jax.device_get(measured).items()}
         is_skipped = values.pop("is_skipped", False)
-        if complaint := self._complaint(values):
+        complaint = self._complaint(values)
+        if is_skipped and not complaint:  # the updated weights are not finite, or the losses say so
+            complaint = "the step's result was not valid"
+        if complaint:
             self._report(f"step {step}: {complaint}", values, batch, is_skipped=is_skipped)
         self._in_a_row = self._in_a_row + 1 if is_skipped else 0
         self._skipped += is_skipped

@@ -9,7 +9,7 @@ from typing import Any
 import grain
 import jax
 
-from sdflow_jax.training.checkpoint import CheckpointError, Checkpoints
+from sdflow_jax.training.checkpoint import Checkpoints, RunCheckpointError
 from sdflow_jax.training.interrupts import Interrupts
 from sdflow_jax.training.loop import Pictures, Schedule, train
 from sdflow_jax.training.metrics_log import MetricsLog
@@ -31,12 +31,12 @@ def check_length(workdir: str | os.PathLike[str], num_steps: int) -> None:
     would tell of a shorter training than its networks have had.
 
     Raises:
-      CheckpointError: if its last checkpoint is of a later step.
+      RunCheckpointError: if its last checkpoint is of a later step.
     """
     folders = pathlib.Path(workdir).glob("checkpoints/*")
     done = max((int(folder.name) for folder in folders if folder.name.isdigit()), default=0)
     if done > num_steps:
-        raise CheckpointError(
+        raise RunCheckpointError(
             f"config.training.num_steps is {num_steps}, and the run in {workdir} has done {done};"
             " give it at least as many, or choose another --workdir"
         )
@@ -79,7 +79,7 @@ def train_resumably(
       The state, and whether all steps are done.
 
     Raises:
-      CheckpointError: if the checkpoint is of other data or other networks, of a step beyond the
+      RunCheckpointError: if the checkpoint is of other data or other networks, of a step beyond the
         schedule's end, or cannot be written.
       OSError: if a measurement or a picture cannot be written.
       TrainingDiverged: as by `MetricsLog.add`.

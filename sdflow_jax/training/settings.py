@@ -48,10 +48,19 @@ class OptimizerSettings:
                 "gradient_clip", least=0, expected="at least 0 (0 clips nothing)"
             ),
         )
-        settings._check_decay(group, num_steps)
+        settings.check_decay(group, num_steps)
         return settings
 
-    def _check_decay(self, group: Group, num_steps: int | None) -> None:
+    def check_decay(
+        self, group: Group, num_steps: int | None, key: str = "training.num_steps"
+    ) -> None:
+        """Complain if a training of this length would go on at a rate of 0.
+
+        Args:
+          group: the config group `optimizer`.
+          num_steps: length of the training; None if it is unknown.
+          key: of the config, that tells the length.
+        """
         if self.schedule != "cosine" or None in (self.warmup_steps, self.decay_steps, num_steps):
             return
         least = max(self.warmup_steps + 1, num_steps)
@@ -59,12 +68,15 @@ class OptimizerSettings:
             group.complain(
                 "decay_steps",
                 f"at least {least}: the cosine begins after optimizer.warmup_steps and ends at a"
-                " rate of 0, before which training.num_steps must be done",
+                f" rate of 0, before which {key} must be done",
             )
 
 
 def read_average_decay(group: Group) -> float:
-    """Read the decay of the moving average of the weights, in [0, 1), of the config group `optimizer`."""
+    """Read the decay of the moving average of the weights, in [0, 1), of the config group `optimizer`.
+
+    At step t it is t / (t + 9) at most.
+    """
     return group.number("ema_decay", least=0, below=1, expected="in [0, 1) (0 averages nothing)")
 
 

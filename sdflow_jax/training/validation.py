@@ -5,7 +5,7 @@ import pathlib
 from collections.abc import Callable, Mapping
 
 from sdflow_jax.files.bars import Bar
-from sdflow_jax.training.checkpoint import CheckpointError
+from sdflow_jax.training.checkpoint import RunCheckpointError
 from sdflow_jax.training.csv_file import CsvFile, read_column
 from sdflow_jax.training.state import State
 
@@ -89,12 +89,12 @@ class Validation:
         """The step of the best state so far, and its file.
 
         Raises:
-          CheckpointError: if nothing has been measured, or the files have been removed.
+          RunCheckpointError: if nothing has been measured, or the files have been removed.
         """
         scores, files = self._scores(), self._kept()
         measured = [step for step in scores if step in files]
         if not measured:
-            raise CheckpointError(
+            raise RunCheckpointError(
                 f"{self._folder} has none of the networks that {self._file} tells of; give them"
                 " back, or choose another --workdir"
             )

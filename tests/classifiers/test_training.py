@@ -17,7 +17,7 @@ from sdflow_jax.files.networks import load_network, read_metadata
 from sdflow_jax.files.roles import check_roles
 from sdflow_jax.files.run_config import ConfigError, to_json
 from sdflow_jax.methods import run as command
-from sdflow_jax.training.checkpoint import CheckpointError
+from sdflow_jax.training.checkpoint import RunCheckpointError
 from sdflow_jax.training.interrupts import Interrupts
 from sdflow_jax.training.metrics_log import TrainingDiverged
 from tests.classifiers.patches import (
@@ -117,7 +117,7 @@ def test_other_labels_are_no_continuation(whole, config, patches, tmp_path):
     (tmp_path / "labels.txt").write_text(text.replace("000003.png -1", "000003.png 1"))
     assert (tmp_path / "labels.txt").read_text() != text
     config.data.labels = str(tmp_path / "labels.txt")
-    with pytest.raises(CheckpointError, match="was trained on the batches"):
+    with pytest.raises(RunCheckpointError, match="was trained on the batches"):
         command.run(config, workdir, Interrupts())
     config.balance = 0.0
     with pytest.raises(ConfigError, match="config.balance was 0.5 and is now 0.0"):

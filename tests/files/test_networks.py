@@ -28,6 +28,23 @@ def test_file_gives_back_the_arrays(tmp_path, arrays):
     assert networks.read_metadata(tmp_path / "e.safetensors")["a"] == "ä"
 
 
+@pytest.mark.parametrize("notes", [{"step": 5}, {"format": "x"}])
+def test_notes_that_could_not_be_read_again_are_refused(tmp_path, arrays, notes):
+    with pytest.raises(ValueError, match="notes are texts under names other than format"):
+        networks.save_arrays(tmp_path / "e.safetensors", NAME, ARGUMENTS, arrays, notes=notes)
+    assert not list(tmp_path.iterdir())
+
+
+def test_numbers_too_large_for_the_type_of_the_file_are_refused_by_name(tmp_path):
+    network = filled_network(NAME, ARGUMENTS)
+    statistics = network.backbone.stem_norm.var
+    statistics[...] = statistics[...].at[0].set(1e5)
+    with pytest.raises(ValueError, match=r"stem_norm/var goes up to 100000, too large for float16"):
+        networks.save_network(tmp_path / "e.safetensors", network, ARGUMENTS, dtype=np.float16)
+    assert not list(tmp_path.iterdir())
+    networks.save_network(tmp_path / "e.safetensors", network, ARGUMENTS)
+
+
 def test_equal_networks_are_equal_files(tmp_path):
     program = (
         "import sys, numpy as np; from sdflow_jax.files import networks;"

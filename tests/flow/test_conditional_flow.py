@@ -262,7 +262,7 @@ def test_log_prob_asks_for_noise():
 def test_a_pass_takes_a_solver_by_name_or_as_an_object_of_diffrax():
     flow = small_flow()
     w, s, _ = small_batch()
-    tsit5 = {**flow.solver.to_dict(), "method": "tsit5"}
+    tsit5 = {"method": "tsit5"}  # and for the rest the flow's own
 
     @jax.jit
     def run(w):
@@ -273,3 +273,24 @@ def test_a_pass_takes_a_solver_by_name_or_as_an_object_of_diffrax():
     np.testing.assert_allclose(given.latents, named.latents, atol=1e-5)
     assert given.num_evaluations == named.num_evaluations != own.num_evaluations
     np.testing.assert_allclose(back.latents, w, atol=1e-3)
+
+
+def test_a_mapping_replaces_what_it_names_and_no_more():
+    settings = SolverSettings(method="tsit5", num_steps=3)
+    changed = settings.changed({"rtol": 1e-7})
+    assert changed == SolverSettings(method="tsit5", num_steps=3, rtol=1e-7)
+    assert settings.changed(None) == settings
+    with pytest.raises(ValueError, match="unknown solver settings steps"):
+        settings.changed({"steps": 3})
+
+
+def test_log_prob_takes_solver_and_statistics_as_a_pass_does():
+    flow = small_flow()
+    w, s, noise = small_batch()
+    other = tuple(x._replace(variance=2 * x.variance) for x in flow.statistics)
+    plain = flow.log_prob(w, s, noise=noise)
+    exact = flow.log_prob(w, s, noise=noise, solver={"rtol": 1e-7, "atol": 1e-7})
+    np.testing.assert_allclose(plain, exact, rtol=1e-3)
+    assert np.any(np.asarray(plain) != np.asarray(exact))
+    wider = flow.log_prob(w, s, noise=noise, statistics=other)
+    assert np.all(np.abs(np.asarray(wider - plain)) > 0.1)

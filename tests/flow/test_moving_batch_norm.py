@@ -54,6 +54,9 @@ def test_moved_changes_nothing():
     assert norm.num_updates[...] == 0
 
 
-def test_statistics_of_a_single_latent_are_finite():
-    statistics = batch_statistics(latents()[:1, :1])
-    np.testing.assert_array_equal(statistics.variance, np.zeros(DIM))
+def test_single_latent_moves_the_mean_and_leaves_the_variance():
+    norm, x = lively_norm(), latents()[:1, :1]
+    norm.move(batch_statistics(x))
+    mean = 0.9 * np.array([0.5, -0.5, 2.0]) + 0.1 * np.asarray(x)[0, 0]
+    np.testing.assert_allclose(norm.mean[...], mean, atol=1e-6)
+    np.testing.assert_array_equal(norm.variance[...], np.float32([0.5, 1.0, 4.0]))

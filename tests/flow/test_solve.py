@@ -1,4 +1,5 @@
 import dataclasses
+import json
 
 import diffrax
 import jax
@@ -145,3 +146,10 @@ def test_a_solve_calls_nothing_back(reverse):
         lambda y: solve(lambda t, y, args: -y, y, None, SolverSettings(), reverse=reverse).y
     )
     assert "callback" not in str(program(jnp.ones(3)))
+
+
+def test_numbers_of_numpy_are_numbers():
+    settings = SolverSettings(rtol=np.float32(1e-3), max_steps=np.int64(8), num_steps=np.int32(2))
+    plain = json.loads(json.dumps(settings.to_dict()))
+    assert plain["max_steps"] == 8 and plain["num_steps"] == 2
+    assert plain["rtol"] == pytest.approx(1e-3)

@@ -1,14 +1,17 @@
 import json
 import pathlib
 import re
+import shutil
 
 import numpy as np
 import pytest
+from safetensors.numpy import load_file
 
 from converters import stylegan2
 from converters.__main__ import main as converters_main
 from reliability.checkpoint_writer import write_checkpoint
 from reliability.tiny_world import build_tiny_world, tiny_config
+from sdflow_jax.data.prepared import faces_size
 from sdflow_jax.files import networks, run_config
 from sdflow_jax.files.config_files import read_config
 from sdflow_jax.files.roles import TRAINING_ROLES
@@ -210,6 +213,47 @@ def test_resuming_may_change_lengths_but_not_the_course(config):
         run_config.check_resumable(old, run_config.to_json(config))
 
 
+def test_file_that_a_run_begins_with_may_move_but_not_change(config, tmp_path, monkeypatch):
+    first, second = tmp_path / "first.safetensors", tmp_path / "second.safetensors"
+    shutil.copy(networks.resolve("pocket:classifier"), first)
+    config.semantic_encoder.update({"depth": 34, "width": 16, "stem_pool": True})
+    monkeypatch.chdir(tmp_path)
+    config.initial_backbone = first.name
+    run_config.save_config(tmp_path, config)
+    old = run_config.load_config(tmp_path)
+    assert old["initial_backbone"] == str(first)
+    first.rename(second)
+    config.initial_backbone = str(second)
+    run_config.check_resumable(old, run_config.to_json(config))
+    shutil.copy(networks.resolve("pocket:evaluation_classifier"), second)
+    with pytest.raises(run_config.ConfigError, match="config.initial_backbone: .* does not hold"):
+        run_config.check_resumable(old, run_config.to_json(config))
+    config.initial_backbone = ""
+    with pytest.raises(run_config.ConfigError, match="config.initial_backbone was .* is now ''"):
+        run_config.check_resumable(old, run_config.to_json(config))
+
+
+def test_classifier_is_not_asked_about_faces_of_another_size(config, tmp_path):
+    path = config.networks.classifier
+    found = networks.read_metadata(path)
+    size = faces_size(read_settings(run_config.to_json(config)).data, config.networks)
+    config.networks.classifier = str(tmp_path / "classifier.safetensors")
+    for learned in (size, 2 * size):
+        notes = {"attributes": found["attributes"], "image_size": str(learned)}
+        networks.save_arrays(
+            config.networks.classifier,
+            found["network"],
+            found["arguments"],
+            load_file(path),
+            notes=notes,
+        )
+        if learned == size:
+            read_settings(run_config.to_json(config))
+    (complaint,) = _complaints(config)
+    assert f"learned from faces of {2 * size} pixels" in complaint
+    assert f"--config.data.image_size={size}" in complaint
+
+
 def test_networks_may_move_but_not_change(config, world, tmp_path):
     run_config.save_config(tmp_path, config)
     old = run_config.load_config(tmp_path)
@@ -371,6 +415,17 @@ def test_mistake_in_a_baseline_gives_one_line(world, name, group, key, value, me
     assert re.match(message, complaints[0]), complaints[0]
 
 
+def test_both_stages_of_the_latent_transformer_end_before_the_rate_is_0(world):
+    config = _load("baselines/latent_transformer")
+    for role in config.networks:
+        config.networks[role] = str(world / "networks" / f"{role}.safetensors")
+    config.optimizer.schedule = "cosine"
+    config.optimizer.decay_steps = config.training.num_steps
+    config.latent_classifier.num_steps = config.training.num_steps + 1
+    (complaint,) = _complaints(config)
+    assert "before which latent_classifier.num_steps must be done" in complaint
+
+
 def test_unknown_method_is_refused(config):
     config.method = "gan"
     assert _complaints(config) == [
@@ -393,6 +448,12 @@ def test_unknown_method_is_refused(config):
         ),
         ("training", "num_steps", 2.5, "config.training.num_steps must be at least 1, got 2.5"),
         ("data", "limits", {"train": "all"}, "config.data.limits must be split -> number"),
+        (
+            "data",
+            "limits",
+            {"tset": 3},
+            "config.data.limits must be of the splits train, validation, test, not tset",
+        ),
     ],
 )
 def test_values_of_the_wrong_type_and_unknown_keys_give_one_line(

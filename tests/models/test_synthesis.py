@@ -76,3 +76,11 @@ def test_stylegan2_stops_at_its_own_sum_of_colors():
         rgb.kernel[...] = jnp.zeros_like(rgb.kernel[...])
     expected = upsample(upsample(stopped))
     np.testing.assert_allclose(generator.synthesize(w_plus), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("resolution", [4, 17, 24])
+@pytest.mark.parametrize("kind", ["CompactGenerator", "MobileStyleGAN"])
+def test_resolutions_that_no_such_network_has_are_refused(kind, resolution):
+    arguments = {**GENERATORS[kind], **ARGUMENTS, "resolution": resolution}
+    with pytest.raises(ValueError, match=f"a power of two and at least 16, got {resolution}"):
+        filled_network(kind, arguments)

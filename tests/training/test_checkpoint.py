@@ -4,7 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from sdflow_jax.training.checkpoint import CheckpointError, Checkpoints
+from sdflow_jax.training.checkpoint import Checkpoints, RunCheckpointError
 from tests.full_disk import full_disk
 
 DATA = {"data": "abc", "batch_size": 2}
@@ -52,7 +52,7 @@ def test_everything_comes_back(tmp_path):
 def test_other_data_are_refused(tmp_path):
     _saved(tmp_path)
     checkpoints = Checkpoints(tmp_path, keep=2)
-    with pytest.raises(CheckpointError, match="'batch_size': 2.*'batch_size': 4"):
+    with pytest.raises(RunCheckpointError, match="'batch_size': 2.*'batch_size': 4"):
         checkpoints.restore(_state(0), _batches(), {**DATA, "batch_size": 4}, _sharding())
     checkpoints.close()
 
@@ -60,7 +60,7 @@ def test_other_data_are_refused(tmp_path):
 def test_other_networks_are_refused_and_stay_where_they_are(tmp_path):
     _saved(tmp_path)
     checkpoints = Checkpoints(tmp_path, keep=2)
-    with pytest.raises(CheckpointError, match=r"kernel is int32\[3\] there and int32\[4\] here"):
+    with pytest.raises(RunCheckpointError, match=r"kernel is int32\[3\] there and int32\[4\] here"):
         checkpoints.restore(_state(0, shape=(4,)), _batches(), DATA, _sharding())
     assert checkpoints.latest_step == 3
     checkpoints.close()
@@ -88,9 +88,9 @@ def test_a_full_disk_is_told_in_one_sentence_and_leaves_whole_checkpoints(tmp_pa
     message = f"^no checkpoint could be written in {tmp_path}: File too large$"
     with full_disk(20_000):
         checkpoints.save(5, large, batches, DATA, {})
-        with pytest.raises(CheckpointError, match=message):  # of the one before
+        with pytest.raises(RunCheckpointError, match=message):  # of the one before
             checkpoints.save(6, large, batches, DATA, {})
         checkpoints.save(7, large, batches, DATA, {})
-        with pytest.raises(CheckpointError, match=message):
+        with pytest.raises(RunCheckpointError, match=message):
             checkpoints.close()
     assert [folder.name for folder in tmp_path.iterdir()] == ["3"]

@@ -126,6 +126,16 @@ def test_skipped_steps_are_counted_and_said_and_not_averaged(tmp_path, capsys):
     assert float(row["loss"]) == 2.0 and row["skipped"] == "2"
 
 
+def test_steps_skipped_with_finite_measurements_are_said_too(tmp_path, capsys):
+    log = _log(tmp_path)
+    with pytest.raises(TrainingDiverged, match="5 steps in a row were skipped"):
+        for step in range(1, 6):
+            log.add(step, _skipped(1.0))
+        log.flush()
+    assert "skipped step 1: the step's result was not valid" in capsys.readouterr().err
+    log.close()
+
+
 def test_silent_log_writes_nothing_but_still_checks(tmp_path):
     log = _log(tmp_path, is_silent=True)
     log.add(1, _measured(1.0))

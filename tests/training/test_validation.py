@@ -1,6 +1,6 @@
 import pytest
 
-from sdflow_jax.training.checkpoint import CheckpointError
+from sdflow_jax.training.checkpoint import RunCheckpointError
 from sdflow_jax.training.csv_file import read_column
 from sdflow_jax.training.validation import VALIDATION_FILE, Validation
 
@@ -72,7 +72,7 @@ def test_files_that_were_removed_are_missed(watch, tmp_path):
     watch().run(2, 2)
     (tmp_path / "best" / "0000002.safetensors").unlink()
     with pytest.raises(
-        CheckpointError, match="best has none of the networks that .*validation.csv"
+        RunCheckpointError, match="best has none of the networks that .*validation.csv"
     ):
         watch(steps_done=2).best()
 

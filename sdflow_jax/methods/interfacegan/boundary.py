@@ -55,14 +55,6 @@ class Boundary:
             (1,) * (latents.ndim - 1) + (-1,)
         )
 
-    def move_to(
-        self, latents: Float[Array, "b d"], distance: Float[Array, "b"]
-    ) -> Float[Array, "b d"]:
-        """Move along the normal until `normal . w` is `distance`, as upstream's
-        `linear_interpolate` for 2-D codes.
-        """
-        return self.move(latents, distance - latents @ self.normal)
-
 
 @dataclasses.dataclass(frozen=True)
 class Split:

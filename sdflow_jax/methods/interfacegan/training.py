@@ -14,6 +14,7 @@ from flax import nnx
 from jaxtyping import Float
 
 from sdflow_jax.data import face_latents
+from sdflow_jax.data.image_source import DataError
 from sdflow_jax.data.training_latents import TrainingLatents, read_training_latents
 from sdflow_jax.files.atomic import write_json
 from sdflow_jax.files.attribute_names import attribute_columns
@@ -108,6 +109,9 @@ def fit_boundaries(
       The boundaries; for each the distance along its normal that makes one unit of the classifier's
       probability, by the means of the two extremes; and a report, attribute -> numbers,
       None where there was nothing to measure.
+
+    Raises:
+      DataError: if the classifier says the same of all faces on both sides of a boundary.
     """
     means = latents.w_plus.mean(1)  # [f, d]
     boundaries, separations, report = [], [], {}
@@ -119,13 +123,14 @@ def fit_boundaries(
             train_share=settings.train_share,
         )
         boundary = fit_boundary(means, split, penalty=settings.penalty)
-        separation = _separation(boundary, means, latents.predictions[:, column], split)
+        name = latents.attributes[column]
+        separation = _separation(boundary, means, latents.predictions[:, column], split, name)
         correct, count = count_correct(boundary, means, split.validation), len(split.validation[0])
-        report[latents.attributes[column]] = {
+        report[name] = {
             "training_faces": len(split.train[0]),
             "validation_faces": count,
             "validation_accuracy": correct / count if count else None,
-            "separation": separation if np.isfinite(separation) else None,
+            "separation": separation,
         }
         boundaries.append(boundary)
         separations.append(separation)
@@ -137,12 +142,18 @@ def _separation(
     means: Float[np.ndarray, "f d"],
     probabilities: Float[np.ndarray, " f"],
     split: Split,
+    name: str,
 ) -> float:
     """Distance between the means of the two extremes for each unit of probability between them."""
     indices, labels = split.train
     distance, probability = boundary.distance(means[indices]), probabilities[indices]
     positive, negative = labels > 0, labels < 0
     rise = probability[positive].mean() - probability[negative].mean()
+    if rise == 0:
+        raise DataError(
+            f"{name}: the classifier says the same of all {len(indices)} faces that would tell where its boundary is;"
+            " leave it out of config.attributes, or give faces that differ in it"
+        )
     return float((distance[positive].mean() - distance[negative].mean()) / rise)
 
 

@@ -42,6 +42,9 @@ class LatentTransformerSettings:
             classifier_steps=classifier.whole("num_steps", least=1),
             weights=weights,
         )
+        settings.training.optimizer.check_decay(
+            config.group("optimizer"), settings.classifier_steps, "latent_classifier.num_steps"
+        )
         for group in (classifier, transformer):
             group.complain_of_unread()
         return settings

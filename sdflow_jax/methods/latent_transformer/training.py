@@ -116,6 +116,7 @@ def train(
             editing(state),
             mover_arguments=mover_arguments,
             reader_arguments=reader_arguments,
+            step=own.training.schedule.num_steps,
         )
         print(f"the trained networks are in {directory}")
 

@@ -12,7 +12,7 @@ from jaxtyping import Array, Float
 from sdflow_jax.files import networks
 from sdflow_jax.flow.conditional_flow import ConditionalFlow
 from sdflow_jax.flow.solve import SolverSettings
-from sdflow_jax.methods.exports import exported
+from sdflow_jax.methods.exports import check_steps, exported
 from sdflow_jax.methods.readers import ReadingMethod, find_reader, load_reader, save_reader
 
 FLOW_FILE = "flow.safetensors"
@@ -83,16 +83,22 @@ class FlowEditing(ReadingMethod):
             attributes=attributes,
             image_size=image_size,
             num_rows=int(rows) if rows else None,
-            solver=SolverSettings.create({**trained_flow.solver.to_dict(), **(solver or {})}),
+            solver=trained_flow.solver.changed(solver),
         )
 
     @classmethod
     def from_workdir(
         cls, workdir: str | os.PathLike[str], *, solver: Mapping[str, Any] | None = None
     ) -> "FlowEditing":
-        """Load the networks that a training run has exported; otherwise as `load`."""
+        """Load the networks that a training run has exported; otherwise as `load`.
+
+        Raises:
+          NetworkFileError: also if they are not of the run's last step.
+        """
         directory = exported(workdir, "sdflow")
-        return cls.load(directory / FLOW_FILE, find_reader(directory), solver=solver)
+        flow, reader = directory / FLOW_FILE, find_reader(directory)
+        check_steps(workdir, flow, reader)
+        return cls.load(flow, reader, solver=solver)
 
     @property
     def code_dim(self) -> int:

@@ -25,7 +25,7 @@ class SDFlowSettings:
       training: schedule and update rule.
       average_decay: of the moving average of the weights, in [0, 1); 0 keeps none.
       backbone_rate: share of the learning rate for the semantic encoder's residual network; 0
-        freezes it.
+        keeps its weights, and its batch norms still follow the faces.
       flow: constructor arguments of the `ConditionalFlow`, but for its sizes that follow from the
         data, and its solver.
       solver: how its differential equation is solved.
@@ -66,7 +66,7 @@ class SDFlowSettings:
             backbone_rate=optimizer.number(
                 "backbone_rate",
                 least=0,
-                expected="at least 0 (0 freezes the encoder's residual network)",
+                expected="at least 0 (0 keeps the weights of the encoder's residual network)",
             ),
             flow=_read_flow(config.group("flow")),
             solver=_read_solver(config.group("solver")),

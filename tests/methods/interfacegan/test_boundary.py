@@ -57,7 +57,10 @@ def test_moves_are_upstreams():
     _, arrays = load("projection")
     boundary = Boundary(arrays["primal"][0])
     distances = np.linspace(-3, 3, 7, dtype=np.float32)
-    moved = boundary.move_to(np.repeat(arrays["latent"], 7, axis=0), distances)
+    latents = np.repeat(arrays["latent"], 7, axis=0)
+    moved = boundary.move(
+        latents, distances - latents @ boundary.normal
+    )  # until n.w is the distance
     np.testing.assert_allclose(moved, arrays["interp"], atol=2e-6)
     distances = np.linspace(-2, 4, 5, dtype=np.float32)
     moved = boundary.move(np.repeat(arrays["latent_wplus"], 5, axis=0), distances[:, None])
