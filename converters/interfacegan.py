@@ -5,10 +5,10 @@ import os
 import numpy as np
 
 from converters.errors import CheckpointError
+from converters.npy_reader import read_npy
 from sdflow_jax.methods.interfacegan.boundary import Boundary
 
 KIND = "InterFaceGAN boundary"
-MAGIC = b"\x93NUMPY"
 
 
 def read_boundary(path: str | os.PathLike[str]) -> Boundary:
@@ -18,23 +18,11 @@ def read_boundary(path: str | os.PathLike[str]) -> Boundary:
     Raises:
       CheckpointError: if the file is missing or damaged, or does not hold one unit vector.
     """
-    try:
-        array = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError, OverflowError, SyntaxError, TypeError) as error:
-        raise CheckpointError(f"{path}: not a readable .npy file ({str(error)[:120]})") from error
-    if (
-        not isinstance(array, np.ndarray)
-        or array.ndim != 2
-        or array.shape[0] != 1
-        or array.dtype.kind != "f"
-    ):
-        described = (
-            f"{array.dtype} of shape {array.shape}"
-            if isinstance(array, np.ndarray)
-            else "an archive"
-        )
+    array = read_npy(path)
+    if array.ndim != 2 or array.shape[0] != 1 or array.dtype.kind != "f":
         raise CheckpointError(
-            f"{path}: expected one boundary, floating-point of shape (1, d), got {described}"
+            f"{path}: expected one boundary, floating-point of shape (1, d), got {array.dtype} of"
+            f" shape {array.shape}"
         )
     normal = np.array(array[0], np.float32)
     length = float(np.linalg.norm(normal))

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from converters.errors import CheckpointError
-from converters.interfacegan import MAGIC
+from converters.npy_reader import MAGIC, read_npy
 from converters.torch_reader import read_checkpoint
 from sdflow_jax.data.image_source import SPLITS
 from sdflow_jax.data.latents_file import save_latents
@@ -204,11 +204,10 @@ def _read_array(path: str | os.PathLike[str]) -> np.ndarray:
     try:
         with path.open("rb") as file:
             is_numpy = file.read(len(MAGIC)) == MAGIC
-        if is_numpy:
-            return np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise CheckpointError(f"{path}: cannot be read ({reason})") from error
+    except OSError as error:
+        raise CheckpointError(f"{path}: cannot be read ({error.strerror or error})") from error
+    if is_numpy:
+        return read_npy(path)
     tree: Any = read_checkpoint(path)
     if isinstance(tree, list | tuple) and tree and all(isinstance(x, np.ndarray) for x in tree):
         if len({x.shape for x in tree}) > 1:

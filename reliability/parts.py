@@ -18,6 +18,7 @@ PARTS = {
     "fuzz-checkpoints": "reliability.fuzzing",
     "fuzz-images": "reliability.fuzzing",
     "fuzz-ir": "reliability.fuzzing",
+    "fuzz-npy": "reliability.fuzzing",
     "kill-conversion": "reliability.kills",
     "signals": "reliability.signals",
     "damage": "reliability.damage",

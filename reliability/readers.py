@@ -12,6 +12,7 @@ from PIL import Image
 from converters import mobile_stylegan
 from converters.errors import CheckpointError
 from converters.ir_files import read_networks
+from converters.npy_reader import read_npy
 from converters.openvino_reader import read_graph
 from converters.pickle_machine import PickleMachine
 from converters.tensor_builders import CONSTRUCTORS, Storage, check_storage_identity
@@ -178,7 +179,25 @@ def _attempt_network(content: bytes, rng: random.Random, directory: pathlib.Path
     networks.load_network(path)
 
 
+def _arrays(directory: pathlib.Path) -> list[bytes]:
+    del directory
+    found = []
+    for array in (np.zeros((1, 8), np.float32), np.zeros((3, 18, 4), np.float64), np.int64([1, 2])):
+        stream = io.BytesIO()
+        np.save(stream, array)
+        found.append(stream.getvalue())
+    return found
+
+
+def _attempt_array(content: bytes, rng: random.Random, directory: pathlib.Path) -> None:
+    path = directory / "a.npy"
+    header = mutate(content[:128], rng) if rng.random() < 0.8 else content[:128]
+    path.write_bytes(header + content[128:])
+    np.asarray(read_npy(path)).sum()
+
+
 READERS = {
+    "fuzz-npy": Reader(20_000, CheckpointError, _arrays, _attempt_array),
     "fuzz-checkpoints": Reader(40_000, CheckpointError, _checkpoints, _attempt_checkpoint),
     "fuzz-ir": Reader(20_000, CheckpointError, _graphs, _attempt_graph),
     "fuzz-images": Reader(30_000, ImageFileError, _pictures, _attempt_picture),

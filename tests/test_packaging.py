@@ -14,7 +14,7 @@ import pytest
 ROOT = pathlib.Path(__file__).parent.parent
 
 # What the source distribution has besides the packages.
-BESIDE = ("benchmarks", "configs", "docs", "notebooks", "tests")
+BESIDE = ("benchmarks", "configs", "docs", "notebooks", "reliability", "tests")
 
 
 def can_build() -> bool:

@@ -3,7 +3,8 @@
 Three forms are read, told apart by their beginnings:
 
   text   as CelebA publishes it: a line with the number of images, a line with the names of the
-         attributes, then a line for each image, its name and its labels, with spaces between them
+         attributes, then a line for each image, its name and its labels, with spaces or tabs between
+         them; without the number, or with a name for the images' column, all the same
   wide   CSV: a header of `image` (whatever it is called) and attributes, then a row for each image
   long   CSV: a header `image,attribute,value`, then a row for each label
 
@@ -30,6 +31,8 @@ UNKNOWN = -1
 _UNKNOWN_WORDS = ("", "?", "nan", "NaN", "NA")
 _WORDS = {"1": 1, "1.0": 1, "0": 0, "0.0": 0, "-1": -1, "-1.0": -1}
 _LONG_HEADER = ["image", "attribute", "value"]
+# Names of the first column in tables with white space between the columns; CelebA's own has none.
+_IMAGE_COLUMNS = ("image", "images", "image_id", "file", "filename", "file_name", "name", "path")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,6 +85,10 @@ def read_labels(
     """
     lines = read_lines(path)
     findings = Findings(path)
+    if ";" in lines[0].text and "," not in lines[0].text:
+        raise DataError(
+            f"{path}: expected commas between the columns, or white space; the first line has semicolons"
+        )
     table = (_csv if "," in lines[0].text else _published_text)(lines, findings)
     names = _named(table.columns, attributes, age_column, path)
     findings.finish()  # rows of the wrong length have no columns to speak of
@@ -118,6 +125,8 @@ def _published_text(lines: Sequence[Line], findings: Findings) -> _Table:
     count = int(lines[0].text) if lines[0].text.isdigit() else None
     header, *body = lines[count is not None :] or [Line(0, "")]
     columns = header.text.split()
+    if columns and columns[0].lower() in _IMAGE_COLUMNS:
+        columns = columns[1:]
     rows: dict[str, list[str]] = {}
     for line in body:
         name, *words = line.text.split()
@@ -144,7 +153,9 @@ def _csv(lines: Sequence[Line], findings: Findings) -> _Table:
 def _split_csv(lines: Sequence[Line]) -> Iterator[tuple[int, list[str]]]:
     """Line by line, so that a quote left open spoils one line only."""
     for line in lines:
-        yield line.number, [word.strip() for word in next(csv.reader([line.text]))]
+        words = [word.strip() for word in next(csv.reader([line.text]))]
+        if any(words):  # spreadsheets leave rows of commas
+            yield line.number, words
 
 
 def _long(words: Iterator[tuple[int, list[str]]], findings: Findings) -> _Table:
@@ -155,6 +166,9 @@ def _long(words: Iterator[tuple[int, list[str]]], findings: Findings) -> _Table:
             findings.add("lines are not image, attribute, value", f"line {number}")
             continue
         image, attribute, value = row
+        if not image:
+            findings.add("lines name no image", f"line {number}")
+            continue
         columns.setdefault(attribute, len(columns))
         known = labels.setdefault(image, {})
         if attribute in known:
@@ -172,7 +186,9 @@ def _add(
     num_columns: int,
     findings: Findings,
 ) -> None:
-    if len(words) != num_columns:
+    if not name:
+        findings.add("lines name no image", f"line {number}")
+    elif len(words) != num_columns:
         kind = f"lines have not one label for each of the {num_columns} columns"
         findings.add(kind, f"line {number} ({name}) has {len(words)}")
     elif name in rows:

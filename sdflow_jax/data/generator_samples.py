@@ -180,7 +180,7 @@ def read_seeds(path: str) -> Int64[np.ndarray, "s"]:
     file = network_files.resolve(path, suffix=".npy")
     try:
         seeds = np.load(file, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
+    except Exception as error:  # whatever a damaged header leads to
         raise DataError(f"config.data.seed_list: {file} cannot be read ({error})") from error
     if not isinstance(seeds, np.ndarray) or seeds.ndim != 1 or seeds.dtype.kind not in "iu":
         raise DataError(f"config.data.seed_list: {file} must hold whole numbers in one row")

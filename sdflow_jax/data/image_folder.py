@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from sdflow_jax.data.file_digests import FileDigests, Stamp, stamp_of
+from sdflow_jax.data.findings import Findings
 from sdflow_jax.data.image_source import CONTENT, DataError, FaceBatch, check_ranges
 from sdflow_jax.data.settings import DataSettings
 from sdflow_jax.images.batching import batches_of
@@ -101,14 +102,15 @@ class ImageFolder:
         Raises:
           DataError: naming a file that cannot be read, or two files of equal content in two splits.
         """
-        content, owners = {}, {}
+        content, owners, findings = {}, {}, Findings(self.directory)
         for name, (first, stop) in sorted(self.splits.items()):
             files = self._files[first:stop]
             self._stamps |= {file: stamp_of(file) for file in files}
             found = digests.of(files, num_threads=self._num_threads)
             for file, digest in zip(files, found, strict=True):
-                claim_picture(owners, digest, name, file)
+                note_picture(owners, digest, name, file, findings)
             content[name] = hashlib.sha256("".join(found).encode()).hexdigest()[:16]
+        findings.finish()
         return {
             "kind": "folder",
             "splits": {name: list(limits) for name, limits in sorted(self.splits.items())},
@@ -180,6 +182,19 @@ def claim_picture(owners: dict, digest: Hashable, split: str, file: pathlib.Path
     if owner != split:
         raise DataError(
             f"{other} ({owner}) and {file} ({split}) are the same picture in two splits; remove one"
+        )
+
+
+def note_picture(
+    owners: dict, digest: Hashable, split: str, file: pathlib.Path, findings: Findings
+) -> None:
+    """The same for all pictures of a collection, whose pairs are told together."""
+    try:
+        claim_picture(owners, digest, split, file)
+    except DataError:
+        owner, other = owners[digest]
+        findings.add(
+            "pictures are in two splits; remove one of each", f"{other} ({owner}), {file} ({split})"
         )
 
 

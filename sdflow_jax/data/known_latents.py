@@ -14,7 +14,8 @@ from flax import nnx
 from jaxtyping import Float32, Int64, UInt8
 
 from sdflow_jax.data.file_digests import FileDigests
-from sdflow_jax.data.image_folder import claim_picture, read_face
+from sdflow_jax.data.findings import Findings
+from sdflow_jax.data.image_folder import note_picture, read_face
 from sdflow_jax.data.image_source import CONTENT, SPLITS, DataError, FaceBatch, check_ranges
 from sdflow_jax.data.latents_file import LatentsFile
 from sdflow_jax.data.settings import DataSettings
@@ -146,13 +147,14 @@ def open_latents(
     )
     digests = FileDigests(data.directory)
     content = {"latents": digests.of([file.path], num_threads=1)[0]}
-    owners = {}
+    owners, findings = {}, Findings(file.path)
     for name in SPLITS:
         pictures = source.picture_files(name)
         found = digests.of(pictures, num_threads=data.num_threads)
         for picture, digest in zip(pictures, found, strict=True):
-            claim_picture(owners, digest, name, picture)
+            note_picture(owners, digest, name, picture, findings)
         content[name] = hashlib.sha256("".join(found).encode()).hexdigest()[:16]
+    findings.finish()
     drawn_by = "" if file.pictures else network_files.digest(networks["generator"])
     return source, {
         "kind": "latents",

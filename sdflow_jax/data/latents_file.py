@@ -72,7 +72,6 @@ class LatentsFile:
                         f"{path}: no file of latents; `python -m converters.latents` makes one"
                     )
                 self.num_faces, *latent_shape = file.get_slice("w_plus").get_shape()
-                self._has_predictions = "predictions" in file.keys()  # noqa: SIM118
                 self._splits = file.get_tensor("splits") if "splits" in file.keys() else None  # noqa: SIM118
         except (OSError, SafetensorError) as error:
             raise DataError(f"{path}: cannot be read ({error})") from error

@@ -204,6 +204,8 @@ def evaluate(
 
     directory = pathlib.Path(directory)
     (directory / "summary.json").unlink(missing_ok=True)
+    for earlier in directory.glob("samples_*.png"):  # which these settings may not make again
+        earlier.unlink()
     report.save_arrays(directory / "outcomes.npz", report.outcome_arrays(outcomes))
     report.save_arrays(
         directory / "faces.npz",

@@ -54,10 +54,10 @@ def keep_compiled_programs(
         return None
     if not given and jax.config.jax_compilation_cache_dir:
         return pathlib.Path(jax.config.jax_compilation_cache_dir)
-    # By kind of processor: homes are shared by machines, whose programs are not.
-    base = pathlib.Path(given).expanduser().absolute() if given else user_cache() / "compiled"
-    place = base / _processor()
     try:
+        base = pathlib.Path(given).expanduser().absolute() if given else user_cache() / "compiled"
+        # By kind of processor: homes are shared by machines, whose programs are not.
+        place = base / _processor()
         place.mkdir(parents=True, exist_ok=True)
         if not os.access(place, os.W_OK):
             return None
@@ -84,6 +84,9 @@ def _processor() -> str:
 def traced_programs() -> pathlib.Path:
     """The folder, there or not, of programs that were traced before: beside those that are compiled, and apart
     from them where jax's own setting says where those are.
+
+    Raises:
+      FileNotFoundError: if the user has no home directory.
     """
     given = os.environ.get(VARIABLE, "")
     base = pathlib.Path(given).expanduser().absolute() if given else user_cache()

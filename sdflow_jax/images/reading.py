@@ -73,6 +73,8 @@ def read_image(path: str | os.PathLike[str]) -> UInt8[np.ndarray, "h w 3"]:
     """
     path = pathlib.Path(path)
     try:
+        if path.stat().st_size > MOST_BYTES:  # before it is in memory
+            raise ImageFileError(f"a picture of more than {MOST_BYTES >> 30} GB")
         return decode_image(path.read_bytes())
     except FileNotFoundError as error:
         raise ImageFileError(f"{path}: no such file") from error

@@ -75,7 +75,8 @@ class OptimizerSettings:
 def read_average_decay(group: Group) -> float:
     """Read the decay of the moving average of the weights, in [0, 1), of the config group `optimizer`.
 
-    At step t it is t / (t + 9) at most.
+    The average begins at the initial weights, which after t steps have a share of decay ** t in it: 0.999 wants
+    several thousand steps.
     """
     return group.number("ema_decay", least=0, below=1, expected="in [0, 1) (0 averages nothing)")
 

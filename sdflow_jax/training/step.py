@@ -105,14 +105,9 @@ def make_train_step(
 
 
 def _next_state(state: State, trained: dict[str, Any], average_decay: float) -> State:
-    """The state after an update of `trained`, with the average of the parameters moved if it is kept.
-
-    It follows faster at first, so that the initial weights, which are random, do not stay in it.
-    """
+    """The state after an update of `trained`, with the average of the parameters moved if it is kept."""
     average = state["average"]
     if average is not None:
-        step = trained["optimizer"].step[...].astype(jnp.float32)  # 1 at the first
-        average_decay = jnp.minimum(average_decay, step / (9.0 + step))
         parameters = nnx.to_pure_dict(nnx.state(trained["networks"], nnx.Param))
         average = jax.tree.map(
             lambda old, new: old + (1 - average_decay) * (new - old), average, parameters

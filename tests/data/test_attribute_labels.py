@@ -35,6 +35,8 @@ def read(tmp_path):
         PUBLISHED.removeprefix("3\n"),
         "image_id,Smiling,Male,Young\n000001.jpg,1,-1,1\n000002.jpg,-1,-1,1\n000003.jpg,1,1,-1\n",
         "image,Smiling,Male,Young\r\n000001.jpg, 1, 0, 1\r\n000002.jpg,0,0,1\r\n000003.jpg,1,1,0",
+        "image\tSmiling\tMale\tYoung\n000001.jpg\t1\t-1\t1\n000002.jpg\t-1\t-1\t1\n000003.jpg\t1\t1\t-1\n",
+        "image,Smiling,Male,Young\n000001.jpg,1,-1,1\n,,,\n000002.jpg,-1,-1,1\n000003.jpg,1,1,-1\n,,,\n,,,",
         "Image,Attribute,Value\n"
         + "\n".join(
             f"00000{i + 1}.jpg,{name},{value}"
@@ -42,7 +44,18 @@ def read(tmp_path):
             for name, value in zip(("Smiling", "Male", "Young"), row, strict=True)
         ),
     ],
-    ids=["published", "windows", "mark", "comments", "no count", "wide", "zeros", "long"],
+    ids=[
+        "published",
+        "windows",
+        "mark",
+        "comments",
+        "no count",
+        "wide",
+        "zeros",
+        "tabs",
+        "empty rows",
+        "long",
+    ],
 )
 def test_all_forms_say_the_same(read, text):
     labels = read(text)
@@ -94,6 +107,9 @@ def test_ages_are_years(read):
             "both -1 and 0, .*leave unknown labels empty: 0 at 000003.jpg",
         ),
         (PUBLISHED.replace("Male", "Smiling"), "with different names, .* got 'Smiling', 'Smiling'"),
+        ("image;Male\na;1\n", "expected commas between the columns, or white space; .* semicolons"),
+        ("image,Male\na,1\n,0\n", "1 lines name no image: line 3"),
+        ("image,attribute,value\na,Male,1\n,Male,0\n", "1 lines name no image: line 3"),
         ('image,"Big, wide"\na,1\n', "no comma in them; got 'Big, wide'"),
         (
             "image,attribute,value\na,Male,1\na,Male,0\nb,Male,1\nb,Male,1\nc,Male\n",

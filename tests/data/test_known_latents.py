@@ -108,7 +108,7 @@ def test_a_picture_in_two_splits_is_refused_by_name(world, files, tmp_path):
     (folder / PICTURES[1]).write_bytes((folder / PICTURES[0]).read_bytes())
     save_latents(tmp_path / "file", LATENTS, splits=SPLITS, pictures=PICTURES)
     with pytest.raises(
-        DataError, match=r"00000\.png \(train\) and .*00001\.png \(test\) are the same"
+        DataError, match=r"two splits; .*00000\.png \(train\), .*00001\.png \(test\)"
     ):
         open_source(settings(tmp_path / "file", tmp_path, folder=str(folder)), files, 0)
 

@@ -1,9 +1,11 @@
 import os
+import pathlib
 
 import jax
 import pytest
 
 from sdflow_jax.files.compiled_programs import VARIABLE, keep_compiled_programs
+from sdflow_jax.files.user_cache import user_cache
 
 
 @pytest.fixture(autouse=True)
@@ -46,6 +48,17 @@ def test_a_place_that_cannot_be_made_is_done_without(tmp_path):
     (tmp_path / "file").write_text("")
     assert keep_compiled_programs(str(tmp_path / "file" / "below")) is None
     assert jax.config.jax_compilation_cache_dir is None
+
+
+def test_without_a_home_nothing_is_kept(monkeypatch):
+    def home():
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.setattr(pathlib.Path, "home", home)
+    assert keep_compiled_programs() is None
+    with pytest.raises(FileNotFoundError, match="XDG_CACHE_HOME"):
+        user_cache()
 
 
 def test_a_directory_that_may_not_be_written_is_done_without(tmp_path, monkeypatch):

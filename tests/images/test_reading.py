@@ -1,4 +1,5 @@
 import io
+import pathlib
 import subprocess
 import sys
 import zlib
@@ -9,6 +10,7 @@ from PIL import Image
 
 from sdflow_jax.images import reading
 from sdflow_jax.images.reading import ImageFileError, center_crop, read_image, rgb_pixels
+from sdflow_jax.images.reading_memory import MOST_BYTES
 
 GREY = np.linspace(0, 255, 48).astype(np.uint8).reshape(6, 8)
 COLORS = np.random.default_rng(0).integers(0, 256, (6, 8, 3), dtype=np.uint8)
@@ -123,6 +125,15 @@ def test_unreadable_files_are_named_in_one_line(tmp_path):
         read_image(tmp_path / "missing.png")
     with pytest.raises(ImageFileError, match="directory"):
         read_image(tmp_path)
+
+
+def test_a_file_of_more_than_is_promised_is_refused_before_it_is_read(tmp_path, monkeypatch):
+    path = tmp_path / "disk.png"
+    with path.open("wb") as file:  # of no blocks on the disk
+        file.truncate(MOST_BYTES + 1)
+    monkeypatch.setattr(pathlib.Path, "read_bytes", lambda _: pytest.fail("read"))
+    with pytest.raises(ImageFileError, match=r"disk\.png: a picture of more than 1 GB"):
+        read_image(path)
 
 
 def test_a_picture_too_large_to_be_safe_is_named(tmp_path, monkeypatch):

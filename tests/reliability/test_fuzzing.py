@@ -11,7 +11,13 @@ from reliability.readers import READERS
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # Pillow's, of damaged notes
 
-COUNTS = {"fuzz-checkpoints": 1500, "fuzz-ir": 300, "fuzz-images": 400, "fuzz-networks": 60}
+COUNTS = {
+    "fuzz-checkpoints": 1500,
+    "fuzz-ir": 300,
+    "fuzz-images": 400,
+    "fuzz-networks": 60,
+    "fuzz-npy": 500,
+}
 
 
 @pytest.mark.parametrize("name", READERS)

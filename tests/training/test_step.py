@@ -96,20 +96,6 @@ def harmed():
     return state, step
 
 
-def test_average_forgets_the_initial_weights_whatever_its_decay():
-    graphs, state = create_state(Line, optax.sgd(0.1), seed=0, keeps_average=True)
-    frozen = {"target": Line()}
-    step = make_train_step(
-        graphs, losses, weights={"error": 1.0}, frozen=frozen, average_decay=0.999
-    )
-    expected = float(state["average"]["a"])
-    for count in range(1, 31):
-        state, _ = step(state, BATCH)
-        share = 1 - count / (count + 9)
-        expected += share * (float(state["trained"]["networks"]["a"]) - expected)
-    np.testing.assert_allclose(state["average"]["a"], expected, rtol=1e-5)
-
-
 @pytest.mark.parametrize("harm", HARM)
 def test_harmful_step_changes_nothing_but_the_count_of_steps(harmed, harm):
     state, step = harmed
