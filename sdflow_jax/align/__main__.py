@@ -5,7 +5,6 @@ moment, the same command continues.
 """
 
 import argparse
-import os
 import pathlib
 import sys
 from collections.abc import Sequence
@@ -16,6 +15,7 @@ from sdflow_jax.align.finders import FINDERS
 from sdflow_jax.align.photos import PhotoSource
 from sdflow_jax.align.preparation import AlignSettings, Summary, align_photos
 from sdflow_jax.align.progress import Progress
+from sdflow_jax.files.cores import own_cores
 from sdflow_jax.files.words import in_words
 
 
@@ -105,8 +105,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--jobs",
         type=_at_least_one,
-        default=os.cpu_count() or 1,
-        help="photos in work at a time (as many as there are processors)",
+        default=len(own_cores()),
+        help="photos in work at a time (as many as there are processors to use)",
     )
     parser.add_argument(
         "--finder",

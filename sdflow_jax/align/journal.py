@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from sdflow_jax.align.geometry import AlignError
-from sdflow_jax.files.atomic import naming, write_text
+from sdflow_jax.files.atomic import naming, write_atomic, write_text
 
 UNREADABLE, NO_FACE, ALIGNED, TOO_SMALL, REFUSED = (
     "unreadable",
@@ -19,6 +19,8 @@ UNREADABLE, NO_FACE, ALIGNED, TOO_SMALL, REFUSED = (
     "too small",
     "refused",
 )
+
+_PLACE = "path"  # in the first line, beside the settings
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,19 +68,30 @@ class Journal:
     Args:
       folder: of the aligned faces; only one journal may be open in it.
       settings: JSON-able, what decides how the faces look.
+      place: the absolute path of the photos.
+      stamps: photo -> stamp, of the photos that there are, by which photos that were moved are known.
 
     Raises:
-      AlignError: if the folder holds faces of other settings, or the file is none of these.
+      AlignError: if the folder holds faces of other settings or other photos, or the file is none of
+        these.
     """
 
-    def __init__(self, folder: pathlib.Path, settings: Mapping[str, Any]):
+    def __init__(
+        self,
+        folder: pathlib.Path,
+        settings: Mapping[str, Any],
+        place: pathlib.Path,
+        stamps: Mapping[str, str],
+    ):
         self.path = folder / "photos.jsonl"
         self.records: dict[str, PhotoRecord] = {}
-        whole = self._read(folder, dict(settings))
-        if whole == 0:
-            write_text(self.path, json.dumps(dict(settings)) + "\n")
-        else:
-            os.truncate(self.path, whole)
+        whole = self._read(folder, dict(settings), place, stamps)
+        header = json.dumps({**settings, _PLACE: str(place)}).encode()
+        found, _, rest = whole.partition(b"\n")
+        if found == header:
+            os.truncate(self.path, len(whole))
+        else:  # there is none, of photos that were moved, or of before places were kept
+            write_atomic(self.path, lambda stream: stream.write(header + b"\n" + rest))
         self._stream = self.path.open("a", encoding="utf-8")
 
     def add(self, record: PhotoRecord) -> None:
@@ -92,16 +105,22 @@ class Journal:
         """Close the file."""
         self._stream.close()
 
-    def _read(self, folder: pathlib.Path, settings: dict[str, Any]) -> int:
-        """Read the records; returns the length of the whole lines in bytes."""
+    def _read(
+        self,
+        folder: pathlib.Path,
+        settings: dict[str, Any],
+        place: pathlib.Path,
+        stamps: Mapping[str, str],
+    ) -> bytes:
+        """Read the records; returns the whole lines."""
         try:
             content = self.path.read_bytes()
         except FileNotFoundError:
-            return 0
-        whole = content.rfind(b"\n") + 1
-        lines = content[:whole].splitlines()
+            return b""
+        whole = content[: content.rfind(b"\n") + 1]
+        lines = whole.splitlines()
         if not lines:
-            return 0
+            return b""
         try:
             found = json.loads(lines[0])
             for name, value in settings.items():
@@ -115,6 +134,12 @@ class Journal:
                 faces = tuple(FaceRecord(**face) for face in values.pop("faces"))
                 record = PhotoRecord(**values, faces=faces)
                 self.records[record.photo] = record
+            before = found.get(_PLACE)
+            if before is not None and not self._are_those_of(before, place, stamps):
+                raise AlignError(
+                    f"{folder} holds faces of the photos in {before}, and this asks for those in"
+                    f" {place}; choose another --out"
+                )
         except (ValueError, KeyError, TypeError) as error:
             if isinstance(error, AlignError):
                 raise
@@ -123,22 +148,40 @@ class Journal:
             ) from error
         return whole
 
+    def _are_those_of(self, before: str, place: pathlib.Path, stamps: Mapping[str, str]) -> bool:
+        """Whether the photos in a place are those of the records, which were at `before`."""
+        if before == str(place):
+            return True
+        if os.path.exists(before):  # perhaps the same by another way
+            return os.path.samefile(before, place)
+        # They were moved, or are on a disk that was taken out, as two cameras' cards: then photos of
+        # the same names have other sizes.
+        return not self.records or any(
+            _size_in(stamps.get(name, "")) == _size_in(record.stamp)
+            for name, record in self.records.items()
+        )
+
+
+def _size_in(stamp: str) -> str:
+    """What a stamp begins with; a move to another kind of disk may change the rest."""
+    return stamp.partition("-")[0]
+
 
 def write_report(
-    path: pathlib.Path, records: Iterable[PhotoRecord], refused: Iterable[str] = ()
+    path: pathlib.Path, records: Iterable[PhotoRecord], refused: Mapping[str, str] | None = None
 ) -> None:
     """Write a CSV of what became of each photo and face: photo, face, result, file, detail.
 
     Args:
       path: the file, replaced if it is there.
       records: of the photos.
-      refused: names of an archive's entries that were not read.
+      refused: names of an archive's entries that were not read -> why.
     """
     stream = io.StringIO()
     table = csv.writer(stream, lineterminator="\n")
     table.writerow(("photo", "face", "result", "file", "detail"))
-    for name in refused:
-        table.writerow((name, "", REFUSED, "", "the name leads out of the archive"))
+    for name, reason in (refused or {}).items():
+        table.writerow((name, "", REFUSED, "", reason))
     for record in records:
         if record.problem:
             table.writerow((record.photo, "", UNREADABLE, "", record.problem))

@@ -90,19 +90,27 @@ def blur_inside(
         return 0.0
     whole_width = width + padding.left + padding.right
     whole_height = height + padding.top + padding.bottom
-    depth = _depth(whole_width, whole_height, padding)
-    region = depth[padding.top + top : padding.top + bottom, padding.left + left :]
-    return _blur_of(region[:, : right - left])
+    columns = slice(padding.left + left, padding.left + right)
+    rows = slice(padding.top + top, padding.top + bottom)
+    return _blur_of(_depth(whole_width, whole_height, padding, columns, rows))
 
 
-def _depth(width: int, height: int, padding: Padding) -> Float[np.ndarray, "h w"]:
+def _depth(
+    width: int,
+    height: int,
+    padding: Padding,
+    columns: slice = slice(None),
+    rows: slice = slice(None),
+) -> Float[np.ndarray, "h w"]:
     """How far a pixel of the padded photo lies in what was added: 1 at its outer edge, 0 at the
     photo's, and negative inside the photo.
+
+    Of these columns and rows of it; no more is made, as a face may be a small part of its photo.
     """
     x, y = np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32)
     across = 1.0 - np.minimum(x / padding.left, x[::-1] / padding.right)
     down = 1.0 - np.minimum(y / padding.top, y[::-1] / padding.bottom)
-    return np.maximum(across[None, :], down[:, None])
+    return np.maximum(across[None, columns], down[rows, None])
 
 
 def _blur_of(depth: np.ndarray) -> np.ndarray:

@@ -11,6 +11,8 @@ from sdflow_jax.align.padding import blur_inside
 
 FEATHER = 0.1
 
+_BAND_PIXELS = 2**18  # in work at a time: each takes a hundred bytes and more on the way
+
 
 def paste(
     photo: UInt8[np.ndarray, "h w 3"],
@@ -47,14 +49,18 @@ def paste(
     pasted = photo.copy()
     if right <= left or bottom <= top:
         return pasted
-    region = pasted[top:bottom, left:right]
-    within = square.moved(-left, -top)
-    around = [other.moved(-left, -top) for other in others]
-    weight = _weight(within, around, right - left, bottom - top, feather)
-    weight *= 1.0 - blur_inside(width, height, square, left, top, right, bottom)
-    drawn = _drawn(face, within, right - left, bottom - top)
-    mixed = region + (drawn.astype(np.float32) - region) * weight[:, :, None]
-    region[:] = np.rint(mixed).astype(np.uint8)
+    image = _reduced(face, square)
+    rows = max(1, _BAND_PIXELS // int(right - left))
+    for first in range(top, bottom, rows):
+        last = min(first + rows, bottom)
+        band = pasted[first:last, left:right]
+        within = square.moved(-left, -first)
+        around = [other.moved(-left, -first) for other in others]
+        weight = _weight(within, around, right - left, last - first, feather)
+        weight *= 1.0 - blur_inside(width, height, square, left, first, right, last)
+        drawn = _drawn(image, within, right - left, last - first)
+        mixed = band + (drawn.astype(np.float32) - band) * weight[:, :, None]
+        band[:] = np.rint(mixed).astype(np.uint8)
     return pasted
 
 
@@ -76,17 +82,21 @@ def _weight(
     return share * share * (3.0 - 2.0 * share)
 
 
+def _reduced(face: UInt8[np.ndarray, "s s 3"], square: FaceSquare) -> Image.Image:
+    """The face, no larger than its place: sampling alone would leave out pixels of it."""
+    image = Image.fromarray(face)
+    side = min(image.width, max(1, round(square.side)))
+    return image.resize((side, side), Image.Resampling.LANCZOS)
+
+
 def _drawn(
-    face: UInt8[np.ndarray, "s s 3"], square: FaceSquare, width: int, height: int
+    image: Image.Image, square: FaceSquare, width: int, height: int
 ) -> UInt8[np.ndarray, "h w 3"]:
     """The face as it lies in a photo of this size; black around it."""
-    image = Image.fromarray(face)
-    # Sampling alone would leave out pixels of a face that is larger than its place.
-    side = min(image.width, max(1, round(square.side)))
-    image = image.resize((side, side), Image.Resampling.LANCZOS)
     # From the pixels of the photo, counted from its corner, to those of the face.
     origin, right, down = (
-        square.to_face(np.array(point)) * side for point in ((-0.5, -0.5), (0.5, -0.5), (-0.5, 0.5))
+        square.to_face(np.array(point)) * image.width
+        for point in ((-0.5, -0.5), (0.5, -0.5), (-0.5, 0.5))
     )
     matrix = np.stack([right - origin, down - origin, origin], axis=1)
     return np.asarray(

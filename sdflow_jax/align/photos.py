@@ -1,16 +1,29 @@
 """Photos in a folder, a zip or a tar, one after the other; nothing is unpacked to the disk."""
 
+import collections
 import contextlib
 import dataclasses
 import os
 import pathlib
+import re
+import stat
 import tarfile
+import unicodedata
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from sdflow_jax.align.geometry import AlignError
-from sdflow_jax.images.reading import SUFFIXES
+from sdflow_jax.images.listing import LinkLoopError, files_below
+from sdflow_jax.images.reading import openable_suffixes
+
+try:
+    from lzma import LZMAError
+except ImportError:  # a Python that was built without it opens no such archive
+
+    class LZMAError(Exception):
+        """Never raised."""
+
 
 MAX_BYTES = 512 * 2**20  # larger files are no photos, whatever they say of themselves
 
@@ -22,10 +35,13 @@ _ENTRY_ERRORS = (
     NotImplementedError,
     zipfile.BadZipFile,
     zlib.error,
+    LZMAError,
     tarfile.TarError,
     KeyError,
     ValueError,
 )
+
+_MOST_KINDS = 5  # of files that are passed over, in the line that counts them
 
 
 class PhotoError(ValueError):
@@ -54,25 +70,27 @@ class PhotoSource:
     Attributes:
       name: of the folder or file.
       photos: in the order of their names, in a tar in its own order.
-      refused: names of entries that lead out of the archive; they are not read.
+      refused: names of an archive's entries that are not read -> why.
       notes: what else is to be told, in lines.
     """
 
     name: str
     photos: tuple[Photo, ...]
-    refused: tuple[str, ...] = ()
+    refused: Mapping[str, str] = dataclasses.field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
 
 @contextlib.contextmanager
 def open_photos(path: str | os.PathLike[str]) -> Iterator[PhotoSource]:
-    """The photos of a folder (and the folders in it), a zip or a tar, packed in any way that Python
-    reads: the PNG, JPEG and WebP files that are not hidden.
+    """The photos of a folder (and the folders in it and those that links in it name), a zip or a tar,
+    packed in any way that Python reads: the files that are not hidden and end as pictures do that can
+    be opened (`images.reading.openable_suffixes`). Others are counted in a note.
 
     Photos may be read, in their order or another, until the context ends, by one thread at a time.
 
     Raises:
-      AlignError: if there is no such folder or file, it is no archive, or holds no photo.
+      AlignError: if there is no such folder or file, it is no archive, holds no photo, or a link in it
+        leads back to a folder that it lies in.
     """
     path = pathlib.Path(path)
     try:
@@ -88,37 +106,47 @@ def open_photos(path: str | os.PathLike[str]) -> Iterator[PhotoSource]:
             else:
                 raise AlignError(f"{path}: expected a folder, a zip or a tar of photos")
             if not source.photos:
-                raise AlignError(f"{path}: no PNG, JPEG or WebP file in it")
+                about = "".join(f"; {note}" for note in source.notes)
+                raise AlignError(f"{path}: no picture that can be opened in it{about}")
             yield source
     except (zipfile.BadZipFile, tarfile.TarError) as error:
         raise AlignError(f"{path}: the archive is damaged ({error})") from error
 
 
 def _folder(path: pathlib.Path) -> PhotoSource:
+    try:
+        files = {file.relative_to(path).as_posix(): file for file in files_below(path)}
+    except LinkLoopError as error:
+        raise AlignError(str(error)) from error
     photos = []
-    for file in sorted(path.rglob("*")):
-        name = file.relative_to(path).as_posix()
-        if _is_photo(name) and file.is_file():
+    for name in filter(_is_photo, files):
+        file, size, stamp = files[name], 0, "none"
+        with contextlib.suppress(OSError):  # which reading it will tell, e.g. of a link to nowhere
             status = file.stat()
-            stamp = f"{status.st_size}-{status.st_mtime_ns}"
-            photos.append(Photo(name, stamp, _reader(file.open, "rb", size=status.st_size)))
-    return PhotoSource(path.resolve().name, tuple(photos))
+            if not stat.S_ISREG(status.st_mode):
+                continue
+            size, stamp = status.st_size, f"{status.st_size}-{status.st_mtime_ns}"
+        photos.append(Photo(name, stamp, _reader(file.open, "rb", size=size)))
+    return PhotoSource(path.resolve().name, tuple(photos), notes=_passed_over(files))
 
 
 def _zip(path: pathlib.Path, archive: zipfile.ZipFile) -> PhotoSource:
-    entries = {_plain(x.filename): x for x in archive.infolist() if not x.is_dir()}
+    entries = {
+        _plain(x.filename): x for x in archive.infolist() if not x.filename.endswith(("/", "\\"))
+    }
     names = sorted(filter(_is_photo, entries))
+    refused = _refused(names)
     photos = []
-    for name in filter(_stays_inside, names):
-        entry = entries[name]
-        stamp = f"{entry.file_size}-{entry.CRC:08x}"
-        photos.append(Photo(name, stamp, _reader(archive.open, entry, size=entry.file_size)))
-    refused = tuple(name for name in names if not _stays_inside(name))
-    return PhotoSource(path.name, tuple(photos), refused)
+    for name in names:
+        if name not in refused:
+            entry = entries[name]
+            stamp = f"{entry.file_size}-{entry.CRC:08x}"
+            photos.append(Photo(name, stamp, _reader(archive.open, entry, size=entry.file_size)))
+    return PhotoSource(path.name, tuple(photos), refused, _passed_over(entries))
 
 
 def _tar(path: pathlib.Path, archive: tarfile.TarFile) -> PhotoSource:
-    entries, notes = {}, ()
+    entries, others, notes = {}, [], ()
     try:
         for entry in archive:
             name = _plain(entry.name)
@@ -126,8 +154,11 @@ def _tar(path: pathlib.Path, archive: tarfile.TarFile) -> PhotoSource:
                 # In its own order: a packed tar can only be read forwards.
                 entries.pop(name, None)
                 entries[name] = entry
-    except (tarfile.TarError, EOFError, OSError, zlib.error) as error:
+            elif entry.isfile():
+                others.append(name)
+    except (tarfile.TarError, EOFError, OSError, zlib.error, LZMAError) as error:
         notes = (f"{path} is cut short or damaged after {len(entries)} photos ({error})",)
+    refused = _refused(entries)
     photos = [
         Photo(
             name,
@@ -135,10 +166,9 @@ def _tar(path: pathlib.Path, archive: tarfile.TarFile) -> PhotoSource:
             _reader(archive.extractfile, entry, size=entry.size),
         )
         for name, entry in entries.items()
-        if _stays_inside(name)
+        if name not in refused
     ]
-    refused = tuple(name for name in entries if not _stays_inside(name))
-    return PhotoSource(path.name, tuple(photos), refused, notes)
+    return PhotoSource(path.name, tuple(photos), refused, (*notes, *_passed_over(others)))
 
 
 def _reader(opener: Callable, *arguments, size: int) -> Callable[[], bytes]:
@@ -160,18 +190,51 @@ def _reader(opener: Callable, *arguments, size: int) -> Callable[[], bytes]:
 
 
 def _plain(name: str) -> str:
-    """An entry's name without "./" before it and doubled "/"."""
-    return pathlib.PurePosixPath(name).as_posix()
+    """An entry's name without "./" before it and doubled "/", whichever slash its archiver wrote."""
+    return pathlib.PurePosixPath(name.replace("\\", "/")).as_posix()
+
+
+def _is_hidden(name: str) -> bool:
+    parts = pathlib.PurePosixPath(name).parts
+    return "__MACOSX" in parts or any(part[0] == "." and part not in (".", "..") for part in parts)
+
+
+def _suffix(name: str) -> str:
+    return pathlib.PurePosixPath(name).suffix.lower()
 
 
 def _is_photo(name: str) -> bool:
-    parts = pathlib.PurePosixPath(name).parts
-    is_hidden = any(part[0] == "." and part not in (".", "..") for part in parts)
-    return name.lower().endswith(SUFFIXES) and not is_hidden and "__MACOSX" not in parts
+    return _suffix(name) in openable_suffixes() and not _is_hidden(name)
 
 
-def _stays_inside(name: str) -> bool:
-    """Whether a file of this name, put under a folder, would be in that folder on any system."""
+def _passed_over(names: Iterable[str]) -> tuple[str, ...]:
+    """A line that counts the files that are no photos by their names, by kind; none for none."""
+    kinds = collections.Counter(
+        # Not whatever follows some dot in a name.
+        found[0] if (found := re.fullmatch(r"\.[a-z0-9]{1,8}", _suffix(name))) else "other"
+        for name in names
+        if not _is_photo(name) and not _is_hidden(name)
+    )
+    if not kinds:
+        return ()
+    counts = sorted(kinds.items(), key=lambda kind: (-kind[1], kind[0]))[:_MOST_KINDS]
+    rest = kinds.total() - sum(count for _, count in counts)
+    told = [f"{count} {kind}" for kind, count in counts] + ([f"{rest} more"] if rest else [])
+    return (f"{kinds.total()} files of other kinds are passed over: {', '.join(told)}",)
+
+
+def _refused(names: Iterable[str]) -> dict[str, str]:
+    return {name: reason for name in names if (reason := _danger_of(name))}
+
+
+def _danger_of(name: str) -> str:
+    """Why no file of this name may be made under a folder; empty if one may.
+
+    Names are kept as they are: colons, wide spaces and joined emoji are in those of screenshots.
+    """
     parts = name.split("/")
-    is_plain = name.isprintable() and not {":", "\\"} & set(name)
-    return is_plain and "" not in parts and ".." not in parts
+    if parts[0] == "" or ".." in parts or re.match("[A-Za-z]:/", name):
+        return "the name leads out of the archive"
+    if any(unicodedata.category(character) == "Cc" for character in name):
+        return "the name holds control characters"
+    return ""

@@ -103,10 +103,10 @@ def align_photos(
     folder = pathlib.Path(folder)
     if folder.exists() and not folder.is_dir():
         raise AlignError(f"--out {folder}: this is a file; name a folder")
-    inside = pathlib.Path(source).resolve()
-    if inside.is_dir() and inside in (folder.resolve(), *folder.resolve().parents):
-        raise AlignError(f"--out {folder} lies in the folder of the photos; choose another")
     with open_photos(source) as photos:
+        place = pathlib.Path(source).resolve()
+        if place.is_dir():
+            _check_apart(place, photos, folder)
         finder = load_finder(settings.finder)
         with locked(folder, "aligning faces"):
             journal = Journal(
@@ -117,6 +117,8 @@ def align_photos(
                     "smallest": settings.smallest,
                     "finder": f"{settings.finder} ({finder.version})",
                 },
+                place,
+                {photo.name: photo.stamp for photo in photos.photos},
             )
             report = folder / "report.csv"
             try:
@@ -126,6 +128,14 @@ def align_photos(
                 with contextlib.suppress(OSError):  # what led here is told
                     write_report(report, _of_source(journal, photos), photos.refused)
             return _summary(_of_source(journal, photos), photos, report)
+
+
+def _check_apart(place: pathlib.Path, photos: PhotoSource, folder: pathlib.Path) -> None:
+    """Whether faces are written where no photos are looked for, behind links as well."""
+    parents = {part for x in photos.photos for part in pathlib.PurePosixPath(x.name).parents}
+    out = folder.resolve()
+    if {(place / part).resolve() for part in parents} & {out, *out.parents}:
+        raise AlignError(f"--out {folder} lies in the folder of the photos; choose another")
 
 
 def _align_rest(

@@ -15,14 +15,15 @@ from sdflow_jax.data.findings import Findings
 from sdflow_jax.data.image_source import CONTENT, DataError, FaceBatch, check_ranges
 from sdflow_jax.data.settings import DataSettings
 from sdflow_jax.images.batching import batches_of
+from sdflow_jax.images.listing import LinkLoopError, files_below
 from sdflow_jax.images.reading import SUFFIXES, ImageFileError, read_image, resize_square
 
 
 def image_files(directory: str | os.PathLike[str]) -> list[pathlib.Path]:
     """The PNG, JPEG and WebP files below `directory`, in the order of their paths.
 
-    Links to folders are followed. Hidden files and folders, whose names begin with a dot, are left
-    out: they are copies that notebooks, archives and file managers have made.
+    Links to folders are followed; hidden files and folders, whose names begin with a dot, are left
+    out (`images.listing.files_below`).
 
     Raises:
       DataError: if the directory does not exist, or naming a link that leads back to a folder that
@@ -31,21 +32,10 @@ def image_files(directory: str | os.PathLike[str]) -> list[pathlib.Path]:
     directory = pathlib.Path(directory)
     if not directory.is_dir():
         raise DataError(f"{directory}: no such directory of images; set config.data.folder")
-    return sorted(_below(directory, (directory.resolve(),)))
-
-
-def _below(directory: pathlib.Path, way: tuple[pathlib.Path, ...]) -> Iterator[pathlib.Path]:
-    """The image files below a directory to which `way`, real folders, has led."""
-    for entry in directory.iterdir():
-        if entry.name.startswith("."):
-            continue
-        if entry.is_dir():
-            folder = entry.resolve()
-            if folder in way:
-                raise DataError(f"{entry}: this link leads back to {folder}, in which it lies")
-            yield from _below(entry, (*way, folder))
-        elif entry.suffix.lower() in SUFFIXES:
-            yield entry
+    try:
+        return [file for file in files_below(directory) if file.suffix.lower() in SUFFIXES]
+    except LinkLoopError as error:
+        raise DataError(str(error)) from error
 
 
 class ImageFolder:

@@ -5,6 +5,6 @@ DIR/NAME.png, and with `--strip ATTRIBUTE` DIR/NAME-ATTRIBUTE.png: the photo, th
 at several targets.
 
 With `--align` a photo is any photo: its faces are found and aligned. DIR/NAME.png is then the edited
-face, DIR/NAME-2.png where the photo has several; with `--paste` it is the photo with all its edited
-faces.
+face; of a photo with several there are DIR/NAME-1.png, DIR/NAME-2.png, ... from left to right instead.
+With `--paste` DIR/NAME.png is the photo with all its edited faces.
 """

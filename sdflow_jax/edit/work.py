@@ -3,6 +3,7 @@
 import argparse
 import dataclasses
 import functools
+import os
 import pathlib
 import sys
 from collections.abc import Mapping, Sequence
@@ -28,16 +29,18 @@ from sdflow_jax.images.reading import (
     center_crop,
     read_image,
     resize_square,
+    rgb_profile,
 )
 
 STRIP = (0.0, 0.25, 0.5, 0.75, 1.0)  # targets of a strip's faces
 
-# What goes wrong with one photo, and leaves the others.
-_PHOTO_ERRORS = (ImageFileError, AlignError, FloatingPointError, OSError)
-
 
 class EditError(ValueError):
     """What was asked for cannot be done; the message is one line."""
+
+
+# What goes wrong with one photo, and leaves the others.
+_PHOTO_ERRORS = (ImageFileError, AlignError, EditError, FloatingPointError, OSError)
 
 
 def edit_all(arguments: argparse.Namespace) -> int:
@@ -55,7 +58,8 @@ def edit_all(arguments: argparse.Namespace) -> int:
         raise EditError("nothing to do; give --set ATTRIBUTE=VALUE, or --strip ATTRIBUTE")
     _check_alignment(arguments)
     photos = photos_of(arguments.photos)
-    outputs = _outputs(photos, arguments)
+    keep = _Kept.of(photos, arguments.out)
+    outputs = _outputs(photos, arguments, keep)
     arguments.out.mkdir(parents=True, exist_ok=True)  # told before the work if it cannot be
     finder = load_finder("dlib") if arguments.align else None
     # A refinement needs the networks themselves, and faces to paste have sizes of their own.
@@ -68,7 +72,7 @@ def edit_all(arguments: argparse.Namespace) -> int:
         check=lambda editor: _check(editor, asked, arguments.size),
         report=functools.partial(print, flush=True),
     )
-    work = _Work(editor, finder, targets, arguments, frozenset(outputs))
+    work = _Work(editor, finder, targets, arguments, frozenset(outputs), keep)
     if not arguments.num_steps:
         print("not refined, so the person may be lost; --num-steps 100 keeps more", flush=True)
     num_failed = 0
@@ -111,13 +115,63 @@ def photos_of(paths: Sequence[pathlib.Path]) -> list[pathlib.Path]:
     return photos
 
 
-def _outputs(photos: Sequence[pathlib.Path], arguments: argparse.Namespace) -> list[pathlib.Path]:
-    """Where each edited photo goes; no photo and no other output may be there."""
+@dataclasses.dataclass(frozen=True)
+class _Kept:
+    """What no edit may replace: the photos, and in a folder of photos all that is there.
+
+    Attributes:
+      paths: the photos' real paths.
+      files: device and inode of each photo: a disk may know a file by several names, as `A.PNG` and
+        `a.png`.
+      is_among_photos: whether pictures are written to a folder of one of the photos.
+    """
+
+    paths: frozenset[pathlib.Path]
+    files: frozenset[tuple[int, int]]
+    is_among_photos: bool
+
+    @classmethod
+    def of(cls, photos: Sequence[pathlib.Path], out: pathlib.Path) -> "_Kept":
+        """For these photos, whose edits go to `out`."""
+        place = _file_at(out)
+        folders = {folder for photo in photos for folder in (photo.parent, photo.resolve().parent)}
+        return cls(
+            frozenset(photo.resolve() for photo in photos),
+            frozenset(filter(None, map(_file_at, photos))),
+            place is not None and place in map(_file_at, folders),
+        )
+
+    def check(self, path: pathlib.Path) -> None:
+        """Whether a file may be written.
+
+        Raises:
+          EditError: if it would replace one of these.
+        """
+        if path.resolve() in self.paths or _file_at(path) in self.files:
+            raise EditError(f"{path} is one of the photos; choose another --out")
+        if self.is_among_photos and os.path.lexists(path):
+            raise EditError(
+                f"{path} is there already, in a folder of the photos; choose another --out"
+            )
+
+
+def _file_at(path: pathlib.Path) -> tuple[int, int] | None:
+    """What tells a file from all others under whatever name; None if there is none."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
+
+
+def _outputs(
+    photos: Sequence[pathlib.Path], arguments: argparse.Namespace, keep: _Kept
+) -> list[pathlib.Path]:
+    """Where each edited photo goes; nothing that is kept and no other output may be there."""
     out, strip = arguments.out, arguments.strip
     if out.exists() and not out.is_dir():
         raise EditError(f"--out {out}: this is a file; name a folder")
     written: dict[pathlib.Path, pathlib.Path] = {}
-    originals = {photo.resolve() for photo in photos}
     for photo in photos:
         output = out / f"{photo.stem}.png"
         for path in [output, *([_beside(output, strip)] if strip else [])]:
@@ -125,8 +179,7 @@ def _outputs(photos: Sequence[pathlib.Path], arguments: argparse.Namespace) -> l
                 raise EditError(f"{photo} is given twice")
             if path in written:
                 raise EditError(f"{written[path]} and {photo} would both become {path}; rename one")
-            if path.resolve() in originals:
-                raise EditError(f"{path} is one of the photos; choose another --out")
+            keep.check(path)
             written[path] = photo
     return [out / f"{photo.stem}.png" for photo in photos]
 
@@ -161,6 +214,7 @@ class _Work:
       targets: attribute -> wanted value.
       arguments: of the command line.
       outputs: the files that all the photos become.
+      keep: what must not be written over.
       written: file -> the photo that it was made of.
     """
 
@@ -169,6 +223,7 @@ class _Work:
     targets: Mapping[str, float]
     arguments: argparse.Namespace
     outputs: frozenset[pathlib.Path]
+    keep: _Kept
     written: dict[pathlib.Path, pathlib.Path] = dataclasses.field(default_factory=dict)
 
     def edit(self, photo: pathlib.Path, output: pathlib.Path) -> list[pathlib.Path]:
@@ -187,8 +242,12 @@ class _Work:
         if taken := self.written.keys() & pictures.keys():
             other = self.written[min(taken)]
             raise AlignError(f"{photo}: its faces and {other} would both become {min(taken)}")
+        for path in pictures:  # how many faces there are was not known before
+            self.keep.check(path)
+        # What is not a face looks as it did by the photo's profile; faces alone come without one.
+        profile = rgb_profile(photo) if self.arguments.paste else None
         for path, picture in pictures.items():
-            write_png(path, picture)
+            write_png(path, picture, profile=profile if path == output else None)
             self.written[path] = photo
         return list(pictures)
 

@@ -39,6 +39,10 @@ _AS_STORED = {
 }
 _LYING = (5, 6, 7, 8)
 
+# Modes whose colors reach `rgb_pixels` as they are, and where a profile's header names its colors.
+_RGB_MODES = ("RGB", "RGBA", "RGBX", "RGBa", "P")
+_PROFILE_COLORS = slice(16, 20)
+
 _BAND_PIXELS = 2**18
 
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
@@ -134,6 +138,37 @@ def _check_size(image: Image.Image, content: bytes) -> None:
 def _without_frames(error: Exception) -> Exception:
     error.__context__ = error.__cause__ = None
     return error.with_traceback(None)
+
+
+@functools.cache
+def openable_suffixes() -> frozenset[str]:
+    """How the names of files end that can be read here, in lower case, with the dot.
+
+    `SUFFIXES`, and what this Pillow was built with of the rarer ones (TIFF, AVIF, ...).
+    """
+    formats = _formats()
+    return frozenset(SUFFIXES) | {
+        suffix for suffix, name in Image.registered_extensions().items() if name in formats
+    }
+
+
+def rgb_profile(path: str | os.PathLike[str]) -> bytes | None:
+    """The color profile that says what `read_image`'s pixels of a file look like.
+
+    Profiles are not applied in reading, so that of an RGB picture is that of its pixels still.
+
+    Returns:
+      None if the file has none or cannot be read, or its colors are converted in reading, as those
+      of grey pictures and print colors are, whose profiles do not speak of RGB.
+    """
+    try:
+        with Image.open(path, formats=_formats()) as image:
+            profile = image.info.get("icc_profile") if image.mode in _RGB_MODES else None
+    except Exception:  # Pillow's decoders raise whatever damaged bytes lead them to
+        return None
+    if not isinstance(profile, bytes) or profile[_PROFILE_COLORS] != b"RGB ":
+        return None
+    return profile
 
 
 @functools.cache

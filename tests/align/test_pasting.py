@@ -1,6 +1,9 @@
+import tracemalloc
+
 import numpy as np
 import pytest
 
+from sdflow_jax.align import pasting
 from sdflow_jax.align.cutting import cut_face
 from sdflow_jax.align.geometry import FaceSquare
 from sdflow_jax.align.pasting import paste
@@ -64,3 +67,36 @@ def test_beside_the_photos_edge_the_photo_stays():
     )
     np.testing.assert_array_equal(pasted[:, 0], PHOTO[:, 0])
     assert (pasted[100:120, 30] > PHOTO[100:120, 30]).all()
+
+
+# Turned, beyond the photo on two sides, and beside another.
+PLACES = [
+    (SQUARE, []),
+    (FaceSquare((-40.0, -20.0), (150.0, 10.0)), []),
+    (FaceSquare((200.0, 150.0), (110.0, -40.0)), [FaceSquare((120.0, 130.0), (90.0, 5.0))]),
+]
+
+
+@pytest.mark.parametrize(("square", "others"), PLACES)
+def test_bands_are_as_the_whole(square, others, monkeypatch):
+    face = np.random.default_rng(0).integers(0, 256, (300, 300, 3), np.uint8)
+    monkeypatch.setattr(pasting, "_BAND_PIXELS", 10**9)
+    whole = paste(PHOTO, face, square, others=others)
+    monkeypatch.setattr(pasting, "_BAND_PIXELS", 1)
+    by_rows = paste(PHOTO, face, square, others=others)
+    difference = np.abs(by_rows.astype(int) - whole)
+    assert difference.max() <= 1 and (difference > 0).mean() < 1e-3
+    assert (whole != PHOTO).any()
+
+
+def test_a_large_face_takes_little_memory():
+    photo = smooth_photo(2000, 3000)
+    face = np.full((256, 256, 3), 255, np.uint8)
+    tracemalloc.start()
+    try:
+        pasted = paste(photo, face, FaceSquare((1500.0, 100.0), (1600.0, 200.0)))
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert (pasted != photo).any()
+    assert peak < photo.nbytes + 48 * 2**20  # 250 MB when made as a whole

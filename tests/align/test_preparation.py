@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from sdflow_jax.align import __main__ as align_command
 from sdflow_jax.align import preparation
 from sdflow_jax.align.__main__ import main
 from sdflow_jax.align.cutting import cut_face
@@ -58,7 +59,7 @@ def files(folder):
 
 
 def report(folder):
-    with (folder / "report.csv").open() as stream:
+    with (folder / "report.csv").open(newline="") as stream:
         return list(csv.DictReader(stream))
 
 
@@ -188,6 +189,87 @@ def test_another_source_or_other_settings_are_refused(photos, tmp_path, capsys):
     (out / "photos.jsonl").write_text("something else\n")
     assert main(words(photos, out)) == 1
     assert "no journal of aligned photos" in capsys.readouterr().err
+
+
+def test_photos_are_known_by_where_they_are(photos, tmp_path, capsys):
+    out = tmp_path / "faces"
+    main(words(photos, out))
+    before = files(out)
+    # Another disk with a folder of the same name, and photos of the same names.
+    other = tmp_path / "disk" / "photos"
+    (other / "sub").mkdir(parents=True)
+    for name in ("one.png", "sub/two.png"):
+        Image.fromarray(mark(smooth_photo(70, 90), 0, upright(20, 20))).save(other / name)
+    capsys.readouterr()
+    told = f"error: {out} holds faces of the photos in {photos}, and this asks for those in {other}"
+    assert main(words(other, out)) == 1
+    assert capsys.readouterr().err == f"{told}; choose another --out\n"
+    # The first disk is taken out.
+    photos.rename(tmp_path / "kept")
+    assert main(words(other, out)) == 1
+    assert capsys.readouterr().err.startswith(told)
+    assert files(out) == before
+    # The photos move, to a disk that knows times less well.
+    moved = tmp_path / "moved" / "photos"
+    moved.parent.mkdir()
+    (tmp_path / "kept").rename(moved)
+    os.utime(moved / "none.png", (0, 0))
+    assert main(words(moved, out)) == 0
+    assert "6 photos, 3 of them done before" in capsys.readouterr().out
+    # And now are there, whoever comes to their old place.
+    other.rename(photos)
+    assert main(words(photos, out)) == 1
+    assert f"holds faces of the photos in {moved}" in capsys.readouterr().err
+    (tmp_path / "link").symlink_to(moved.parent)
+    assert main(words(tmp_path / "link" / "photos", out)) == 0
+    faces = {name: content for name, content in files(out).items() if name.endswith(".png")}
+    assert faces == {name: content for name, content in before.items() if name.endswith(".png")}
+
+
+def test_journals_from_before_places_were_kept_go_on(photos, tmp_path, capsys):
+    out = tmp_path / "faces"
+    main(words(photos, out))
+    first, _, rest = (out / "photos.jsonl").read_text().partition("\n")
+    header = json.loads(first)
+    assert header.pop("path") == str(photos)
+    (out / "photos.jsonl").write_text(json.dumps(header) + "\n" + rest)
+    assert main(words(photos, out)) == 0
+    assert "6 photos, 4 of them done before" in capsys.readouterr().out
+    assert json.loads((out / "photos.jsonl").read_text().partition("\n")[0]) == json.loads(first)
+
+
+def test_faces_are_not_written_among_photos_behind_a_link(photos, tmp_path, capsys):
+    (tmp_path / "elsewhere").mkdir()
+    (photos / "one.png").rename(tmp_path / "elsewhere" / "one.png")
+    (photos / "link").symlink_to(tmp_path / "elsewhere")
+    assert main(words(photos, tmp_path / "elsewhere" / "faces")) == 1
+    assert "lies in the folder of the photos" in capsys.readouterr().err
+    assert main(words(photos, tmp_path / "faces")) == 0
+    assert (tmp_path / "faces" / "link" / "one.png-1.png").exists()
+
+
+def test_refused_names_are_reported_with_their_reasons(photos, tmp_path, capsys):
+    content = (photos / "one.png").read_bytes()
+    usual = "Bild 12:30:45\u202fPM.png"
+    with zipfile.ZipFile(tmp_path / "photos.zip", "w") as archive:
+        for name in ("../up.png", "line\nbreak.png", usual):
+            archive.writestr(name, content)
+        archive.writestr("clip.mov", b"no photo")
+    out = tmp_path / "faces"
+    assert main(words(tmp_path / "photos.zip", out)) == 0
+    assert "note: 1 files of other kinds are passed over: 1 .mov\n" in capsys.readouterr().err
+    details = {row["photo"]: row["detail"] for row in report(out) if row["result"] == "refused"}
+    assert details == {
+        "../up.png": "the name leads out of the archive",
+        "line\nbreak.png": "the name holds control characters",
+    }
+    assert (out / f"{usual}-1.png").exists()
+
+
+def test_as_many_photos_are_in_work_as_there_are_cores_to_use(monkeypatch):
+    monkeypatch.setattr(align_command, "own_cores", lambda: {0, 3, 5})
+    arguments = align_command._parser().parse_args(["photos", "--out", "faces"])
+    assert arguments.jobs == 3
 
 
 def test_a_full_disk_is_one_line_and_loses_nothing(photos, tmp_path, capsys, monkeypatch):

@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageCms
 
 from sdflow_jax.align.cutting import cut_face
 from sdflow_jax.align.faces import find_faces
@@ -32,6 +32,7 @@ def run(workdir, editor, tmp_path, monkeypatch):
         written = out.iterdir() if out.exists() else ()
         return status, {path.name: np.asarray(Image.open(path)) for path in written}
 
+    run.workdir = str(workdir)
     return run
 
 
@@ -62,6 +63,36 @@ def test_edited_faces_are_put_back_into_the_photo(run, editor):
     np.testing.assert_array_equal(written["two.png"], expected)
     assert (written["two.png"] != TWO).any()
     np.testing.assert_array_equal(written["two.png"][:10], TWO[:10])
+
+
+def test_a_photo_with_edited_faces_keeps_its_colors_meaning(run, tmp_path):
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    Image.fromarray(TWO).save(folder / "two.png", icc_profile=profile)
+    words = (*YOUNG, "--align", "--strip", "Young")
+    assert run({}, *words, "--paste")[0] == 0
+    with Image.open(tmp_path / "out" / "two.png") as pasted:
+        assert pasted.info["icc_profile"] == profile
+    with Image.open(tmp_path / "out" / "two-1-Young.png") as strip:
+        assert "icc_profile" not in strip.info
+    assert run({}, *words)[0] == 0
+    with Image.open(tmp_path / "out" / "two-1.png") as face:
+        assert "icc_profile" not in face.info
+
+
+def test_faces_are_not_written_over_what_lies_beside_the_photo(run, tmp_path, capsys):
+    (tmp_path / "photos").mkdir()
+    taken = tmp_path / "photos" / "two-2.png"
+    Image.fromarray(PLAIN).save(taken)
+    before = taken.read_bytes()
+    words = (*YOUNG, "--align", "--out", str(tmp_path / "photos"))
+    Image.fromarray(TWO).save(tmp_path / "photos" / "two.webp", lossless=True)
+    status = main([str(tmp_path / "photos" / "two.webp"), "--workdir", run.workdir, *words])
+    assert status == 1
+    told = capsys.readouterr().err
+    assert f"error: {tmp_path / 'photos' / 'two.webp'}: {taken} is there already" in told
+    assert taken.read_bytes() == before and not (tmp_path / "photos" / "two-1.png").exists()
 
 
 def test_photos_without_the_face_leave_the_others(run, capsys):

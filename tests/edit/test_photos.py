@@ -1,3 +1,5 @@
+import os
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -94,6 +96,37 @@ def test_no_photo_is_written_over(run, photos, tmp_path, capsys):
     assert "ada.png is one of the photos" in capsys.readouterr().err
     assert run(photos, twin, "--set", "Young=1", "--out", tmp_path / "out") == 1
     assert "would both become" in capsys.readouterr().err
+
+
+def test_no_photo_is_written_over_under_another_name(run, photos, tmp_path, capsys):
+    # What a disk that does not tell A from a does with IMG_1.PNG and IMG_1.png.
+    upper, lower = photos / "IMG_1.PNG", photos / "IMG_1.png"
+    (photos / "ada.png").rename(upper)
+    os.link(upper, lower)
+    before = upper.read_bytes()
+    assert run(upper, "--set", "Young=1", "--out", photos) == 1
+    assert f"{lower} is one of the photos; choose another --out" in capsys.readouterr().err
+    (tmp_path / "out").mkdir()
+    lower.rename(tmp_path / "out" / "IMG_1.png")
+    assert run(upper, "--set", "Young=1", "--out", tmp_path / "out") == 1
+    assert "IMG_1.png is one of the photos" in capsys.readouterr().err
+    assert upper.read_bytes() == before
+
+
+def test_among_the_photos_nothing_is_written_over(run, photos, tmp_path, capsys):
+    before = (photos / "ada.png").read_bytes()
+    Image.fromarray(PIXELS[1]).save(photos / "ada.jpg")
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "ada.jpg").symlink_to(photos / "ada.jpg")
+    for photo in (photos / "ada.jpg", tmp_path / "elsewhere" / "ada.jpg"):
+        assert run(photo, "--set", "Young=1", "--out", photos) == 1
+        told = f"error: {photos / 'ada.png'} is there already, in a folder of the photos"
+        assert capsys.readouterr().err == f"{told}; choose another --out\n"
+    assert (photos / "ada.png").read_bytes() == before
+    # What is not there can be written, and a folder of its own again and again.
+    assert run(photos / "bob.webp", "--set", "Young=1", "--out", photos) == 0
+    for _ in range(2):
+        assert run(photos / "ada.jpg", "--set", "Young=1", "--out", photos / "edited") == 0
 
 
 def test_no_edit_is_written_over_by_another_photos_strip(run, photos, tmp_path, capsys):

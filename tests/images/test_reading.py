@@ -6,10 +6,17 @@ import zlib
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageCms
 
 from sdflow_jax.images import reading
-from sdflow_jax.images.reading import ImageFileError, center_crop, read_image, rgb_pixels
+from sdflow_jax.images.reading import (
+    ImageFileError,
+    center_crop,
+    openable_suffixes,
+    read_image,
+    rgb_pixels,
+    rgb_profile,
+)
 from sdflow_jax.images.reading_memory import MOST_BYTES
 
 GREY = np.linspace(0, 255, 48).astype(np.uint8).reshape(6, 8)
@@ -109,6 +116,34 @@ def test_other_color_spaces_become_rgb(mode):
 def test_pixels_without_a_known_white_are_refused_by_name(tmp_path, mode):
     with pytest.raises(ImageFileError, match=rf"x\.tiff: .*'{mode}' have no known white"):
         read_image(saved(tmp_path / "x.tiff", Image.new(mode, (2, 2))))
+
+
+def test_the_profile_of_rgb_is_told_and_no_other(tmp_path):
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    lab = ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB")).tobytes()
+    image = Image.fromarray(COLORS)
+    for name in ("a.png", "a.jpg", "a.webp", "a.tiff"):
+        assert rgb_profile(saved(tmp_path / name, image, icc_profile=profile)) == profile
+    for mode in ("RGBA", "P"):
+        path = saved(tmp_path / f"{mode}.png", image.convert(mode), icc_profile=profile)
+        assert rgb_profile(path) == profile
+    # Converted in reading, or of other colors than the pixels.
+    for mode in ("L", "CMYK"):
+        path = saved(tmp_path / f"{mode}.tiff", image.convert(mode), icc_profile=profile)
+        assert rgb_profile(path) is None
+    assert rgb_profile(saved(tmp_path / "lab.png", image, icc_profile=lab)) is None
+    assert rgb_profile(saved(tmp_path / "none.png", image)) is None
+    (tmp_path / "text.png").write_text("no picture")
+    for name in ("text.png", "gone.png"):
+        assert rgb_profile(tmp_path / name) is None
+
+
+def test_all_formats_have_names_by_which_they_are_taken(tmp_path):
+    suffixes = openable_suffixes()
+    assert {".png", ".jpg", ".jpeg", ".jfif", ".webp", ".tif", ".tiff", ".bmp"} <= suffixes
+    assert not {".eps", ".pdf", ".heic", ".psd"} & suffixes
+    by_format = {Image.registered_extensions().get(suffix) for suffix in suffixes}
+    assert by_format - {None} == set(reading._formats())
 
 
 def test_unreadable_files_are_named_in_one_line(tmp_path):
