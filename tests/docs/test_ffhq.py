@@ -41,7 +41,7 @@ ATTRIBUTES = ("Eyeglasses", "Male", "Young")
 
 SMALL_CLASSIFIER = {
     "data.crop": "()",
-    "data.image_size": 64,
+    "data.image_size": 128,
     "network.depth": 18,
     "network.width": 8,
     "network.head_sizes": "()",
