@@ -14,6 +14,7 @@ import threading
 import warnings
 from collections.abc import Sequence
 
+from sdflow_jax.demo.guard import bare_host
 from sdflow_jax.demo.studio import Studio
 from sdflow_jax.editor import Editor
 from sdflow_jax.files.compiled_programs import keep_compiled_programs
@@ -53,13 +54,14 @@ def _serve(arguments: argparse.Namespace) -> int:
     studio = Studio(load_editor(arguments))
     studio.warm_up(lambda line: print(f"compiling: {line}", flush=True))
     page = build_page(studio)
+    host = bare_host(arguments.host)
     _, address, _ = page.launch(
-        server_name=arguments.host,
+        server_name=f"[{host}]" if ":" in host else host,  # it stands in an address
         server_port=arguments.port,
         inbrowser=arguments.open,
         prevent_thread_lock=True,
         quiet=True,
-        **launch_arguments(),
+        **launch_arguments(host),
     )
     print(f"the page is at {address} (Ctrl-C ends it)", flush=True)
     threading.Thread(target=studio.warm_up_refinement, daemon=True).start()

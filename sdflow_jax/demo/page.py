@@ -17,8 +17,10 @@ from typing import Any
 
 import gradio as gr
 import gradio.route_utils
+from starlette.middleware import Middleware
 
 from sdflow_jax.demo import markup
+from sdflow_jax.demo.guard import Guard
 from sdflow_jax.demo.photos import PhotoError, prepare_photo
 from sdflow_jax.demo.settings import (
     HIGHEST,
@@ -36,7 +38,8 @@ STRENGTHS = (0.0, 0.25, 0.5, 0.75, 1.0)
 _THUMBNAIL = 128
 _UNUSED_SECONDS = 3600
 _WATCH_SECONDS = 60
-_LARGEST_UPLOAD = "20mb"
+_LARGEST_UPLOAD = 20 * 2**20
+_LARGEST_REQUEST = _LARGEST_UPLOAD + 2**20  # with what a browser writes around the file
 _MOST_STEPS = 200
 
 # System fonts: a page that is opened asks nobody but its own server for anything.
@@ -125,8 +128,12 @@ def build_page(studio: Studio, *, seeds: tuple[int, ...] = SEEDS) -> gr.Blocks:
     return page
 
 
-def launch_arguments() -> dict[str, Any]:
-    """What the page's `launch` needs besides an address."""
+def launch_arguments(host: str = "127.0.0.1") -> dict[str, Any]:
+    """What the page's `launch` needs besides an address.
+
+    Args:
+      host: at which it will listen, and by whose name alone it may be asked for (`Guard`).
+    """
     here = pathlib.Path(__file__).parent
     theme = gr.themes.Base(font=list(_FONTS), font_mono=list(_FIXED_FONTS), radius_size="lg")
     return {
@@ -141,7 +148,10 @@ def launch_arguments() -> dict[str, Any]:
         "enable_monitoring": False,
         "max_file_size": _LARGEST_UPLOAD,
         "state_session_capacity": 200,
-        "app_kwargs": {"lifespan": _forgetting},
+        "app_kwargs": {
+            "middleware": [Middleware(Guard, host=host, most_bytes=_LARGEST_REQUEST)],
+            "lifespan": _forgetting,
+        },
     }
 
 

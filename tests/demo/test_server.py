@@ -160,3 +160,48 @@ def test_a_face_stays_while_it_is_used_and_for_an_hour(page, visitor, name):
     used[visitor.session] -= datetime.timedelta(minutes=61)
     _forget_unused(page.app)
     assert not visitor.holds_a_face() and visitor.session not in used
+
+
+def test_nothing_is_fetched_from_elsewhere(web, visitor):
+    address = "http://127.0.0.1:9/photo.png"
+    for answer in (
+        visitor.join("upload", named(address)),
+        visitor.join("settle", None, named(address), 0.2),
+        web.get(f"/gradio_api/file={address}"),
+    ):
+        assert answer.status_code == 403 and address in answer.text
+
+
+def test_other_sites_are_not_answered(web):
+    assert web.get("/config").status_code == 200
+    for header in ({"Host": "evil.example"}, {"Origin": "http://evil.example"}):
+        answer = web.get("/config", headers=header)
+        assert answer.status_code == 403 and "evil.example" in answer.text
+
+
+_HEAD = b'--x\r\nContent-Disposition: form-data; name="files"; filename="a.png"\r\n\r\n'
+
+
+def test_a_request_has_a_largest_size(web, uploads):
+    before = files_in(uploads)
+    large = bytes(15 * 2**20)
+    assert upload(web, large, large).status_code == 413
+    assert upload(web, bytes(20 * 2**20 + 1)).status_code == 413
+    parts = (_HEAD, large, b"\r\n", _HEAD, large, b"\r\n--x--\r\n")
+    kind = {"Content-Type": "multipart/form-data; boundary=x"}
+    answer = web.post("/gradio_api/upload", content=iter(parts), headers=kind)  # tells no length
+    assert answer.status_code == 413 and "maximum" in answer.text
+    assert files_in(uploads) == before
+    (path,) = upload(web, bytes(20 * 2**20)).json()
+    pathlib.Path(path).unlink()
+
+
+def test_nothing_is_left_of_an_upload_that_breaks_off(page, uploads):
+    before = files_in(uploads)
+    address = ("127.0.0.1", page.server_port)
+    head = f"POST /gradio_api/upload HTTP/1.1\r\nHost: localhost:{page.server_port}\r\n"
+    head += "Content-Length: 5000000\r\nContent-Type: multipart/form-data; boundary=x\r\n\r\n"
+    with socket.create_connection(address) as connection:
+        connection.sendall(head.encode() + _HEAD + bytes(1_000_000))
+        until(lambda: files_in(uploads) != before)
+    until(lambda: files_in(uploads) == before)
