@@ -6,14 +6,17 @@ converted network files (`--generator FILE` and its companions). Only this machi
 """
 
 import argparse
+import errno
 import os
 import pathlib
+import socket
 import sys
 import tempfile
 import threading
 import warnings
 from collections.abc import Sequence
 
+from sdflow_jax.demo.guard import bare_host
 from sdflow_jax.demo.studio import Studio
 from sdflow_jax.editor import Editor
 from sdflow_jax.files.compiled_programs import keep_compiled_programs
@@ -45,6 +48,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _serve(arguments: argparse.Namespace) -> int:
+    # Before the networks, which take long; and after them, for somebody else may have come.
+    check_address(arguments.host, arguments.port)
     from sdflow_jax.demo.page import build_page, launch_arguments
 
     warnings.showwarning = lambda message, *_: print(f"note: {message}", file=sys.stderr)
@@ -53,18 +58,45 @@ def _serve(arguments: argparse.Namespace) -> int:
     studio = Studio(load_editor(arguments))
     studio.warm_up(lambda line: print(f"compiling: {line}", flush=True))
     page = build_page(studio)
+    check_address(arguments.host, arguments.port)
+    host = bare_host(arguments.host)
     _, address, _ = page.launch(
-        server_name=arguments.host,
+        server_name=f"[{host}]" if ":" in host else host,  # it stands in an address
         server_port=arguments.port,
         inbrowser=arguments.open,
         prevent_thread_lock=True,
         quiet=True,
-        **launch_arguments(),
+        **launch_arguments(host),
     )
     print(f"the page is at {address} (Ctrl-C ends it)", flush=True)
     threading.Thread(target=studio.warm_up_refinement, daemon=True).start()
     page.block_thread()
     return 0
+
+
+def check_address(host: str, port: int) -> None:
+    """See whether the page can be served at an address.
+
+    Raises:
+      ValueError: if it cannot: the port is taken, or none, or the host is not this machine's.
+    """
+    if not 1 <= port <= 65535:
+        raise ValueError(f"--port {port} is no port; it must be from 1 to 65535")
+    # Gradio wants the port to be free on localhost too, wherever it listens.
+    for name in dict.fromkeys((bare_host(host), "127.0.0.1")):
+        family = socket.AF_INET6 if ":" in name else socket.AF_INET
+        try:
+            socket.create_server((name, port), family=family).close()
+        except OSError as error:
+            if error.errno == errno.EADDRINUSE:
+                raise ValueError(f"--port {port} is in use; choose another") from error
+            if error.errno == errno.EACCES:
+                raise ValueError(
+                    f"--port {port} is not for every user to serve at; choose one above 1023"
+                ) from error
+            raise ValueError(
+                f"--host {host} is no address of this machine ({error.strerror})"
+            ) from error
 
 
 def load_editor(arguments: argparse.Namespace) -> Editor:

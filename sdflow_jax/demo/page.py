@@ -1,19 +1,26 @@
 """The page: which part of it calls what, and shows what comes back.
 
-Whatever belongs to one visitor is in that visitor's session (`gr.State`); the `Studio` is shared and
-keeps nothing. Pictures travel inside the page's messages, so none lies on the disk; what is uploaded
-does for as long as it takes to read it.
+Whatever belongs to one visitor is in that visitor's session (`gr.State`), which is dropped when the
+page is closed or has not been used for an hour; the `Studio` is shared and keeps nothing. Pictures
+travel inside the page's messages, so none lies on the disk; what is uploaded does for as long as it
+takes to read it.
 """
 
+import asyncio
 import contextlib
+import datetime
 import functools
 import pathlib
-from collections.abc import Callable, Iterator
+import secrets
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
 import gradio as gr
+import gradio.route_utils
+from starlette.middleware import Middleware
 
 from sdflow_jax.demo import markup
+from sdflow_jax.demo.guard import Guard
 from sdflow_jax.demo.photos import PhotoError, prepare_photo
 from sdflow_jax.demo.settings import (
     HIGHEST,
@@ -29,8 +36,10 @@ from sdflow_jax.demo.studio import Edit, Face, Studio
 SEEDS = (60_000, 60_002, 60_004, 60_005, 60_006, 60_009, 60_010, 60_012)
 STRENGTHS = (0.0, 0.25, 0.5, 0.75, 1.0)
 _THUMBNAIL = 128
-_SESSION_SECONDS = 3600
-_LARGEST_UPLOAD = "20mb"
+_UNUSED_SECONDS = 3600
+_WATCH_SECONDS = 60
+_LARGEST_UPLOAD = 20 * 2**20
+_LARGEST_REQUEST = _LARGEST_UPLOAD + 2**20  # with what a browser writes around the file
 _MOST_STEPS = 200
 
 # System fonts: a page that is opened asks nobody but its own server for anything.
@@ -56,7 +65,7 @@ that it was edited, and use none to deceive, harass or identify anybody.</p>
 through that data set's biases. A value tells what a classifier answers, and nothing about who a person
 is. The pocket world's weights are for non-commercial research.</p>
 <p>Photos stay on the machine that runs this page. They are read and deleted at once, and what this page
-holds of them is forgotten when it is closed.</p>
+holds of them is forgotten when it is closed, or has not been used for an hour.</p>
 </footer>
 """
 
@@ -67,6 +76,18 @@ element.addEventListener("click", (event) => {
   if (button) trigger("select", { index: 0, value: Number(button.dataset.seed) });
 });
 """
+
+
+class _Upload(gradio.route_utils.GradioUploadFile):
+    """A file that is being sent to the page, in a folder that no other file is put into.
+
+    Gradio calls the folder after the content. Two visitors with one picture would share its file, and
+    the first to have it read would delete it before the second.
+    """
+
+    def __init__(self, *arguments, **options):
+        super().__init__(*arguments, **options)
+        self.sha.update(secrets.token_bytes())
 
 
 def _upload() -> gr.Image:
@@ -92,17 +113,27 @@ def build_page(studio: Studio, *, seeds: tuple[int, ...] = SEEDS) -> gr.Blocks:
       seeds: of the faces to pick from.
     """
     thumbnails = {seed: studio.thumbnail(seed, _THUMBNAIL) for seed in seeds}
+    gradio.route_utils.GradioUploadFile = _Upload  # where Gradio's upload looks for it
     # Nothing counts visits, and files that a broken connection has left behind go after minutes.
     page = gr.Blocks(title="SDFlow", analytics_enabled=False, delete_cache=(60, 300))
     with page:
         parts = _lay_out(studio, thumbnails)
         _connect(page, studio, parts, seeds[0])
+
+        async def forget(request: gr.Request):
+            _forget(page.app, request.session_hash)
+
+        page.unload(forget)
     page.queue(default_concurrency_limit=2, api_open=False)
     return page
 
 
-def launch_arguments() -> dict[str, Any]:
-    """What the page's `launch` needs besides an address."""
+def launch_arguments(host: str = "127.0.0.1") -> dict[str, Any]:
+    """What the page's `launch` needs besides an address.
+
+    Args:
+      host: at which it will listen, and by whose name alone it may be asked for (`Guard`).
+    """
     here = pathlib.Path(__file__).parent
     theme = gr.themes.Base(font=list(_FONTS), font_mono=list(_FIXED_FONTS), radius_size="lg")
     return {
@@ -117,12 +148,56 @@ def launch_arguments() -> dict[str, Any]:
         "enable_monitoring": False,
         "max_file_size": _LARGEST_UPLOAD,
         "state_session_capacity": 200,
+        "app_kwargs": {
+            "middleware": [Middleware(Guard, host=host, most_bytes=_LARGEST_REQUEST)],
+            "lifespan": _forgetting,
+        },
     }
+
+
+@contextlib.asynccontextmanager
+async def _forgetting(app) -> AsyncIterator[None]:
+    """While the server runs, sessions that are not used any more are dropped."""
+
+    async def watch():
+        while True:
+            await asyncio.sleep(_WATCH_SECONDS)
+            _forget_unused(app)
+
+    task = asyncio.create_task(watch())
+    try:
+        yield
+    finally:
+        task.cancel()
+
+
+def _forget_unused(app) -> None:
+    """Drop the sessions of which nothing has been asked for an hour.
+
+    Gradio's own time to live counts from when a value was set last, not from when it was used; and
+    it leaves in the session what the page showed.
+    """
+    now = datetime.datetime.now()
+    for session, last_used in list(app.state_holder.time_last_used.items()):
+        if (now - last_used).total_seconds() > _UNUSED_SECONDS:
+            _forget(app, session)
+
+
+def _forget(app, session: str) -> None:
+    """Drop all that is held of one visitor, which Gradio keeps for an hour or until it needs the room."""
+    sessions = app.state_holder
+    with sessions.lock:
+        sessions.session_data.pop(session, None)
+        sessions.time_last_used.pop(session, None)
+    # And what was made for it, but not fetched any more.
+    unread = app.get_blocks()._queue.pending_messages_per_session
+    while session in unread and not unread[session].empty():
+        unread[session].get_nowait()
 
 
 def _lay_out(studio: Studio, thumbnails) -> dict[str, Any]:
     """Place the page's parts; returns them by name."""
-    parts: dict[str, Any] = {"face": gr.State(None, time_to_live=_SESSION_SECONDS)}
+    parts: dict[str, Any] = {"face": gr.State(None)}
     gr.HTML(_HEAD)
     with gr.Row(elem_id="sd-main"):
         with gr.Column(scale=6, min_width=320):
@@ -394,7 +469,10 @@ class _Actions:
 
 
 def _present(face: Face | None) -> Face:
-    """A session's face, which is gone when it has not been looked at for an hour."""
+    """A session's face, which is gone when the session has not been used for an hour."""
     if face is None:
-        raise ValueError("This page has been open for long and its face is gone; pick one again.")
+        raise ValueError(
+            "This page's face is forgotten, because it was closed or not used for an hour; pick one"
+            " again."
+        )
     return face

@@ -1,3 +1,5 @@
+import socket
+
 import pytest
 
 from sdflow_jax.demo import __main__ as command
@@ -61,3 +63,29 @@ def test_a_run_that_is_none_is_one_line(tmp_path, capsys):
     assert command.main(["--workdir", str(tmp_path)]) == 1
     told = capsys.readouterr().err
     assert told.startswith("error: ") and told.count("\n") == 1
+
+
+def test_a_port_in_use_is_told_before_anything_is_loaded(loaded, capsys):
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        for host in ("127.0.0.1", "0.0.0.0", "localhost"):
+            assert command.main(["--host", host, "--port", str(port)]) == 1
+            told = capsys.readouterr()
+            assert told.err == f"error: --port {port} is in use; choose another\n"
+            assert told.out == "" and not loaded
+    command.check_address("127.0.0.1", port)
+
+
+@pytest.mark.parametrize(
+    ("host", "port", "message"),
+    [
+        ("127.0.0.1", 0, "--port 0 is no port"),
+        ("127.0.0.1", 65536, "--port 65536 is no port"),
+        ("192.0.2.1", 50000, "--host 192.0.2.1 is no address of this machine"),
+        ("[2001:db8::1]", 50000, r"--host \[2001:db8::1\] is no address of this machine"),
+        ("nowhere.invalid", 50000, "--host nowhere.invalid is no address of this machine"),
+    ],
+)
+def test_an_address_that_cannot_be_served_at_is_told(host, port, message):
+    with pytest.raises(ValueError, match=message):
+        command.check_address(host, port)
