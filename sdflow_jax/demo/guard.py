@@ -136,7 +136,13 @@ def bare_host(host: str) -> str:
 
 
 def _check_path(path: str) -> None:
-    """Gradio's `/file=` fetches for anybody what is at an address."""
+    """Gradio's `/file=` fetches for anybody what is at an address; its deep links write a page's state to the
+    disk, the photo with it.
+    """
+    if path.rstrip("/").endswith("/deep_link"):
+        raise Refusal(
+            HTTPStatus.FORBIDDEN, "This page keeps nothing that a link could lead back to."
+        )
     if "://" in path:
         raise Refusal(
             HTTPStatus.FORBIDDEN, f"This page fetches nothing from elsewhere: {_quoted(path)}."

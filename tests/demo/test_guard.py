@@ -136,6 +136,11 @@ def test_nothing_is_fetched_for_others():
     assert not given and status == 403 and "a.example" in text
 
 
+def test_no_page_is_written_to_the_disk_for_a_link():
+    given, status, text = ask([HERE], path="/gradio_api/deep_link")
+    assert not given and status == 403 and "keeps nothing" in text
+
+
 @pytest.mark.parametrize("body", [b"hello", b"[" * 900])
 def test_a_body_that_is_neither_json_nor_an_upload_is_refused(body):
     given, status, _ = ask([HERE], bodies=(body,))
