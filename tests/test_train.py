@@ -18,12 +18,12 @@ from sdflow_jax.files.networks import load_network, read_metadata
 from sdflow_jax.files.run_config import load_config, save_config
 
 ROOT = pathlib.Path(__file__).parents[1]
-NUM_STEPS = 120
+NUM_STEPS = 60
 OPTIONS = {
     "training.num_steps": NUM_STEPS,
     "training.log_every": 4,  # no divisor of where the interrupt falls, most likely
-    "training.checkpoint_every": 15,
-    "training.sample_every": 60,
+    "training.checkpoint_every": 8,
+    "training.sample_every": 30,
     "optimizer.ema_decay": 0.9,
     "optimizer.decay_steps": NUM_STEPS,
 }
@@ -93,7 +93,7 @@ def test_run_stopped_in_every_way_ends_with_the_same_bits(world, tmp_path):
     assert "images/s" in output and "evaluations" in output and "nll" in output
 
     process = _start(world, parts)
-    _wait_for(process, parts, 20)
+    _wait_for(process, parts, 12)
     process.send_signal(signal.SIGTERM)
     code, output = _finish(process)
     assert code == 0, output
@@ -101,7 +101,7 @@ def test_run_stopped_in_every_way_ends_with_the_same_bits(world, tmp_path):
     assert not (parts / "sdflow").exists()
 
     process = _start(world, parts)
-    _wait_for(process, parts, 50)
+    _wait_for(process, parts, 28)
     process.send_signal(signal.SIGKILL)
     code, output = _finish(process)
     assert code == -signal.SIGKILL, output
@@ -119,7 +119,7 @@ def test_run_stopped_in_every_way_ends_with_the_same_bits(world, tmp_path):
         assert metadata["step"] == str(NUM_STEPS)
         load_network(whole / file)
     pictures = sorted(path.name for path in (whole / "samples").iterdir())
-    assert pictures == ["0000060.png", "0000120.png"]
+    assert pictures == ["0000030.png", "0000060.png"]
     for picture in pictures:
         assert (parts / "samples" / picture).read_bytes() == (
             whole / "samples" / picture

@@ -33,10 +33,11 @@ def check_steps(workdir: str | os.PathLike[str], *files: pathlib.Path) -> None:
     Raises:
       NetworkFileError: if one of them is of another step.
     """
-    wanted = load_config(workdir)["training"].get("num_steps")
-    for file in files:
-        step = networks.read_metadata(file).get("step")
-        if step is not None and int(step) != wanted:
+    told = {file: networks.read_metadata(file).get("step") for file in files}
+    steps = {file: int(step) for file, step in told.items() if step is not None}
+    wanted = load_config(workdir)["training"]["num_steps"] if steps else None
+    for file, step in steps.items():
+        if step != wanted:
             raise NetworkFileError(
                 f"{file} is of step {step}, but the run goes on to {wanted} steps; train.py with the same --workdir"
                 " finishes it"
