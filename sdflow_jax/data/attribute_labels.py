@@ -141,7 +141,7 @@ def _published_text(lines: Sequence[Line], findings: Findings) -> _Table:
 
 def _csv(lines: Sequence[Line], findings: Findings) -> _Table:
     words = _split_csv(lines)
-    _, header = next(words)
+    _, header = next(words, (0, []))  # none in a file of commas
     if [name.lower() for name in header] == _LONG_HEADER:
         return _long(words, findings)
     rows: dict[str, list[str]] = {}

@@ -108,6 +108,7 @@ def test_ages_are_years(read):
         ),
         (PUBLISHED.replace("Male", "Smiling"), "with different names, .* got 'Smiling', 'Smiling'"),
         ("image;Male\na;1\n", "expected commas between the columns, or white space; .* semicolons"),
+        (",,\n,,\n", "names no attribute"),
         ("image,Male\na,1\n,0\n", "1 lines name no image: line 3"),
         ("image,attribute,value\na,Male,1\n,Male,0\n", "1 lines name no image: line 3"),
         ('image,"Big, wide"\na,1\n', "no comma in them; got 'Big, wide'"),
