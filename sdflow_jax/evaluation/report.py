@@ -70,12 +70,16 @@ def outcome_arrays(outcomes: Mapping[str, EditOutcomes]) -> dict[str, np.ndarray
 
 def load_outcomes(path: str | os.PathLike[str]) -> dict[str, EditOutcomes]:
     """The outcomes of an evaluation, request -> outcome, from its `outcomes.npz`."""
-    fields: dict[str, dict[str, Any]] = {}
     with np.load(path) as arrays:
-        for key in arrays.files:
-            request, _, field = key.rpartition("/")
-            value = arrays[key]
-            fields.setdefault(request, {})[field] = value.item() if value.ndim == 0 else value
+        return outcomes_of_arrays(arrays)
+
+
+def outcomes_of_arrays(arrays: Mapping[str, np.ndarray]) -> dict[str, EditOutcomes]:
+    """Request -> outcome, from the arrays of `outcome_arrays`."""
+    fields: dict[str, dict[str, Any]] = {}
+    for key, value in arrays.items():
+        request, _, field = key.rpartition("/")
+        fields.setdefault(request, {})[field] = value.item() if value.ndim == 0 else value
     return {name: EditOutcomes(**values) for name, values in fields.items()}
 
 

@@ -9,7 +9,8 @@
 Trains every method and ablation variant for each seed below `--runs`, with the settings that
 `python -m sdflow_jax.study.tuning` has chosen for it, evaluates each by each set of judges, and writes
 pictures, tables and the page to `--out`. What is done is not done again: the same command continues after any
-interruption.
+interruption. Each run leaves its record in `--out`/records; whoever has only the records gets the tables and
+curves from them in minutes, and with `--anew` trains everything again.
 """
 
 import argparse
@@ -73,6 +74,11 @@ def main() -> None:
         help="the table of chosen settings; docs/results/tuning.csv by default, none with --tiny",
     )
     parser.add_argument(
+        "--anew",
+        action="store_true",
+        help="train and evaluate the runs of which only records are there",
+    )
+    parser.add_argument(
         "--tiny", action="store_true", help="a few steps and faces: the machinery, not the numbers"
     )
     arguments = parser.parse_args()
@@ -124,6 +130,7 @@ def main() -> None:
                 out,
                 jobs=arguments.jobs,
                 deadline=time.monotonic() + arguments.deadline,
+                is_anew=arguments.anew,
             )
     # OSError: a disk that is full, or may not be written; runs that another process is making; no
     # train.py beside the package.

@@ -13,7 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence, Set
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from sdflow_jax.evaluation import EvaluationSettings, results_directory
 from sdflow_jax.files import networks
@@ -65,9 +65,11 @@ def results_of(run: Run, judge: str, settings: Settings) -> pathlib.Path:
 def is_evaluated(run: Run, judge: str, settings: Settings) -> bool:
     """Whether the results are there, of these very settings."""
     file = results_of(run, judge, settings) / "summary.json"
-    if not file.exists():
-        return False
-    summary = json.loads(file.read_text())
+    return file.exists() and is_judged(json.loads(file.read_text()), run, judge, settings)
+
+
+def is_judged(summary: Mapping[str, Any], run: Run, judge: str, settings: Settings) -> bool:
+    """Whether an evaluation's summary is of these very settings and judges."""
     wanted = dataclasses.asdict(evaluation_settings(settings, judge))
     wanted["strengths"] = list(wanted["strengths"])
     judge_files = {role: networks.digest(file) for role, file in run.judge_files.items()}
@@ -76,6 +78,13 @@ def is_evaluated(run: Run, judge: str, settings: Settings) -> bool:
         and (summary.get("pairs", False) or not settings.pairs)
         and summary.get("split") == settings.split
         and summary.get("judge_files") == judge_files
+    )
+
+
+def is_done(run: Run, settings: Settings) -> bool:
+    """Whether a run is trained, and evaluated by all its judges."""
+    return is_trained(run.workdir) and all(
+        is_evaluated(run, judge, settings) for judge in run.judges
     )
 
 
@@ -310,13 +319,12 @@ def seconds_spent(directory: pathlib.Path, run: Run, split: str = "test") -> flo
     return sum(found) if found else None
 
 
-def training_seconds(directory: pathlib.Path, runs: Sequence[Run]) -> float | None:
-    """Mean seconds by the clock that training these runs took, without building the faces that they share;
-    None if they were trained elsewhere.
+def training_seconds(directory: pathlib.Path, run: Run) -> float | None:
+    """Seconds by the clock that training a run took, without building the faces that it shares with others; None
+    if it was trained elsewhere.
     """
-    times = _read_times(directory)
-    found = [times[step].seconds for run in runs if (step := f"train {run.workdir.name}") in times]
-    return sum(found) / len(found) if found else None
+    spent = _read_times(directory).get(f"train {run.workdir.name}")
+    return spent and spent.seconds
 
 
 class _Spent(NamedTuple):

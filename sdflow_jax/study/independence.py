@@ -92,12 +92,17 @@ def encode_faces(
 
 
 def tell_apart(
-    files: Sequence[pathlib.Path], code: str, probe: str, *, num_resamples: int, stream: int = 0
+    runs: Sequence[Mapping[str, np.ndarray]],
+    code: str,
+    probe: str,
+    *,
+    num_resamples: int,
+    stream: int = 0,
 ) -> dict[str, list[Estimate | None]]:
     """How well a probe tells the attributes from a code, over faces and seeds.
 
     Args:
-      files: of `measure_independence`, one for each training seed, of the same faces.
+      runs: arrays of `measure_independence`, of each training seed, of the same faces.
       code: one of `CODES`.
       probe: one of `PROBES`.
       num_resamples: of the bootstrap over faces, the same for all seeds, and over seeds.
@@ -108,10 +113,7 @@ def tell_apart(
       None where all faces are alike. Under "mean area" and "mean accuracy" the mean over the attributes, in a list of
       one.
     """
-    seeds = []
-    for file in files:
-        with np.load(file) as found:
-            seeds.append((found[f"{code}/{probe}"], found["labels"]))
+    seeds = [(run[f"{code}/{probe}"], run["labels"]) for run in runs]
     num_faces, num_attributes = seeds[0][1].shape
     random = np.random.default_rng(0)
     faces = random.integers(0, num_faces, (num_resamples, num_faces))

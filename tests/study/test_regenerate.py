@@ -15,8 +15,9 @@ from sdflow_jax.evaluation import results_directory
 from sdflow_jax.evaluation.curves import EditOutcomes
 from sdflow_jax.files import networks
 from sdflow_jax.study import execution
+from sdflow_jax.study.pictures import remove_earlier
 from sdflow_jax.study.plan import Settings, Study, plan_runs
-from sdflow_jax.study.regenerate import _found_everywhere, regenerate, remove_earlier
+from sdflow_jax.study.regenerate import _found_everywhere, regenerate
 from sdflow_jax.study.searches import Search
 from sdflow_jax.study.tuning import plan_trials
 
@@ -105,6 +106,43 @@ def test_what_is_done_is_not_done_again(study, results, monkeypatch):
         assert (first / name).read_bytes() == (again / name).read_bytes()
 
 
+def test_records_alone_give_the_same_tables_and_curves(study, results, tmp_path, monkeypatch):
+    shutil.copytree(results / "results", tmp_path / "results")
+    (tmp_path / "results" / "figure3_all.jpg").write_bytes(b"as it was drawn")
+    (tmp_path / "results" / "areas.csv").unlink()
+    monkeypatch.setattr(execution, "_call", lambda *_, **__: pytest.fail("computed"))
+    assert regenerate(study, SETTINGS, tmp_path / "runs", tmp_path / "results")
+    before, after = results / "results", tmp_path / "results"
+    assert {file.name for file in after.iterdir()} == {file.name for file in before.iterdir()}
+    for name in ("README.md", "tables.md", "points.csv", "areas.csv", "figure4_methods.png"):
+        assert (after / name).read_bytes() == (before / name).read_bytes(), name
+    assert (after / "figure3_all.jpg").read_bytes() == b"as it was drawn"  # needs networks
+
+
+def test_records_of_other_settings_are_not_taken(study, results, tmp_path, monkeypatch):
+    asked = []
+
+    def begin(directory, step, *_, **__):
+        asked.append(step)
+        raise execution.Stopped(step)
+
+    monkeypatch.setattr(execution, "_call", begin)
+    for other in ({"num_faces": 8}, {"split": "validation"}, {"strengths": (0.0, 2.0)}):
+        with pytest.raises(execution.Stopped):
+            settings = dataclasses.replace(SETTINGS, **other)
+            regenerate(study, settings, tmp_path / "runs", results / "results")
+    assert asked == ["faces"] * 3
+
+
+def test_everything_is_computed_anew_on_demand(study, results, tmp_path, monkeypatch):
+    def begin(*_, **__):
+        raise execution.Stopped("begun")
+
+    monkeypatch.setattr(execution, "_call", begin)
+    with pytest.raises(execution.Stopped, match="begun"):
+        regenerate(study, SETTINGS, tmp_path / "runs", results / "results", is_anew=True)
+
+
 def test_interrupted_training_is_not_taken_for_a_finished_one(study, tmp_path, monkeypatch):
     # train.py exits with status 0 after Ctrl-C, and has exported nothing.
     monkeypatch.setattr(execution, "_call", lambda *_, **__: None)
@@ -184,7 +222,7 @@ def test_times_of_attempts_add_up_whatever_their_cores(study, tmp_path, monkeypa
     (tmp_path / "short.py").write_text("import time; time.sleep(0.3)")
     monkeypatch.setattr(execution, "ROOT", tmp_path)
     execution._call(tmp_path, f"train {name}", {min(execution.own_cores())}, "short.py")
-    seconds = execution.training_seconds(tmp_path, [run])
+    seconds = execution.training_seconds(tmp_path, run)
     spent = execution.core_seconds_spent(tmp_path, [run])
     assert spent["faces"] == 2 and spent[f"evaluate {name} config"] == 14
     assert seconds > 10 and spent[f"train {name}"] == pytest.approx(40 + seconds - 10, abs=0.2)
