@@ -7,7 +7,9 @@ user's cache; without it the world is seen at the resolution of its own generato
 import hashlib
 import importlib.util
 import pathlib
+import shutil
 import tempfile
+import time
 import warnings
 
 from flax import nnx
@@ -19,6 +21,8 @@ from sdflow_jax.files.user_cache import user_cache
 _PACKAGE = "random_face"
 _REQUIREMENT = "random-face==2021.7.21.1"  # its own requirements only run what is converted here
 _CODES = (18, 512)  # styles and their length
+_UNFINISHED = ".converting-"  # what folders of conversions under way begin with
+_HOUR = 3600.0  # in seconds; a conversion takes a few
 
 
 class RendererMissing(Exception):
@@ -107,8 +111,11 @@ def _convert(folder: pathlib.Path, path: pathlib.Path) -> None:
     from converters.errors import CheckpointError
 
     path.parent.mkdir(parents=True, exist_ok=True)
+    for left in path.parent.glob(f"{_UNFINISHED}*"):  # by a conversion that was killed
+        if time.time() - left.stat().st_mtime > _HOUR:
+            shutil.rmtree(left, ignore_errors=True)
     # A folder of its own: two processes that convert at once do not write to one file.
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".converting-") as place:
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=_UNFINISHED) as place:
         try:
             made = convert_network(
                 folder, place, kind="mobile_stylegan", name=path.stem, report=lambda line: None

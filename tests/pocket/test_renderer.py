@@ -1,3 +1,5 @@
+import os
+
 import pytest
 
 from converters import mobile_stylegan
@@ -57,6 +59,14 @@ def test_a_damaged_conversion_is_made_again(package, cache, damage):
     path.write_bytes(broken[damage])
     assert renderer.find_renderer() == path
     assert path.read_bytes() == whole
+
+
+def test_what_a_killed_conversion_left_goes_and_one_under_way_stays(package, cache):
+    for name in ("killed", "under-way"):
+        (cache / f".converting-{name}").mkdir(parents=True)
+    os.utime(cache / ".converting-killed", (0, 0))
+    path = renderer.find_renderer()
+    assert {file.name for file in cache.iterdir()} == {path.name, ".converting-under-way"}
 
 
 def test_other_files_have_another_name(package, cache):
