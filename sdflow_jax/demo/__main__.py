@@ -15,12 +15,14 @@ import tempfile
 import threading
 import warnings
 from collections.abc import Sequence
+from typing import NoReturn
 
 from sdflow_jax.demo.guard import bare_host
 from sdflow_jax.demo.studio import Studio
 from sdflow_jax.editor import Editor
 from sdflow_jax.files.compiled_programs import keep_compiled_programs
 
+_WARM_UP = "compiling while the page is open"
 _FILES = ("generator", "inversion_encoder", "flow", "semantic_encoder")
 
 
@@ -69,7 +71,7 @@ def _serve(arguments: argparse.Namespace) -> int:
         **launch_arguments(host),
     )
     print(f"the page is at {address} (Ctrl-C ends it)", flush=True)
-    threading.Thread(target=studio.warm_up_refinement, daemon=True).start()
+    threading.Thread(target=studio.warm_up_refinement, name=_WARM_UP, daemon=True).start()
     page.block_thread()
     return 0
 
@@ -152,5 +154,16 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _end(status: int) -> NoReturn:
+    """End the process, even while a thread compiles: it cannot be stopped, and the interpreter's own end beside it is
+    an abort.
+    """
+    if any(thread.name == _WARM_UP for thread in threading.enumerate()):
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
+    sys.exit(status)
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    _end(main())

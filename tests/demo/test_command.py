@@ -1,4 +1,6 @@
 import socket
+import subprocess
+import sys
 
 import pytest
 
@@ -89,3 +91,20 @@ def test_a_port_in_use_is_told_before_anything_is_loaded(loaded, capsys):
 def test_an_address_that_cannot_be_served_at_is_told(host, port, message):
     with pytest.raises(ValueError, match=message):
         command.check_address(host, port)
+
+
+def test_the_process_ends_while_a_thread_compiles():
+    program = (
+        "import threading, time, jax, jax.numpy as jnp\n"
+        "from sdflow_jax.demo import __main__ as command\n"
+        "def slow(x):\n"
+        "    for i in range(500):\n"
+        "        x = jnp.sin(x) @ jnp.full((3, 3), float(i)) + jnp.cos(x)\n"
+        "    return x\n"
+        "lowered = jax.jit(slow).lower(jnp.ones((3, 3)))\n"
+        "threading.Thread(target=lowered.compile, name=command._WARM_UP, daemon=True).start()\n"
+        "time.sleep(0.3)\n"
+        "command._end(3)\n"
+    )
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, timeout=120)
+    assert ended.returncode == 3 and not ended.stderr
