@@ -226,7 +226,7 @@ def _data_of_folder(data: DataSettings, folder: str, num_faces: int) -> DataSett
         raise DataError(f"--faces {directory}: no such directory")
     count = min(len(image_files(directory)), num_faces)
     if not count:
-        raise DataError(f"--faces {directory}: no PNG, JPEG or WebP image in this directory")
+        raise DataError(f"--faces {directory}: no picture that can be opened in this directory")
     return dataclasses.replace(
         data, source="folder", folder=str(directory), splits={"test": (0, count)}, limits={}
     )

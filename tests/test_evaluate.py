@@ -175,7 +175,7 @@ def test_faces_of_another_folder_are_evaluated_beside_the_runs_own(workdir, tmp_
     )
     empty = tmp_path / "empty"
     empty.mkdir()
-    with pytest.raises(DataError, match="empty: no PNG, JPEG or WebP image"):
+    with pytest.raises(DataError, match="empty: no picture that can be opened"):
         evaluate.run(load_config(workdir), workdir, settings, faces=str(empty))
     with pytest.raises(DataError, match="--faces .*nowhere: no such directory"):
         evaluate.run(load_config(workdir), workdir, settings, faces=str(tmp_path / "nowhere"))

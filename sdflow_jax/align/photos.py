@@ -1,6 +1,5 @@
 """Photos in a folder, a zip or a tar, one after the other; nothing is unpacked to the disk."""
 
-import collections
 import contextlib
 import dataclasses
 import os
@@ -14,7 +13,7 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from sdflow_jax.align.geometry import AlignError
-from sdflow_jax.images.listing import LinkLoopError, files_below
+from sdflow_jax.images.listing import LinkLoopError, files_below, passed_over
 from sdflow_jax.images.reading import openable_suffixes
 
 try:
@@ -40,8 +39,6 @@ _ENTRY_ERRORS = (
     KeyError,
     ValueError,
 )
-
-_MOST_KINDS = 5  # of files that are passed over, in the line that counts them
 
 
 class PhotoError(ValueError):
@@ -199,28 +196,15 @@ def _is_hidden(name: str) -> bool:
     return "__MACOSX" in parts or any(part[0] == "." and part not in (".", "..") for part in parts)
 
 
-def _suffix(name: str) -> str:
-    return pathlib.PurePosixPath(name).suffix.lower()
-
-
 def _is_photo(name: str) -> bool:
-    return _suffix(name) in openable_suffixes() and not _is_hidden(name)
+    return pathlib.PurePosixPath(name).suffix.lower() in openable_suffixes() and not _is_hidden(
+        name
+    )
 
 
 def _passed_over(names: Iterable[str]) -> tuple[str, ...]:
     """A line that counts the files that are no photos by their names, by kind; none for none."""
-    kinds = collections.Counter(
-        # Not whatever follows some dot in a name.
-        found[0] if (found := re.fullmatch(r"\.[a-z0-9]{1,8}", _suffix(name))) else "other"
-        for name in names
-        if not _is_photo(name) and not _is_hidden(name)
-    )
-    if not kinds:
-        return ()
-    counts = sorted(kinds.items(), key=lambda kind: (-kind[1], kind[0]))[:_MOST_KINDS]
-    rest = kinds.total() - sum(count for _, count in counts)
-    told = [f"{count} {kind}" for kind, count in counts] + ([f"{rest} more"] if rest else [])
-    return (f"{kinds.total()} files of other kinds are passed over: {', '.join(told)}",)
+    return passed_over(x for x in names if not _is_photo(x) and not _is_hidden(x))
 
 
 def _refused(names: Iterable[str]) -> dict[str, str]:

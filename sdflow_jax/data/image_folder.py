@@ -16,11 +16,12 @@ from sdflow_jax.data.image_source import CONTENT, DataError, FaceBatch, check_ra
 from sdflow_jax.data.settings import DataSettings
 from sdflow_jax.images.batching import batches_of
 from sdflow_jax.images.listing import LinkLoopError, files_below
-from sdflow_jax.images.reading import SUFFIXES, ImageFileError, read_image, resize_square
+from sdflow_jax.images.reading import ImageFileError, openable_suffixes, read_image, resize_square
 
 
 def image_files(directory: str | os.PathLike[str]) -> list[pathlib.Path]:
-    """The PNG, JPEG and WebP files below `directory`, in the order of their paths.
+    """The files below `directory` that end as pictures do which can be opened
+    (`images.reading.openable_suffixes`), in the order of their paths.
 
     Links to folders are followed; hidden files and folders, whose names begin with a dot, are left
     out (`images.listing.files_below`).
@@ -33,7 +34,9 @@ def image_files(directory: str | os.PathLike[str]) -> list[pathlib.Path]:
     if not directory.is_dir():
         raise DataError(f"{directory}: no such directory of images; set config.data.folder")
     try:
-        return [file for file in files_below(directory) if file.suffix.lower() in SUFFIXES]
+        return [
+            file for file in files_below(directory) if file.suffix.lower() in openable_suffixes()
+        ]
     except LinkLoopError as error:
         raise DataError(str(error)) from error
 

@@ -22,11 +22,12 @@ from sdflow_jax.edit.prepared import PreparedEditor
 from sdflow_jax.files.pictures import write_png
 from sdflow_jax.files.words import in_words
 from sdflow_jax.images.grids import labeled_rows
+from sdflow_jax.images.listing import passed_over
 from sdflow_jax.images.pixels import to_bytes
 from sdflow_jax.images.reading import (
-    SUFFIXES,
     ImageFileError,
     center_crop,
+    openable_suffixes,
     read_image,
     resize_square,
     rgb_profile,
@@ -95,8 +96,8 @@ def edit_all(arguments: argparse.Namespace) -> int:
 
 
 def photos_of(paths: Sequence[pathlib.Path]) -> list[pathlib.Path]:
-    """The photos that paths stand for: files as they are, of folders the PNG, JPEG and WebP files
-    directly in them by name, without hidden ones.
+    """The photos that paths stand for: files as they are, of folders the pictures directly in them by
+    name, without hidden ones. What else is there is counted in a line on the terminal.
 
     Raises:
       EditError: if a path does not exist, or a folder holds no photo.
@@ -107,10 +108,14 @@ def photos_of(paths: Sequence[pathlib.Path]) -> list[pathlib.Path]:
             raise EditError(f"{path}: no such file or folder")
         found = [path]
         if path.is_dir():
-            files = sorted(path.iterdir())
-            found = [f for f in files if f.suffix.lower() in SUFFIXES and f.name[0] != "."]
+            files = [f for f in sorted(path.iterdir()) if f.name[0] != "." and not f.is_dir()]
+            found = [f for f in files if f.suffix.lower() in openable_suffixes()]
+            told = passed_over(f.name for f in files if f not in found)
             if not found:
-                raise EditError(f"{path}: no PNG, JPEG or WebP file in this folder")
+                about = "".join(f"; {line}" for line in told)
+                raise EditError(f"{path}: no picture that can be opened in this folder{about}")
+            for line in told:
+                print(f"{path}: {line}", flush=True)
         photos += found
     return photos
 

@@ -1,8 +1,12 @@
 """The files below a folder, as all commands list them."""
 
+import collections
 import os
 import pathlib
-from collections.abc import Iterator
+import re
+from collections.abc import Iterable, Iterator
+
+_MOST_KINDS = 5  # of files that are passed over, in the line that counts them
 
 
 class LinkLoopError(ValueError):
@@ -36,3 +40,24 @@ def _below(directory: pathlib.Path, way: tuple[pathlib.Path, ...]) -> Iterator[p
             yield from _below(entry, (*way, folder))
         else:
             yield entry
+
+
+def passed_over(names: Iterable[str]) -> tuple[str, ...]:
+    """A line that counts files that are left aside by how their names end; none for none."""
+    kinds = collections.Counter(
+        # Not whatever follows some dot in a name.
+        found[0] if (found := re.fullmatch(r"\.[a-z0-9]{1,8}", _suffix(name))) else "other"
+        for name in names
+    )
+    if not kinds:
+        return ()
+    counts = sorted(kinds.items(), key=lambda kind: (-kind[1], kind[0]))[:_MOST_KINDS]
+    rest = kinds.total() - sum(count for _, count in counts)
+    told = [f"{count} {kind}" for kind, count in counts] + ([f"{rest} more"] if rest else [])
+    one = "1 file of another kind is"
+    files = one if kinds.total() == 1 else f"{kinds.total()} files of other kinds are"
+    return (f"{files} passed over: {', '.join(told)}",)
+
+
+def _suffix(name: str) -> str:
+    return pathlib.PurePosixPath(name).suffix.lower()

@@ -257,7 +257,7 @@ def test_refused_names_are_reported_with_their_reasons(photos, tmp_path, capsys)
         archive.writestr("clip.mov", b"no photo")
     out = tmp_path / "faces"
     assert main(words(tmp_path / "photos.zip", out)) == 0
-    assert "note: 1 files of other kinds are passed over: 1 .mov\n" in capsys.readouterr().err
+    assert "note: 1 file of another kind is passed over: 1 .mov\n" in capsys.readouterr().err
     details = {row["photo"]: row["detail"] for row in report(out) if row["result"] == "refused"}
     assert details == {
         "../up.png": "the name leads out of the archive",

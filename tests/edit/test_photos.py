@@ -141,12 +141,21 @@ def test_no_edit_is_written_over_by_another_photos_strip(run, photos, tmp_path, 
     assert capsys.readouterr().err == f"error: {photos / 'ada.png'} is given twice\n"
 
 
-def test_photos_are_those_of_the_folders_and_the_files(photos, tmp_path):
+def test_photos_are_those_of_the_folders_and_the_files(photos, tmp_path, capsys):
     files = [photos / "bob.webp", photos / "ada.png"]
     assert photos_of(files) == files
     assert photos_of([photos]) == files[::-1]
+    assert "1 .txt" in capsys.readouterr().out
+    Image.fromarray(PIXELS[0]).save(photos / "cid.tif")
+    for name in ("dan.HEIC", "notes.txt", ".hidden.png"):
+        (photos / name).touch()
+    assert photos_of([photos]) == [*files[::-1], photos / "cid.tif"]
+    told = capsys.readouterr().out
+    assert told == f"{photos}: 2 files of other kinds are passed over: 1 .heic, 1 .txt\n"
     (tmp_path / "empty").mkdir()
-    with pytest.raises(ValueError, match="empty: no PNG, JPEG or WebP"):
+    (tmp_path / "empty" / "dan.heic").touch()
+    words = "empty: no picture that can be opened in this folder; 1 file of another kind is passed over: 1 .heic"
+    with pytest.raises(ValueError, match=words):
         photos_of([tmp_path / "empty"])
     with pytest.raises(ValueError, match="gone: no such file or folder"):
         photos_of([tmp_path / "gone"])
