@@ -33,7 +33,8 @@ class EvaluationSettings:
 
     Attributes:
       num_faces: faces, from the first of the split.
-      strengths: rising strengths to try; 0 shows what the way there and back costs without an edit.
+      strengths: rising strengths to try, until the accuracy is high enough or has fallen by a fifth; 0
+        shows what the way there and back costs without an edit.
       stop_at: editing accuracy at which the strength rises no further.
       batch_size: faces per compiled call.
       num_shown: faces in the figures of edits.

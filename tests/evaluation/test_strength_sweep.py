@@ -96,6 +96,13 @@ def test_sweep_stops_once_accurate_enough(setup, faces):
     np.testing.assert_array_equal(outcome.strengths, [0.3, 0.45])
 
 
+def test_sweep_stops_where_faces_fall_apart(setup, faces):
+    # Strengths that do not rise, for an accuracy that falls: all are turned, then one.
+    outcome = run(setup, faces, YOUNG, (1.0, 0.3, 1.0), stop_at=2.0)
+    np.testing.assert_array_equal(outcome.strengths, [1.0, 0.3])
+    np.testing.assert_array_equal(outcome.success.T, [[1] * 5, [0, 1, 0, 0, 0]])
+
+
 def test_batch_size_does_not_change_the_numbers(setup, faces):
     other, _ = observed(setup, TurningEditor(), plain_faces(ATTRIBUTES), batch_size=5)
     a = run(setup, faces, YOUNG, (0.3, 0.45))
