@@ -126,7 +126,7 @@ class Settings:
     judges: tuple[str, ...] = ("config", "external")
     split: str = "test"
     num_faces: int = 500
-    num_faces_external: int = 100
+    num_faces_external: int = 50
     strengths: tuple[float, ...] = (*STRENGTHS, 2.0, 2.5, 3.0, 4.0, 6.0, 8.0, 12.0)
     pairs: bool = False
     batch_size: int = 2
