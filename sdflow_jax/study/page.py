@@ -57,6 +57,13 @@ def results_page(
         f" reaches: {_levels_in_words(study, measured, main)}. Seconds to train are of one run, several of which may"
         " have shared the machine; milliseconds are of one edit in a batch of 16."
     )
+    if joint := [name for name in pictures if name.startswith("figure3_all.")]:
+        blocks += [
+            "## What it looks like",
+            f"Everything at once, on the first {settings.split} faces, which nobody selected. [Single"
+            " edits](tables.md#figures).",
+            *map(_picture, joint),
+        ]
     if steps := _steps(study):
         found = leads_by_kind(measured.areas[main], steps)
         blocks += [

@@ -78,6 +78,7 @@ def test_page_shows_every_picture_and_the_tables(results):
     for title in ("InterFaceGAN", "StyleFlow", "## Ablation", "## Sampling"):
         assert title in tables
     assert "![figure4_methods](figure4_methods.png)" in page
+    assert "## What it looks like" in page and "![figure3_all](figure3_all.jpg)" in page
     assert "## Is z independent of s?" in page and "| z, nonlinear |" in tables
     assert "## Reading\n\nNothing can be learnt from this.\n\n" in page
     assert "nan" not in page and "nan" not in tables
