@@ -27,6 +27,7 @@ from sdflow_jax.files.checkout import beside_package
 from sdflow_jax.files.lock import locked
 from sdflow_jax.study.execution import Stopped
 from sdflow_jax.study.plan import PAPER, ROOT, TINY, Settings, with_best_form
+from sdflow_jax.study.records import RecordError
 from sdflow_jax.study.regenerate import regenerate
 from sdflow_jax.study.searches import SEARCHES, VARIANT_SEARCHES
 from sdflow_jax.study.trials_table import TABLE, best_of, chosen_settings
@@ -134,7 +135,7 @@ def main() -> None:
             )
     # OSError: a disk that is full, or may not be written; runs that another process is making; no
     # train.py beside the package.
-    except (EvaluationError, Stopped, OSError) as error:
+    except (EvaluationError, RecordError, Stopped, OSError) as error:
         raise SystemExit(f"{type(error).__name__}: {error}") from error
     except KeyboardInterrupt:
         print("interrupted; the same command continues", file=sys.stderr)

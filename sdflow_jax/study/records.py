@@ -4,6 +4,8 @@ import dataclasses
 import json
 import os
 import pathlib
+import zipfile
+import zlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -27,6 +29,10 @@ FILE = "record.npz"  # in a run's directory
 FOLDER = "records"  # among the results
 # To three digits: readings of judges and cosines, which know no fourth. What is counted stays as it was counted.
 _ROUNDED = ("identity", "identity_original", "readings", "readings_before")
+
+
+class RecordError(ValueError):
+    """A file is no record; the message is one line that names it."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -101,19 +107,25 @@ def read_record(file: str | os.PathLike[str], run: Run, settings: Settings) -> R
       file: as `write_record` wrote it, or a copy.
       run: the run that is asked for.
       settings: how much is to be computed.
+
+    Raises:
+      RecordError: if the file is none, or damaged.
     """
     if not os.path.exists(file):
         return None
-    with np.load(file) as arrays:
-        notes = json.loads(arrays["notes"].item())
-        summaries = notes["summaries"]
-        for judge in run.judges:
-            if judge not in summaries or not is_judged(summaries[judge], run, judge, settings):
-                return None
-        groups: dict[str, dict[str, np.ndarray]] = {}
-        for key in arrays.files:
-            group, _, name = key.partition("/")
-            groups.setdefault(group, {})[name] = _widened(arrays[key])
+    try:
+        with np.load(file) as arrays:
+            notes = json.loads(arrays["notes"].item())
+            groups: dict[str, dict[str, np.ndarray]] = {}
+            for key in arrays.files:
+                group, _, name = key.partition("/")
+                groups.setdefault(group, {})[name] = _widened(arrays[key])
+    except (zipfile.BadZipFile, zlib.error, EOFError, KeyError, ValueError) as error:
+        raise RecordError(f"{file}: no record, or a damaged one; remove it ({error})") from error
+    summaries = notes["summaries"]
+    for judge in run.judges:
+        if judge not in summaries or not is_judged(summaries[judge], run, judge, settings):
+            return None
     return Record(
         {judge: outcomes_of_arrays(groups[judge]) for judge in run.judges},
         {judge: summaries[judge] for judge in run.judges},

@@ -17,6 +17,7 @@ from sdflow_jax.files import networks
 from sdflow_jax.study import execution
 from sdflow_jax.study.pictures import remove_earlier
 from sdflow_jax.study.plan import Settings, Study, plan_runs
+from sdflow_jax.study.records import RecordError
 from sdflow_jax.study.regenerate import _found_everywhere, regenerate
 from sdflow_jax.study.searches import Search
 from sdflow_jax.study.tuning import plan_trials
@@ -133,6 +134,16 @@ def test_records_of_other_settings_are_not_taken(study, results, tmp_path, monke
             settings = dataclasses.replace(SETTINGS, **other)
             regenerate(study, settings, tmp_path / "runs", results / "results")
     assert asked == ["faces"] * 3
+
+
+@pytest.mark.parametrize("damage", ["cut", "text"])
+def test_a_damaged_record_is_named(study, results, tmp_path, damage):
+    shutil.copytree(results / "results" / "records", tmp_path / "records")
+    (file, *_) = sorted((tmp_path / "records").iterdir())
+    whole = file.read_bytes()
+    file.write_bytes(whole[: len(whole) // 2] if damage == "cut" else b"no record")
+    with pytest.raises(RecordError, match=f"{file.name}: no record, or a damaged one"):
+        regenerate(study, SETTINGS, tmp_path / "runs", tmp_path)
 
 
 def test_everything_is_computed_anew_on_demand(study, results, tmp_path, monkeypatch):
