@@ -74,6 +74,8 @@ def get_config() -> ml_collections.ConfigDict:
         "reg": 0.3,
         "flow_matching": 0.0,  # beyond the paper: in place of nll, it solves no equation
         "resample": "one",
+        "overshoot": 0.0,
+        "nll_end": 1.0,
         "noise": "rademacher",
         "image_resolution": 64,
     }
