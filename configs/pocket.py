@@ -74,8 +74,6 @@ def get_config() -> ml_collections.ConfigDict:
         "reg": 0.3,
         "flow_matching": 0.0,  # beyond the paper: in place of nll, it solves no equation
         "resample": "one",
-        "overshoot": 0.0,
-        "nll_end": 1.0,
         "noise": "rademacher",
         "image_resolution": 64,
     }

@@ -82,8 +82,6 @@ class LossSettings:
         reads only the edited faces, for mi, and kd has no meaning.
       resample: "one" edits one random attribute per example (upstream), "subset" each one with
         probability 1/2.
-      overshoot: by how much edited values may leave [0, 1] at either end: edits as strong as those that
-        the evaluation needs. What mi then asks the encoder to see is the nearer end.
       noise: distribution of Hutchinson's probe.
       generator_dtype: "bfloat16" to synthesize in reduced precision; None for float32.
       image_resolution: one of the generator's `resolutions`, at which it stops for mi; 0 for the
@@ -97,7 +95,6 @@ class LossSettings:
     terms: tuple[str, ...] = TERMS
     semantic_variables: Literal["encoder", "classifier"] = "encoder"
     resample: Literal["one", "subset"] = "one"
-    overshoot: float = 0.0
     noise: NoiseKind = "rademacher"
     generator_dtype: str | None = None
     image_resolution: int = 0
@@ -161,13 +158,7 @@ def draw(
     return Draws(
         draw_noise(noise_key, w_plus.shape, settings.noise, w_plus.dtype),
         edited,
-        jax.random.uniform(
-            values_key,
-            shape,
-            w_plus.dtype,
-            minval=-settings.overshoot,
-            maxval=1.0 + settings.overshoot,
-        ),
+        jax.random.uniform(values_key, shape, w_plus.dtype),
         base,
         shares,
     )
@@ -347,7 +338,5 @@ def losses_of_draws(
         reduce = take_nearest if settings.conventions.resize == "nearest" else crop_and_resize
         edited = reduce(edited, image.shape[1])
         # Eq. 6.
-        terms["mi"] = jnp.mean(
-            mean_squared_error(semantic_encoder(edited), jnp.clip(s_hat, 0.0, 1.0))
-        )
+        terms["mi"] = jnp.mean(mean_squared_error(semantic_encoder(edited), s_hat))
     return terms, aux

@@ -148,16 +148,6 @@ VARIANT_SEARCHES = {
         listed=({"training.batch_size": 32},),
         title="SDFlow, larger batches",
     ),
-    "sdflow-strong": Search(
-        "configs/pocket.py",
-        listed=({"losses.overshoot": 0.3},),
-        title="SDFlow, strong edits trained",
-    ),
-    "sdflow-schedule": Search(
-        "configs/pocket.py",
-        listed=({"losses.nll_end": 0.1},),
-        title="SDFlow, likelihood fading",
-    ),
     "sdflow-matching": Search(
         "configs/pocket.py",
         listed=(_matching(1.0), _matching(1.0, **_steps(1000))),

@@ -58,7 +58,7 @@ TRIALS = Settings(
     # The comparison's, fewer of them.
     strengths=(0.0, 0.4, 0.7, 0.9, 1.0, 1.2, 1.5, 2.0, 3.0, 4.0, 6.0, 12.0),
     pairs=False,
-    batch_size=2,
+    batch_size=40,
     num_samples=0,
 )
 TINY_TRIALS = dataclasses.replace(

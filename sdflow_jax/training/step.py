@@ -80,9 +80,7 @@ def make_train_step(
 
         def loss_fn(networks):
             found = losses(networks, frozen, batch, key)
-            step = optimizer.step[...]
-            now = {name: x(step) if callable(x) else x for name, x in weights.items()}
-            return sum(weight * found.terms[name] for name, weight in now.items()), found
+            return sum(weight * found.terms[name] for name, weight in weights.items()), found
 
         (loss, found), gradients = nnx.value_and_grad(loss_fn, has_aux=True)(networks)
         optimizer.update(networks, gradients)

@@ -151,20 +151,12 @@ def _read_losses(config: Group, source: str) -> tuple[dict[str, float], LossSett
         group.complaints.append(
             f"one of {group.name}.{', '.join(TERMS)} must be above 0, all are 0"
         )
-    overshoot, nll_end = 0.0, 1.0
-    if "overshoot" in group:
-        overshoot = group.number("overshoot", least=0, expected="at least 0")
-    if "nll_end" in group:
-        nll_end = group.number("nll_end", least=0, expected="a share of at least 0")
     resample, noise = (group.anything(name) for name in ("resample", "noise"))
     resolution = group.whole("image_resolution", least=0, note=" (0: whole faces)")
     dtype = config.group("training").choice("generator_dtype", ("float32", "bfloat16"))
     group.complain_of_unread()
-    if None in (resample, noise, resolution, dtype, overshoot, nll_end) or not active:
+    if None in (resample, noise, resolution, dtype) or not active:
         return active, None
-    if "nll" in active and nll_end != 1.0:
-        steps = config.group("training").whole("num_steps", least=1)
-        active["nll"] = falling(active["nll"], nll_end, steps)
     try:
         return active, LossSettings(
             terms=tuple(active),
@@ -172,17 +164,11 @@ def _read_losses(config: Group, source: str) -> tuple[dict[str, float], LossSett
             generator_dtype=dtype,
             image_resolution=resolution,
             resample=resample,
-            overshoot=overshoot,
             noise=noise,
         )
     except ValueError as error:
         group.complaints.append(f"{group.name}: {error}")
         return active, None
-
-
-def falling(weight: float, end: float, num_steps: int):
-    """A weight that goes linearly from `weight` to the share `end` of it."""
-    return lambda step: weight * (1.0 + (end - 1.0) * step / num_steps)
 
 
 def _check_resolution(config: Group, losses: LossSettings | None) -> None:
