@@ -167,7 +167,7 @@ def make_pairs(
     key: pathlib.Path,
     *,
     num_pairs: int = NUM_PAIRS,
-    num_faces: int = 200,
+    num_faces: int = 60,
     split: str = "test",
     seed: int = 0,
 ) -> int:
@@ -381,7 +381,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for name in ("ours", "other", "out", "key"):
         making.add_argument(f"--{name}", type=pathlib.Path, required=True)
     making.add_argument("--count", type=int, default=NUM_PAIRS, help="pairs")
-    making.add_argument("--num_faces", type=int, default=200, help="faces that are tried")
+    making.add_argument("--num_faces", type=int, default=60, help="faces that are tried")
     making.add_argument("--split", choices=("test", "validation"), default="test")
     making.add_argument("--seed", type=int, default=0)
     counting: Any = commands.add_parser("count", help="count answers")
