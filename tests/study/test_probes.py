@@ -40,16 +40,14 @@ def test_balanced_accuracy_of_chance_is_one_half():
     assert np.isnan(balanced_accuracy(np.zeros(10), np.zeros(10, bool)))
 
 
-def test_intervals_hold_faces_and_seeds(tmp_path):
+def test_intervals_hold_faces_and_seeds():
     random = np.random.default_rng(0)
     labels = random.uniform(size=(200, 2)) > 0.5
     labels[:, 1] = True
-    files = []
-    for seed in range(3):
-        files.append(tmp_path / f"{seed}.npz")
-        scores = random.standard_normal((200, 2)) + labels
-        np.savez(files[-1], labels=labels, **{"z/linear": scores})
-    found = tell_apart(files, "z", "linear", num_resamples=100)
+    runs = [
+        {"labels": labels, "z/linear": random.standard_normal((200, 2)) + labels} for _ in range(3)
+    ]
+    found = tell_apart(runs, "z", "linear", num_resamples=100)
     area, missing = found["area"]
     assert missing is None and found["mean area"] == [area]
     # Two normals one standard deviation apart: Phi(1 / sqrt(2)).
