@@ -1,5 +1,6 @@
 """Figures 3 and 6: the same held-out faces edited by every method, at the same accuracy."""
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -16,6 +17,7 @@ from sdflow_jax.methods.method import EditingMethod
 from sdflow_jax.study.curves import request_title
 
 ACCURACY = 0.9
+_LONGEST = 18  # letters above a column, in a line
 
 
 def strength_at(outcome: EditOutcomes, accuracy: float = ACCURACY) -> float:
@@ -82,7 +84,7 @@ def faces_figures(
             judged = judge_columns(setup.judges, request)
             turned = edited.outputs.decides_against(before)
             identity = np.sum(edited.outputs.embeddings * before.embeddings, axis=1)
-            columns[request.name].append(titles[name])
+            columns[request.name].append("\n".join(textwrap.wrap(titles[name], _LONGEST)))
             images[request.name].append(edited.images)
             notes[request.name].append(
                 [

@@ -14,6 +14,7 @@ PAGES = sorted(
         *ROOT.glob("*.md"),
         *(ROOT / "docs").glob("*.md"),
         *(ROOT / "docs" / "guides").glob("*.md"),
+        *(ROOT / "docs" / "results").glob("**/*.md"),
         ROOT / "benchmarks" / "README.md",
         ROOT / "sdflow_jax" / "pocket" / "MODEL_CARD.md",
     )
