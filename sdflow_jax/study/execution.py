@@ -300,9 +300,14 @@ def core_seconds_spent(
       runs: that count.
       split: on whose faces they were evaluated.
     """
+    steps = {step for run in runs for step in steps_behind(run, split)}
     times = _read_times(directory)
-    steps = {_FACES, *(step for run in runs for step in _steps_of(run, split))}
     return {step: spent.core_seconds for step, spent in times.items() if step in steps}
+
+
+def steps_behind(run: Run, split: str) -> list[str]:
+    """The steps of a run, and that of the faces which it shares with others."""
+    return [_FACES, *_steps_of(run, split)]
 
 
 def seconds_spent(directory: pathlib.Path, run: Run, split: str = "test") -> float | None:

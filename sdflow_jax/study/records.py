@@ -21,7 +21,13 @@ from sdflow_jax.evaluation.report import (
 )
 from sdflow_jax.methods.registry import load_method
 from sdflow_jax.study.cost import milliseconds_per_edit
-from sdflow_jax.study.execution import core_seconds_spent, is_judged, results_of, training_seconds
+from sdflow_jax.study.execution import (
+    core_seconds_spent,
+    is_judged,
+    results_of,
+    steps_behind,
+    training_seconds,
+)
 from sdflow_jax.study.independence import measure_independence
 from sdflow_jax.study.plan import Run, Settings
 
@@ -133,7 +139,11 @@ def read_record(file: str | os.PathLike[str], run: Run, settings: Settings) -> R
         groups.get("probes"),
         tuple(notes["attributes"]),
         *(notes[key] for key in ("reader", "training_seconds", "edit_milliseconds")),
-        notes["core_seconds"],
+        {
+            step: notes["core_seconds"][step]
+            for step in steps_behind(run, settings.split)
+            if step in notes["core_seconds"]
+        },
     )
 
 

@@ -17,7 +17,7 @@ from sdflow_jax.files import networks
 from sdflow_jax.study import execution
 from sdflow_jax.study.pictures import remove_earlier
 from sdflow_jax.study.plan import Settings, Study, plan_runs
-from sdflow_jax.study.records import RecordError
+from sdflow_jax.study.records import RecordError, read_record, record_file
 from sdflow_jax.study.regenerate import _found_everywhere, regenerate
 from sdflow_jax.study.searches import Search
 from sdflow_jax.study.tuning import plan_trials
@@ -144,6 +144,17 @@ def test_a_damaged_record_is_named(study, results, tmp_path, damage):
     file.write_bytes(whole[: len(whole) // 2] if damage == "cut" else b"no record")
     with pytest.raises(RecordError, match=f"{file.name}: no record, or a damaged one"):
         regenerate(study, SETTINGS, tmp_path / "runs", tmp_path)
+
+
+def test_steps_of_judges_that_nobody_asked_for_do_not_count(study, results, tmp_path):
+    (run, *_) = plan_runs(study, SETTINGS, tmp_path)
+    with np.load(record_file(results / "results", run)) as file:
+        arrays = dict(file)
+    notes = json.loads(arrays["notes"].item())
+    counted = dict(notes["core_seconds"])
+    notes["core_seconds"][f"evaluate {run.workdir.name} external"] = 9.0
+    np.savez(tmp_path / "record.npz", **{**arrays, "notes": np.array(json.dumps(notes))})
+    assert read_record(tmp_path / "record.npz", run, SETTINGS).core_seconds == counted
 
 
 def test_everything_is_computed_anew_on_demand(study, results, tmp_path, monkeypatch):
