@@ -110,7 +110,7 @@ def photos_of(paths: Sequence[pathlib.Path]) -> list[pathlib.Path]:
         if path.is_dir():
             files = [f for f in sorted(path.iterdir()) if f.name[0] != "." and not f.is_dir()]
             found = [f for f in files if f.suffix.lower() in openable_suffixes()]
-            told = passed_over(f.name for f in files if f not in found)
+            told = passed_over(f.name for f in files if f.suffix.lower() not in openable_suffixes())
             if not found:
                 about = "".join(f"; {line}" for line in told)
                 raise EditError(f"{path}: no picture that can be opened in this folder{about}")

@@ -70,7 +70,8 @@ class Record:
 
 def record_file(results: pathlib.Path, run: Run) -> pathlib.Path:
     """Where a run's record lies among the results. Its name tells the config and the networks, so that the record
-    of another run is never taken for it."""
+    of another run is never taken for it.
+    """
     return results / FOLDER / f"{run.workdir.name}.npz"
 
 
