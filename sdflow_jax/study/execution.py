@@ -69,12 +69,16 @@ def is_evaluated(run: Run, judge: str, settings: Settings) -> bool:
 
 
 def is_judged(summary: Mapping[str, Any], run: Run, judge: str, settings: Settings) -> bool:
-    """Whether an evaluation's summary is of these very settings and judges."""
+    """Whether an evaluation's summary is of these very settings and judges; how many faces a compiled call took
+    changes no result, and may differ.
+    """
     wanted = dataclasses.asdict(evaluation_settings(settings, judge))
     wanted["strengths"] = list(wanted["strengths"])
+    del wanted["batch_size"]
+    found = {key: x for key, x in summary.get("settings", {}).items() if key != "batch_size"}
     judge_files = {role: networks.digest(file) for role, file in run.judge_files.items()}
     return (
-        summary.get("settings") == wanted
+        found == wanted
         and (summary.get("pairs", False) or not settings.pairs)
         and summary.get("split") == settings.split
         and summary.get("judge_files") == judge_files

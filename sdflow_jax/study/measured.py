@@ -23,10 +23,13 @@ Areas = Mapping[tuple[str, str, str], Resampled]
 
 @dataclasses.dataclass(frozen=True)
 class Cost:
-    """Seconds to train, the mean over seeds, and milliseconds for an edit; None where it was not measured."""
+    """Seconds to train, the mean over seeds, and milliseconds for an edit, both on one device; None where it was
+    not measured.
+    """
 
     training: float | None
     edit: float | None
+    device: str
 
 
 @dataclasses.dataclass(frozen=True)

@@ -55,7 +55,8 @@ def results_page(
         " strength. *Identity*, the cosine of the embeddings of edited and unedited face, and *other attributes*, the"
         " share of the judges' other decisions that stay, are taken at equal accuracy, the highest that every method"
         f" reaches: {_levels_in_words(study, measured, main)}. Seconds to train are of one run, several of which may"
-        " have shared the machine; milliseconds are of one edit in a batch of 16."
+        " have shared the machine; milliseconds are of one edit in a batch of 16; both"
+        f" {_devices(measured)}."
     )
     if joint := [name for name in pictures if name.startswith("figure3_all.")]:
         blocks += [
@@ -275,6 +276,11 @@ def _all_leads(judges: str) -> str:
 
 def _heading(judges: str) -> str:
     return f"Methods by {judges} judges"
+
+
+def _devices(measured: Measured) -> str:
+    names = dict.fromkeys(cost.device for cost in measured.costs.values())
+    return "on " + " or ".join({"cpu": "processor cores"}.get(name, name) for name in names)
 
 
 def _hours(measured: Measured) -> float:

@@ -9,6 +9,7 @@ import zlib
 from collections.abc import Mapping
 from typing import Any
 
+import jax
 import numpy as np
 from jaxtyping import Float
 
@@ -52,6 +53,7 @@ class Record:
       probes: arrays of `measure_independence`; None for a method that is no flow.
       attributes: of the method.
       reader: what reads the semantic variables, in words.
+      device: that both times below are of.
       training_seconds: by the clock; None if the run was trained elsewhere.
       edit_milliseconds: of one edit.
       core_seconds: of each step, seconds times processor cores.
@@ -63,6 +65,7 @@ class Record:
     probes: Mapping[str, np.ndarray] | None
     attributes: tuple[str, ...]
     reader: str
+    device: str
     training_seconds: float | None
     edit_milliseconds: float
     core_seconds: Mapping[str, float]
@@ -100,6 +103,7 @@ def write_record(run: Run, settings: Settings, directory: pathlib.Path) -> None:
         "summaries": summaries,
         "attributes": method.attributes,
         "reader": method.reader,
+        "device": jax.devices()[0].device_kind,
         "training_seconds": training_seconds(directory, run),
         "edit_milliseconds": milliseconds_per_edit(run.workdir, settings.split),
         "core_seconds": core_seconds_spent(directory, [run], settings.split),
@@ -139,7 +143,7 @@ def read_record(file: str | os.PathLike[str], run: Run, settings: Settings) -> R
         groups["faces"],
         groups.get("probes"),
         tuple(notes["attributes"]),
-        *(notes[key] for key in ("reader", "training_seconds", "edit_milliseconds")),
+        *(notes[key] for key in ("reader", "device", "training_seconds", "edit_milliseconds")),
         {
             step: notes["core_seconds"][step]
             for step in steps_behind(run, settings.split)

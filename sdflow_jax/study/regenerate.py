@@ -196,10 +196,14 @@ def _independence(
 
 
 def _cost(records: Sequence[Record]) -> Cost:
-    trained = [x.training_seconds for x in records if x.training_seconds is not None]
+    """Means over the seeds that were timed on the device of the first."""
+    device = records[0].device
+    timed = [record for record in records if record.device == device]
+    trained = [x.training_seconds for x in timed if x.training_seconds is not None]
     return Cost(
         float(np.mean(trained)) if trained else None,
-        float(np.mean([record.edit_milliseconds for record in records])),
+        float(np.mean([record.edit_milliseconds for record in timed])),
+        device,
     )
 
 

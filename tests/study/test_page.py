@@ -103,7 +103,7 @@ def test_overview_shows_kinds_of_edits_at_the_accuracy_that_all_reach():
         for method, areas in {"a": (0.5, 0.7, 0.9), "ours": (0.6, 0.8, 0.4)}.items()
         for request, area in zip(("Male", "Young", "Male+Young"), areas, strict=True)
     }
-    page, _ = pages(areas, costs={"a": Cost(90.0, 1.25), "ours": Cost(None, None)})
+    page, _ = pages(areas, costs={"a": Cost(90.0, 1.25, "cpu"), "ours": Cost(None, None, "cpu")})
     lines = page.splitlines()
     (single,) = [line for line in lines if line.startswith("| one attribute | Method A |")]
     assert single.startswith("| one attribute | Method A | 97.0% [97.0%, 97.0%] | 0.600 [0.579")
