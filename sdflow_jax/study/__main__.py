@@ -51,6 +51,9 @@ def main() -> None:
         "--out", type=pathlib.Path, help="docs/results by default, runs/results with --tiny"
     )
     parser.add_argument("--seeds", type=int, help="trainings of each method, with seeds 1, 2, ...")
+    parser.add_argument(
+        "--seeds_external", type=int, help="of these, how many the external judges see (3)"
+    )
     parser.add_argument("--num_faces", type=int, help="faces that are edited")
     parser.add_argument("--split", choices=("test", "validation"), help="where they come from")
     parser.add_argument(
@@ -85,14 +88,14 @@ def main() -> None:
     arguments = parser.parse_args()
     chosen = {
         name: value
-        for name in ("seeds", "num_faces", "split", "pairs", "batch_size")
+        for name in ("seeds", "seeds_external", "num_faces", "split", "pairs", "batch_size")
         if (value := getattr(arguments, name)) is not None
     }
     if arguments.judges:
         chosen["judges"] = tuple(arguments.judges.split(","))
         if unknown := set(chosen["judges"]) - {"config", "external"}:
             parser.error(f"unknown judges: {', '.join(sorted(unknown))}")
-    for name in ("seeds", "num_faces", "batch_size"):
+    for name in ("seeds", "seeds_external", "num_faces", "batch_size"):
         if chosen.get(name, 1) < 1:
             parser.error(f"--{name} must be at least 1, got {chosen[name]}")
     if arguments.jobs < 1:

@@ -46,7 +46,7 @@ def results_page(
     for judges in settings.judges:
         areas = measured.areas[judges]
         blocks += [
-            f"Judged by {JUDGES.get(judges, judges)}, {settings.faces_for(judges)} faces:",
+            f"Judged by {JUDGES.get(judges, judges)}, {settings.faces_for(judges)} faces{_of_fewer(settings, judges)}:",
             tables.overview_table(measured, study.methods, judges),
             tables.count_sentence(_leads_of_ours(study, areas), ours) + _all_leads(judges),
         ]
@@ -131,9 +131,9 @@ def tables_page(
         of_ours = _leads_of_ours(study, areas)
         blocks += [
             f"## {_heading(judges)}",
-            f"Judged by {JUDGES.get(judges, judges)}, on the first {settings.faces_for(judges)} faces of the"
-            f" {settings.split} split, less those on which the judge and the training classifier disagree before any"
-            " edit.",
+            f"Judged by {JUDGES.get(judges, judges)}{_of_fewer(settings, judges)}, on the first"
+            f" {settings.faces_for(judges)} faces of the {settings.split} split, less those on which the judge and"
+            " the training classifier disagree before any edit.",
             tables.area_table(study.methods, areas),
             f"{study.methods[study.ours]} against the others, what is preserved at the highest accuracy that both"
             " reach."
@@ -190,6 +190,16 @@ def tables_page(
 def resampled_over(seeds: int) -> str:
     """What the bootstrap resamples."""
     return "faces and training seeds" if seeds > 1 else "faces (of the one training seed)"
+
+
+def _of_fewer(settings: Settings, judges: str) -> str:
+    """Which trainings a set of judges saw, if not all."""
+    seen = settings.seeds_for(judges)
+    if seen == settings.seeds:
+        return ""
+    if seen == 1:
+        return " under the first training of each method, so that the brackets are over faces alone"
+    return f" under the first {seen} trainings of each method"
 
 
 def _percentiles(seeds: int) -> str:

@@ -125,8 +125,8 @@ def _curves(titles, areas, settings: Settings, judge: str) -> Figure:
         without_pairs(requests_of(areas)),
         caption=(
             f"{settings.faces_for(judge)} {settings.split} faces at most, judges: {judge}. Lines: mean over"
-            f" {settings.seeds} training seeds, to where every seed reaches (dot).\n"
-            f"Bands: 95% intervals over {resampled_over(settings.seeds)}. Upper right is"
+            f" {settings.seeds_for(judge)} training seeds, to where every seed reaches (dot).\n"
+            f"Bands: 95% intervals over {resampled_over(settings.seeds_for(judge))}. Upper right is"
             " better."
         ),
     )

@@ -107,7 +107,8 @@ class Settings:
         the methods compared, not the ablation's variants between them.
       split: the faces that are edited.
       num_faces: how many of them.
-      num_faces_external: the same for the external judges, who run on the host and are slow.
+      seeds_external: how many of the trainings the external judges see, who run on the host and are slow.
+      num_faces_external: how many faces.
       strengths: rising edit strengths. They go further than `evaluate.py` by default, so that a
         method that moves in smaller steps is not cut short.
       pairs: whether every two attributes are edited together, too.
@@ -126,6 +127,7 @@ class Settings:
     judges: tuple[str, ...] = ("config", "external")
     split: str = "test"
     num_faces: int = 500
+    seeds_external: int = 3
     num_faces_external: int = 50
     strengths: tuple[float, ...] = (*STRENGTHS, 2.0, 2.5, 3.0, 4.0, 6.0, 8.0, 12.0)
     pairs: bool = False
@@ -136,6 +138,10 @@ class Settings:
     overrides: Mapping[str, Any] = dataclasses.field(default_factory=lambda: dict(OVERRIDES))
     chosen: Mapping[str, Mapping[str, Any]] = dataclasses.field(default_factory=dict)
     trials_file: str = TABLE
+
+    def seeds_for(self, judge: str) -> int:
+        """How many trainings of a method a set of judges sees."""
+        return min(self.seeds, self.seeds_external) if judge == "external" else self.seeds
 
     def faces_for(self, judge: str) -> int:
         """How many faces a set of judges sees."""
@@ -203,6 +209,7 @@ def plan_runs(study: Study, settings: Settings, directory: pathlib.Path) -> list
                 judge
                 for judge in settings.judges
                 if judge == settings.judges[0] or method in study.methods
+                if seed < FIRST_SEED + settings.seeds_for(judge)
             )
             overrides = {**settings.chosen.get(method, {}), **settings.overrides}
             runs.append(plan_run(method, file, seed, overrides, judges, directory))

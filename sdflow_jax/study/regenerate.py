@@ -79,7 +79,7 @@ def regenerate(
         records[run.method].append(read_record(record_file(results, run), run, settings))
     outcomes = {
         judge: {
-            name: [record.outcomes[judge] for record in of_method]
+            name: [record.outcomes[judge] for record in of_method if judge in record.outcomes]
             for name, of_method in records.items()
             if judge in of_method[0].outcomes
         }
@@ -90,7 +90,7 @@ def regenerate(
         for judge, of_judge in outcomes.items()
     }
     summaries = {
-        (name, judge): [record.summaries[judge] for record in of_method]
+        (name, judge): [x.summaries[judge] for x in of_method if judge in x.summaries]
         for name, of_method in records.items()
         for judge in of_method[0].summaries
     }
@@ -233,5 +233,7 @@ def _areas_csv(
         for key, resampled in found.items():
             area = estimate(resampled.area, resampled.areas, resampled.degrees)
             numbers: list[Any] = [area.value, area.low, area.high, resampled.highest_accuracy]
-            writer.writerow([judge, *key, settings.seeds, *(f"{x:.6f}" for x in numbers)])
+            writer.writerow(
+                [judge, *key, settings.seeds_for(judge), *(f"{x:.6f}" for x in numbers)]
+            )
     return stream.getvalue()

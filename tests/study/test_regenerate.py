@@ -312,8 +312,65 @@ def test_second_judges_see_the_methods_compared(study, tmp_path):
     seen = {(run.method, run.seed): run.judges for run in plan_runs(other, settings, tmp_path)}
     assert seen["styleflow", 1] == ("config", "external")
     assert seen["variant", 1] == ("config",)
+    fewer = dataclasses.replace(settings, seeds=3, seeds_external=2)
+    seen = {(run.method, run.seed): run.judges for run in plan_runs(other, fewer, tmp_path)}
+    assert seen["styleflow", 2] == ("config", "external") and seen["styleflow", 3] == ("config",)
     alone = dataclasses.replace(settings, judges=("external",))
     assert all(run.judges == ("external",) for run in plan_runs(other, alone, tmp_path))
+
+
+def test_second_judges_may_see_fewer_trainings(study, results, tmp_path):
+    """The first training with the readings of both juries, the second with those of one."""
+    settings = dataclasses.replace(
+        SETTINGS, seeds=2, judges=("config", "external"), seeds_external=1
+    )
+    for run in plan_runs(study, settings, tmp_path):
+        with np.load(record_file(results / "results", _of_seed_1(run, study, tmp_path))) as file:
+            arrays = dict(file)
+        notes = json.loads(arrays["notes"].item())
+        if run.seed == 1:
+            summary = notes["summaries"]["config"]
+            notes["summaries"]["external"] = {
+                **summary,
+                "agreement": {
+                    "unedited": {"num_faces": summary["num_faces"], "identity_correlation": None}
+                },
+            }
+            arrays |= {
+                f"external/{key.partition('/')[2]}": value
+                for key, value in arrays.items()
+                if key.startswith("config/")
+            }
+        else:
+            notes["device"], notes["edit_milliseconds"] = "another", 1e9
+        file = record_file(tmp_path, run)
+        file.parent.mkdir(exist_ok=True)
+        np.savez(file, **{**arrays, "notes": np.array(json.dumps(notes))})
+    assert regenerate(study, settings, tmp_path / "runs", tmp_path)
+    rows = list(csv.DictReader((tmp_path / "areas.csv").read_text().splitlines()))
+    assert {(row["judge"], row["seeds"]) for row in rows} == {("config", "2"), ("external", "1")}
+    page = (tmp_path / "README.md").read_text()
+    assert "age and gender networks, 9 faces under the first training of each method" in page
+    assert "1000000000" not in page and "both on processor cores" in page  # one device's times
+
+
+def _of_seed_1(run, study, directory):
+    (found,) = (x for x in plan_runs(study, SETTINGS, directory) if x.method == run.method)
+    return found
+
+
+def test_how_many_faces_a_call_takes_asks_for_no_other_evaluation(study, tmp_path):
+    (run, *_) = plan_runs(study, SETTINGS, tmp_path)
+    summary = {
+        "settings": dataclasses.asdict(execution.evaluation_settings(SETTINGS, "config")),
+        "pairs": True,
+        "split": SETTINGS.split,
+        "judge_files": {role: networks.digest(file) for role, file in run.judge_files.items()},
+    }
+    summary["settings"]["strengths"] = [*SETTINGS.strengths]
+    for changed, is_same in (({"batch_size": 99}, True), ({"num_faces": 8}, False)):
+        other = dataclasses.replace(SETTINGS, **changed)
+        assert execution.is_judged(summary, run, "config", other) == is_same
 
 
 def test_another_judge_asks_for_another_evaluation(study, tmp_path):
