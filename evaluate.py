@@ -9,7 +9,8 @@
 Reads the networks that `train.py` left in the working directory and the test faces of its data set,
 and writes to `WORKDIR/evaluation/` the curves (`preservation.png`, with every point in
 `points.csv`), their summary (`summary.json`), histograms of the semantic variables, edited faces,
-and new faces if the method is a flow. All else is as in the run's config.
+and new faces if the method is a flow. All else is as in the run's config. Killed, it goes on after the
+edits that are measured, by the same command.
 
 With --judge=external published networks judge, which nobody here trained (`make
 pocket-build-environment` installs them), and the results go to `WORKDIR/evaluation_external/`. With

@@ -18,8 +18,9 @@ from sdflow_jax.evaluation.figures_of_edits import requests_figure, sliders_figu
 from sdflow_jax.evaluation.judges import Judges
 from sdflow_jax.evaluation.plots import preservation_figure, semantic_variables_figure
 from sdflow_jax.evaluation.requests import Request, requests_for, without_pairs
-from sdflow_jax.evaluation.source_faces import observe_faces
+from sdflow_jax.evaluation.source_faces import SourceFaces, observe_faces
 from sdflow_jax.evaluation.strength_sweep import judge_columns, sweep
+from sdflow_jax.evaluation.unfinished import Unfinished, evaluation_key
 from sdflow_jax.files.atomic import write_atomic, write_json, write_text
 from sdflow_jax.images.precision import in_float32
 from sdflow_jax.methods.method import EditingMethod, SamplingMethod
@@ -97,7 +98,8 @@ def evaluate(
     `semantic_variables.png` (their histograms), `edits.png` and `sliders.png` (faces), and for a
     flow `samples_*.png` (new faces). Each file is replaced whole, and only after everything has
     been computed. The summary is the mark of complete results: an older one is removed first, and
-    the new one comes last.
+    the new one comes last. Until then `unfinished.npz` holds the edits that are measured, and the same
+    evaluation, begun again after a kill, goes on after them.
 
     Args:
       setup: generator and judges.
@@ -131,12 +133,17 @@ def evaluate(
         batch_size=batch_size,
     )
     logging.info("observed %d faces in %.0f s", len(observed.predictions), time.monotonic() - start)
+    unfinished = Unfinished(directory, _key_of(setup, method, observed, settings, notes or {}))
     outcomes = {}
     for number, request in enumerate(requests, 1):
+        title = f"2/3 edit {number} of {len(requests)}: {request.name}"
+        if request.name in unfinished.outcomes:
+            logging.info("%s, measured before the interruption", title)
+            outcomes[request.name] = unfinished.outcomes[request.name]
+            continue
         logging.info(
-            "2/3 edit %d of %d: %s, %d strengths or fewer, to %g%% accuracy",
-            *(number, len(requests), request.name),
-            *(len(settings.strengths), 100 * settings.stop_at),
+            "%s, %d strengths or fewer, to %g%% accuracy",
+            *(title, len(settings.strengths), 100 * settings.stop_at),
         )
         outcomes[request.name] = sweep(
             setup,
@@ -147,6 +154,7 @@ def evaluate(
             batch_size=batch_size,
             stop_at=settings.stop_at,
         )
+        unfinished.keep(request.name, outcomes[request.name])
     drawn = without_pairs(list(outcomes))
     logging.info("3/3 drawing, and sampling where the method can")
     figures: dict[str, Figure] = {
@@ -223,4 +231,25 @@ def evaluate(
             lambda stream, figure=figure: figure.savefig(stream, format="png", dpi=150),
         )
     write_json(directory / "summary.json", summary)
+    unfinished.discard()
     return summary
+
+
+def _key_of(
+    setup: EvaluationSetup,
+    method: EditingMethod,
+    observed: SourceFaces,
+    settings: EvaluationSettings,
+    notes: Mapping[str, Any],
+) -> str:
+    """Of the outcomes of requests, whatever else is asked for, and however many faces a call takes."""
+    measured = {"strengths": [*settings.strengths], "stop_at": settings.stop_at}
+    # Bits that the faces' networks compute differ from run to run on some accelerators; their decisions do not.
+    faces = {
+        "predictions": observed.predictions,
+        "decisions": observed.reconstruction.probabilities > 0.5,
+    }
+    kept = {key: value for key, value in notes.items() if key != "pairs"}
+    return evaluation_key(
+        (setup, method), faces, {**kept, **measured, "attributes": [*method.attributes]}
+    )

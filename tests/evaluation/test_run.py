@@ -1,9 +1,11 @@
 import csv
+import dataclasses
 import json
 import shutil
 
 import numpy as np
 import pytest
+from flax import nnx
 from PIL import Image
 
 from sdflow_jax.evaluation import (
@@ -13,6 +15,8 @@ from sdflow_jax.evaluation import (
     Request,
     evaluate,
     report,
+    run,
+    strength_sweep,
 )
 from sdflow_jax.evaluation.report import load_outcomes, table
 from sdflow_jax.models.face_identity import FaceIdentity
@@ -142,6 +146,65 @@ def test_new_outcomes_never_stand_beside_an_older_summary(results, tmp_path, mon
         )
     assert list(load_outcomes(directory / "outcomes.npz")) == ["Young"]
     assert not (directory / "summary.json").exists()
+
+
+@pytest.fixture
+def killed(tmp_path, monkeypatch):
+    """Begins the evaluation of `results` in a directory, and is killed in the second edit."""
+
+    def begin(setup=None, method=None, settings=SETTINGS, *, kill_at="Eyeglasses", faces=0):
+        measured = []
+
+        def sweep(setup, method, observed, request, **options):
+            if request.name == kill_at:
+                raise KeyboardInterrupt
+            measured.append(request.name)
+            return strength_sweep.sweep(setup, method, observed, request, **options)
+
+        monkeypatch.setattr(run, "sweep", sweep)
+        evaluate(
+            setup or plain_setup(),
+            method or TurningEditor(),
+            plain_faces(np.random.default_rng(faces).uniform(0, 1, (40, 3))),
+            tmp_path,
+            prediction_columns=COLUMNS,
+            settings=settings,
+        )
+        return measured
+
+    with pytest.raises(KeyboardInterrupt):
+        begin()
+    assert [file.name for file in tmp_path.iterdir()] == ["unfinished.npz"]
+    return begin
+
+
+def test_a_killed_evaluation_goes_on_with_the_same_results(killed, results, tmp_path):
+    one_by_one = dataclasses.replace(SETTINGS, batch_size=1)
+    assert killed(settings=one_by_one, kill_at=None) == ["Eyeglasses", "Young+Eyeglasses"]
+    for name in ("points.csv", "outcomes.npz"):
+        ours, theirs = (directory / name for directory in (tmp_path, results[0]))
+        if name.endswith("npz"):
+            ours, theirs = (report.outcome_arrays(load_outcomes(x)) for x in (ours, theirs))
+            assert all(np.allclose(ours[key], theirs[key], atol=1e-6) for key in theirs)
+        else:
+            assert ours.read_text() == theirs.read_text()
+    assert not (tmp_path / "unfinished.npz").exists()
+
+
+@pytest.mark.parametrize("changed", ["weights", "faces", "strengths", "damaged"])
+def test_what_another_evaluation_left_is_not_taken(killed, tmp_path, changed):
+    options = {}
+    if changed == "weights":
+        options["method"] = TurningEditor()
+        options["method"].weight = nnx.Param(np.ones(1))
+    elif changed == "faces":
+        options["faces"] = 1
+    elif changed == "strengths":
+        options["settings"] = dataclasses.replace(SETTINGS, strengths=(0.0, 0.7))
+    else:
+        file = tmp_path / "unfinished.npz"
+        file.write_bytes(file.read_bytes()[:-30])
+    assert killed(kill_at=None, **options) == ["Young", "Eyeglasses", "Young+Eyeglasses"]
 
 
 def test_table_has_a_line_per_request(results):
