@@ -28,29 +28,25 @@ from typing import Any
 import jax
 from absl import app, flags, logging
 
-from sdflow_jax.data import face_latents
 from sdflow_jax.data.image_folder import image_files
 from sdflow_jax.data.image_source import SPLITS, DataError
-from sdflow_jax.data.prepared import prepare_data
 from sdflow_jax.data.settings import DataSettings
 from sdflow_jax.evaluation import (
     EvaluationError,
     EvaluationSettings,
-    EvaluationSetup,
     ExternalJudges,
     evaluate,
-    load_judges,
     requests_for,
     results_directory,
 )
+from sdflow_jax.evaluation.opened_run import open_run
 from sdflow_jax.evaluation.report import table
 from sdflow_jax.files import networks
-from sdflow_jax.files.attribute_names import attribute_columns
 from sdflow_jax.files.compiled_programs import keep_compiled_programs
 from sdflow_jax.files.lock import locked
 from sdflow_jax.files.networks import NetworkFileError
-from sdflow_jax.files.renderers import find_larger
-from sdflow_jax.files.roles import JUDGING_ROLES, ROLES, load_role
+from sdflow_jax.files.renderers import find_larger_file
+from sdflow_jax.files.roles import JUDGING_ROLES, ROLES
 from sdflow_jax.files.run_config import ConfigError, check_contents, load_method_config
 from sdflow_jax.images.precision import in_float32
 from sdflow_jax.methods.method import RunSettings
@@ -126,8 +122,6 @@ def run(
     """
     run = read_shared_settings(config)
     keep_compiled_programs(run.compilation_cache)
-    # As in training: a GPU would round the factors of float32 products otherwise.
-    jax.config.update("jax_default_matmul_precision", run.matmul_precision)
     check_contents(config)
     files = run.networks
     for role in JUDGING_ROLES:
@@ -136,7 +130,6 @@ def run(
                 f"config.networks.{role} must be a network file: the evaluation needs a judge;"
                 f" give --network={role}=FILE"
             )
-    data = run.data
     if faces is not None:
         if not files.get("inversion_encoder"):
             raise ConfigError(
@@ -144,16 +137,16 @@ def run(
                 " inverted; give --network=inversion_encoder=FILE"
             )
         faces = str(pathlib.Path(faces).expanduser().absolute())
-        data = _data_of_folder(data, faces, settings.num_faces)
+        data = _data_of_folder(run.data, faces, settings.num_faces)
+        run = dataclasses.replace(run, data=data)
     results = _results(workdir, judge, faces, split)
     with locked(workdir, "evaluating", shared=True), locked(results, "evaluating"):
         _require_own(results, faces or "")
-        return _evaluate(run, data, workdir, settings, split, judge, faces, pairs)
+        return _evaluate(run, workdir, settings, split, judge, faces, pairs)
 
 
 def _evaluate(
     run: RunSettings,
-    data: DataSettings,
     workdir: pathlib.Path,
     settings: EvaluationSettings,
     split: str,
@@ -161,38 +154,35 @@ def _evaluate(
     faces: str | None,
     pairs: bool,
 ) -> dict[str, Any]:
-    files = run.networks
     method = load_method(workdir)
-    dataset = prepare_data(data, files, workdir)
-    recipe = face_latents.read_recipe(dataset)
-    generator = load_role(files, "generator")
-    own = load_judges(
-        files["evaluation_classifier"], files["identity_encoder"], image_size=recipe["image_size"]
-    )
-    judge_files = {role: networks.digest(files[role]) for role in JUDGING_ROLES}
-    judges, compared, requested = own, None, method.attributes
+    judges, requested = None, method.attributes
     if judge == "external":
-        judges, compared = ExternalJudges(), own
+        judges = ExternalJudges()
         requested = tuple(name for name in method.attributes if name in judges.attributes)
         if not requested:
             raise EvaluationError(
                 f"the external judges know {', '.join(judges.attributes)}, and nothing of that is"
                 f" edited here ({', '.join(method.attributes)})"
             )
+    opened = open_run(run, workdir, split, judges=judges)
+    renderer = find_larger_file(run.networks["generator"])
     return evaluate(
-        EvaluationSetup(generator, judges, find_larger(files["generator"], generator)),
+        opened.setup,
         method,
-        face_latents.open_split(dataset, split),
+        opened.faces,
         _results(workdir, judge, faces, split),
-        prediction_columns=attribute_columns(recipe["attributes"], method.attributes),
+        prediction_columns=opened.columns_of(method.attributes),
         requests=requests_for(requested, pairs=pairs),
-        compared_judges=compared,
-        has_originals=data.has_originals,
+        compared_judges=None if judges is None else opened.own_judges,
+        has_originals=run.data.has_originals,
         notes={
             "split": split,
             "faces": faces or "",
+            "data": opened.data_name,
             "judge": judge,
-            "judge_files": judge_files,
+            "judge_files": {role: networks.digest(run.networks[role]) for role in JUDGING_ROLES},
+            # Its faces are what judges of larger pictures than the generator's see.
+            "renderer": networks.digest(renderer) if renderer else "",
             "pairs": pairs,
         },
         settings=settings,

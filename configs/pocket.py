@@ -2,8 +2,8 @@
 
     python train.py --config=configs/pocket.py --workdir=runs/pocket
 
-The faces are samples of a small generator that imitates StyleGAN2-FFHQ, drawn by seed and known to
-look grown up; they are read at 64 pixels.
+The faces are samples of a small generator that imitates StyleGAN2-FFHQ, drawn by seed, without those that
+look like children to an annotator or a network; they are read at 64 pixels.
 
 Time, by `make pocket` on two CPU cores: 14:17 minutes, of which 0:50 to install, 1:45 to make the faces,
 seven to train (0.77 s a step, after half a minute to compile the first) and four for `evaluate.py`. What to expect

@@ -109,11 +109,11 @@ def strip(
     cells: Sequence[tuple[float, UInt8[np.ndarray, "s s 3"], float]],
     num_cells: int,
 ) -> str:
-    """A face at rising strengths of one attribute.
+    """A face at rising targets of one attribute.
 
     Args:
       attribute: its name.
-      cells: strength, picture, and the measured value of the attribute.
+      cells: target, picture, and the measured value of the attribute.
       num_cells: to come in all; those that are not there yet are empty frames.
     """
     name = words(attribute)

@@ -254,7 +254,7 @@ def _lay_out(studio: Studio, thumbnails) -> dict[str, Any]:
         parts["attribute"] = gr.Radio(
             [(markup.words(name), name) for name in studio.attributes],
             value=studio.attributes[0],
-            label="A strip over strengths of",
+            label="A strip over targets of",
             scale=4,
         )
         parts["draw"] = gr.Button("Draw the strip", elem_id="sd-draw", scale=1, min_width=140)

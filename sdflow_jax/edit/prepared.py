@@ -9,7 +9,6 @@ import concurrent.futures
 import contextlib
 import dataclasses
 import hashlib
-import importlib.metadata
 import json
 import pathlib
 import re
@@ -24,6 +23,7 @@ from safetensors import SafetensorError, safe_open
 
 from sdflow_jax.files import networks
 from sdflow_jax.files.atomic import write_atomic
+from sdflow_jax.files.code_digest import code_digest
 from sdflow_jax.files.compiled_programs import shrink
 from sdflow_jax.files.renderers import find_larger_file
 from sdflow_jax.files.run_config import check_contents, load_method_config
@@ -35,10 +35,8 @@ if TYPE_CHECKING:  # what is prepared needs none of what an editor imports
     from sdflow_jax.editor import Editor, Program
 
 _PACKAGED = ("generator", "inversion_encoder", "flow", "semantic_encoder")
-_LIBRARIES = ("jax", "jaxlib", "flax", "diffrax", "equinox", "numpy")
 _MAX_BYTES = 256 << 20  # of one editor's weights; all that are kept may have twice as many
 _NAMES = re.compile(r"edit-[0-9a-f]{32}\.safetensors(\.partial)?")
-_PACKAGE = pathlib.Path(__file__).parents[1]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -285,8 +283,7 @@ def place_of(directory: pathlib.Path, workdir: pathlib.Path | None, size: int | 
     generator, files = _files_of(workdir)
     larger = find_larger_file(generator)
     told = [
-        *(importlib.metadata.version(name) for name in _LIBRARIES),
-        *(hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(_PACKAGE.rglob("*.py"))),
+        code_digest(),
         *(networks.digest(file) for file in files),
         networks.digest(larger) if larger else None,
         *(jax.default_backend(), jax.config.jax_default_matmul_precision, size),

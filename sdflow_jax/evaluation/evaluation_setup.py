@@ -8,12 +8,14 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from sdflow_jax.evaluation.judges import Judges
+from sdflow_jax.images.batching import map_batches
 from sdflow_jax.models.synthesis import picture_size, render
 
 _render = jax.jit(render, static_argnames="resolution")
 
 
 SHOWN_SIZE = 256  # pixels, of a renderer's faces
+_SHOWN_AT_ONCE = 4  # whole faces per call: those of 1024 pixels take half a gigabyte each
 
 
 class EvaluationSetup(NamedTuple):
@@ -42,7 +44,8 @@ class EvaluationSetup(NamedTuple):
         """Faces for people to look at; outside `jax.jit`."""
         if self.renderer is not None:
             return _rendered(self.renderer, w_plus, SHOWN_SIZE)
-        return np.asarray(_render(self.generator, w_plus))
+        at_once = min(_SHOWN_AT_ONCE, len(w_plus))
+        return map_batches(lambda rows: _render(self.generator, rows), at_once, w_plus)
 
 
 def _rendered(renderer, w_plus, size) -> Float[np.ndarray, "b r r 3"]:

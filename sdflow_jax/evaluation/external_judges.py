@@ -19,6 +19,9 @@ LEAST_SIZE = 256  # pixels, in which dlib finds the faces
 class ExternalJudges:
     """`Judges` that are published networks, for Male, Young and identity; none of them knows eyeglasses.
 
+    They read in processes of their own, one for each core, which import the program's main module: a script that
+    uses them needs `if __name__ == "__main__":`.
+
     Raises:
       EvaluationError: if a package is not installed.
     """

@@ -5,16 +5,39 @@ from typing import Any
 
 import jax
 import numpy as np
+from jaxtyping import Bool
 
 from sdflow_jax.evaluation.drawing import Figure
 from sdflow_jax.evaluation.evaluation_setup import EvaluationSetup
 from sdflow_jax.evaluation.plots import edit_grid_figure, readable
 from sdflow_jax.evaluation.requests import Request, target_variables
 from sdflow_jax.evaluation.source_faces import ShownFaces, SourceFaces
-from sdflow_jax.evaluation.strength_sweep import edited_images, judge_columns
+from sdflow_jax.evaluation.strength_sweep import (
+    counted_faces,
+    edited_images,
+    judge_columns,
+)
 from sdflow_jax.methods.method import EditingMethod
 
 SLIDER_VALUES = (-0.2, 0.0, 0.25, 0.5, 0.75, 1.0, 1.2)
+
+
+MARKS_TOLD = "✓ the judge sees the edit, ✗ it does not, – not counted: it saw the opposite before"
+
+
+def success_marks(
+    is_turned: Bool[np.ndarray, "f j"], is_counted: Bool[np.ndarray, " f"]
+) -> list[str]:
+    """What stands below edited faces; see `MARKS_TOLD`.
+
+    Args:
+      is_turned: whether the judge's decision on each edited attribute has changed.
+      is_counted: as of `counted_faces`.
+    """
+    return [
+        "–" if not counts else "✓" if turned.all() else "✗"
+        for turned, counts in zip(is_turned, is_counted, strict=True)
+    ]
 
 
 def requests_figure(
@@ -29,7 +52,7 @@ def requests_figure(
 ) -> Figure:
     """The first faces, unselected: original, reconstruction, and every request at strength 1.
 
-    Below an edit stand its direction, whether the judge found it done, and the identity cosine.
+    Below an edit stand its direction, whether the judge sees it (`success_marks`), and the identity cosine.
     Faces that the generator has made up itself have no originals.
     """
     count = len(shown.originals)
@@ -49,7 +72,7 @@ def requests_figure(
         edited = edited_images(setup, method, faces.code, targets, batch_size=batch_size)
         judged = judge_columns(setup.judges, request)
         is_turned = edited.outputs.decides_against(faces.reconstruction)
-        is_done = np.all(is_turned[:, judged], axis=1)
+        marks = success_marks(is_turned[:, judged], counted_faces(faces, indices, judged))
         identity = np.sum(edited.outputs.embeddings * faces.reconstruction.embeddings, axis=1)
         if len(indices) == 1:
             directions = ["remove" if is_on else "add" for is_on in faces.is_on[:, indices[0]]]
@@ -61,8 +84,8 @@ def requests_figure(
         images.append(edited.images)
         notes.append(
             [
-                f"{direction} {'✓' if done else '✗'}  {cosine:.2f}"
-                for direction, done, cosine in zip(directions, is_done, identity, strict=True)
+                f"{direction} {mark}  {cosine:.2f}"
+                for direction, mark, cosine in zip(directions, marks, identity, strict=True)
             ]
         )
     return edit_grid_figure(
@@ -71,7 +94,7 @@ def requests_figure(
         [[column[i] for column in notes] for i in range(count)],
         caption=(
             f"The first {count} faces of the split, not selected; edits at strength 1."
-            f"\n✓ the judge sees the edit. Number: identity cosine, {compared}."
+            f"\n{MARKS_TOLD}.\nNumber: identity cosine, {compared}."
         ),
     )
 

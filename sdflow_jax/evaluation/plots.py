@@ -135,7 +135,7 @@ def semantic_variables_figure(
             axes.set_xlim(0.0, 1.0)
             # Room for the note above the bars.
             axes.set_ylim(top=1.15 * axes.get_ylim()[1])
-            axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+            axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=None))
             if index % columns == 0:
                 axes.set_ylabel("share of faces")
             if index >= len(attributes) - columns:
@@ -156,6 +156,10 @@ def semantic_variables_figure(
     return figure
 
 
+def _num_lines(text: str) -> int:
+    return text.count("\n") + 1
+
+
 def edit_grid_figure(
     images: Sequence[Sequence[Float[np.ndarray, "h w 3"]]],
     columns: Sequence[str],
@@ -172,7 +176,9 @@ def edit_grid_figure(
       caption: written below the table.
     """
     rows, count = len(images), len(columns)
-    gap, note, head, foot = 0.03, 0.15, 0.28, 0.34  # in units of an image's side
+    gap, note = 0.03, 0.15  # in units of an image's side, as all these
+    head = 0.04 + 0.12 * max(_num_lines(words) for words in columns)
+    foot = 0.10 + 0.12 * _num_lines(caption)
     width, height = count * (1 + gap) + gap, head + rows * (1 + note) + foot
     with styled(STYLE):
         figure = Figure(figsize=(CELL_INCHES * width, CELL_INCHES * height))

@@ -60,7 +60,8 @@ class ReadersPool:
             except BrokenProcessPool as error:
                 raise EvaluationError(
                     "the processes that read faces were killed twice; is there enough memory for"
-                    f" {self.num_processes} of them?"
+                    f" {self.num_processes} of them, and does the program that asks begin under"
+                    ' `if __name__ == "__main__":`, without which each of them runs it again?'
                 ) from error
         names = [field.name for field in dataclasses.fields(FaceReadings)]
         return FaceReadings(

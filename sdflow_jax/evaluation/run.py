@@ -133,7 +133,8 @@ def evaluate(
         batch_size=batch_size,
     )
     logging.info("observed %d faces in %.0f s", len(observed.predictions), time.monotonic() - start)
-    unfinished = Unfinished(directory, _key_of(setup, method, observed, settings, notes or {}))
+    key = _key_of(setup, method, observed, requests, settings, notes or {})
+    unfinished = Unfinished(directory, key)
     outcomes = {}
     for number, request in enumerate(requests, 1):
         title = f"2/3 edit {number} of {len(requests)}: {request.name}"
@@ -239,17 +240,20 @@ def _key_of(
     setup: EvaluationSetup,
     method: EditingMethod,
     observed: SourceFaces,
+    requests: Sequence[Request],
     settings: EvaluationSettings,
     notes: Mapping[str, Any],
 ) -> str:
-    """Of the outcomes of requests, whatever else is asked for, and however many faces a call takes."""
-    measured = {"strengths": [*settings.strengths], "stop_at": settings.stop_at}
+    """Of the outcomes of these requests, however many faces a call takes, and whatever is drawn and sampled."""
+    measured = {
+        "requests": {request.name: [*request.attributes] for request in requests},
+        "strengths": [*settings.strengths],
+        "stop_at": settings.stop_at,
+    }
     # Bits that the faces' networks compute differ from run to run on some accelerators; their decisions do not.
     faces = {
         "predictions": observed.predictions,
         "decisions": observed.reconstruction.probabilities > 0.5,
     }
-    kept = {key: value for key, value in notes.items() if key != "pairs"}
-    return evaluation_key(
-        (setup, method), faces, {**kept, **measured, "attributes": [*method.attributes]}
-    )
+    measured["attributes"] = [*method.attributes]
+    return evaluation_key((setup, method), faces, {**notes, **measured})

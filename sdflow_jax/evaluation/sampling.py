@@ -156,7 +156,7 @@ def samples_figure(faces: SampledFaces, attributes: Sequence[str], kind: str) ->
     """A code per row, a combination of the attributes per column."""
     signs = [[("+" if value > 0.5 else "−") for value in row] for row in faces.combinations]
     columns = [
-        " ".join(sign + readable(name)[:3] for sign, name in zip(row, attributes, strict=True))
+        "\n".join(f"{sign} {readable(name)}" for sign, name in zip(row, attributes, strict=True))
         for row in signs
     ]
     count = faces.images.shape[1]

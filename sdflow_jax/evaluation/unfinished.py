@@ -5,6 +5,7 @@ import hashlib
 import json
 import os
 import pathlib
+import re
 import zipfile
 import zlib
 from collections.abc import Mapping
@@ -15,9 +16,14 @@ import numpy as np
 
 from sdflow_jax.evaluation.curves import EditOutcomes
 from sdflow_jax.evaluation.report import outcome_arrays, outcomes_of_arrays, save_arrays
+from sdflow_jax.files.code_digest import code_digest
 
 FILE = "unfinished.npz"
 _KEY = "key"  # no request's field, which have a slash
+_UNREADABLE = (
+    *(OSError, EOFError, KeyError, TypeError, ValueError, zipfile.BadZipFile, zlib.error),
+)
+_ADDRESS = re.compile(r" at 0x[0-9a-f]+")
 
 
 class Unfinished:
@@ -40,9 +46,7 @@ class Unfinished:
         self._file, self._key = pathlib.Path(directory) / FILE, key
         self.outcomes: dict[str, EditOutcomes] = {}
         # A file that cannot be read is none: what it held is measured again.
-        with contextlib.suppress(
-            OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile, zlib.error
-        ):
+        with contextlib.suppress(*_UNREADABLE):
             with np.load(self._file) as file:
                 arrays = dict(file)
             if arrays.pop(_KEY).item() == key:
@@ -59,14 +63,16 @@ class Unfinished:
 
 
 def evaluation_key(networks: Any, faces: Mapping[str, np.ndarray], notes: Mapping[str, Any]) -> str:
-    """A digest of all that decides what an evaluation measures.
+    """A digest of all that decides what an evaluation measures, the code too.
 
     Args:
       networks: method, generators and judges, pytrees of arrays; a judge that is a program counts by its name.
       faces: arrays that tell the faces from others.
       notes: JSON values: settings, and what else there is to tell apart.
     """
-    digest = hashlib.sha256(json.dumps(notes, sort_keys=True).encode())
+    digest = hashlib.sha256(json.dumps([code_digest(), notes], sort_keys=True).encode())
+    # With what is no array: solvers, names of attributes, sizes.
+    digest.update(_ADDRESS.sub("", repr(jax.tree.structure(networks))).encode())
     for path, leaf in jax.tree.leaves_with_path((networks, dict(faces))):
         digest.update(jax.tree_util.keystr(path).encode())
         if hasattr(leaf, "dtype") and jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key):

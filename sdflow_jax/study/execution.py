@@ -70,7 +70,7 @@ def is_evaluated(run: Run, judge: str, settings: Settings) -> bool:
 
 def is_judged(summary: Mapping[str, Any], run: Run, judge: str, settings: Settings) -> bool:
     """Whether an evaluation's summary is of these very settings and judges; how many faces a compiled call took
-    changes no result, and may differ.
+    changes no more than the last digits, and may differ.
     """
     wanted = dataclasses.asdict(evaluation_settings(settings, judge))
     wanted["strengths"] = list(wanted["strengths"])

@@ -9,10 +9,15 @@ import numpy as np
 from sdflow_jax.evaluation.curves import EditOutcomes, preservation_at
 from sdflow_jax.evaluation.drawing import Figure
 from sdflow_jax.evaluation.evaluation_setup import EvaluationSetup
+from sdflow_jax.evaluation.figures_of_edits import MARKS_TOLD, success_marks
 from sdflow_jax.evaluation.plots import edit_grid_figure
 from sdflow_jax.evaluation.requests import Request, target_variables
 from sdflow_jax.evaluation.source_faces import observe_faces
-from sdflow_jax.evaluation.strength_sweep import edited_images, judge_columns
+from sdflow_jax.evaluation.strength_sweep import (
+    counted_faces,
+    edited_images,
+    judge_columns,
+)
 from sdflow_jax.methods.method import EditingMethod
 from sdflow_jax.study.curves import request_title
 
@@ -82,15 +87,16 @@ def faces_figures(
             )
             edited = edited_images(setup, method, observed.code, targets, batch_size=num_shown)
             judged = judge_columns(setup.judges, request)
-            turned = edited.outputs.decides_against(before)
+            columns_edited = [method.attributes.index(x) for x in request.attributes]
+            marks = success_marks(
+                edited.outputs.decides_against(before)[:, judged],
+                counted_faces(observed, columns_edited, judged),
+            )
             identity = np.sum(edited.outputs.embeddings * before.embeddings, axis=1)
             columns[request.name].append("\n".join(textwrap.wrap(titles[name], _LONGEST)))
             images[request.name].append(edited.images)
             notes[request.name].append(
-                [
-                    f"{'✓' if done else '✗'}  {cosine:.2f}"
-                    for done, cosine in zip(turned[:, judged].all(1), identity, strict=True)
-                ]
+                [f"{mark}  {cosine:.2f}" for mark, cosine in zip(marks, identity, strict=True)]
             )
     return {
         request.name: edit_grid_figure(
@@ -100,7 +106,7 @@ def faces_figures(
             caption=(
                 f"{request_title(request.name)} turned to the opposite on the first held-out faces,"
                 f" not selected;\neach method at the strength where {ACCURACY:.0%} of all faces turn,"
-                " or where most do. ✓ turned, with the identity cosine."
+                f" or where most do.\n{MARKS_TOLD}. Number: identity cosine."
             ),
         )
         for request in requests

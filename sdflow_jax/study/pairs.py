@@ -26,17 +26,15 @@ from absl import logging
 from jaxtyping import Bool, Float, UInt8
 from scipy.stats import binomtest
 
-from sdflow_jax.data import face_latents
-from sdflow_jax.data.prepared import prepare_data
 from sdflow_jax.evaluation import (
     EvaluationSetup,
     Request,
     SourceFaces,
-    load_judges,
     observe_faces,
     requests_for,
     target_variables,
 )
+from sdflow_jax.evaluation.opened_run import open_run
 from sdflow_jax.evaluation.strength_sweep import (
     counted_faces,
     edit_latents,
@@ -44,10 +42,7 @@ from sdflow_jax.evaluation.strength_sweep import (
     judge_targets,
 )
 from sdflow_jax.files.atomic import write_text
-from sdflow_jax.files.attribute_names import attribute_columns
 from sdflow_jax.files.pictures import write_png
-from sdflow_jax.files.renderers import find_larger
-from sdflow_jax.files.roles import load_role
 from sdflow_jax.files.run_config import load_config
 from sdflow_jax.images.batching import map_batches
 from sdflow_jax.images.grids import labeled_rows
@@ -189,16 +184,8 @@ def make_pairs(
       How many pairs there are: fewer where too few faces can be edited by both to equal readings.
     """
     run = read_shared_settings(load_config(ours))
-    dataset = prepare_data(run.data, run.networks, ours)
-    recipe = face_latents.read_recipe(dataset)
-    generator = load_role(run.networks, "generator")
-    judges = load_judges(
-        run.networks["evaluation_classifier"],
-        run.networks["identity_encoder"],
-        image_size=recipe["image_size"],
-    )
-    setup = EvaluationSetup(generator, judges, find_larger(run.networks["generator"], generator))
-    items = face_latents.open_split(dataset, split)
+    opened = open_run(run, ours, split)
+    setup, items = opened.setup, opened.faces
     methods = [load_method(ours), load_method(other)]
     observed = [
         observe_faces(
@@ -207,7 +194,7 @@ def make_pairs(
             items,
             num_faces=num_faces,
             num_shown=1,
-            prediction_columns=attribute_columns(recipe["attributes"], method.attributes),
+            prediction_columns=opened.columns_of(method.attributes),
             batch_size=_BATCH_SIZE,
         )[0]
         for method in methods
@@ -218,7 +205,7 @@ def make_pairs(
     edits: dict[str, list[Edits]] = {}
     for request in requests:
         columns = [methods[0].attributes.index(name) for name in request.attributes]
-        is_counted = counted_faces(observed[0], columns, judge_columns(judges, request))
+        is_counted = counted_faces(observed[0], columns, judge_columns(setup.judges, request))
         edits[request.name] = [
             edit_to_reading(setup, method, faces, request)
             for method, faces in zip(methods, observed, strict=True)
@@ -388,20 +375,20 @@ def main(arguments: Sequence[str] | None = None) -> None:
     counting.add_argument("--key", type=pathlib.Path, required=True)
     counting.add_argument("answers", type=pathlib.Path, nargs="+", help="a file for each observer")
     given = parser.parse_args(arguments)
-    if given.command == "make":
-        made = make_pairs(
-            given.ours,
-            given.other,
-            given.out,
-            given.key,
-            num_pairs=given.count,
-            num_faces=given.num_faces,
-            split=given.split,
-            seed=given.seed,
-        )
-        print(f"{made} pairs: {given.out}; which is which: {given.key}")
-        return
     try:
+        if given.command == "make":
+            made = make_pairs(
+                given.ours,
+                given.other,
+                given.out,
+                given.key,
+                num_pairs=given.count,
+                num_faces=given.num_faces,
+                split=given.split,
+                seed=given.seed,
+            )
+            print(f"{made} pairs: {given.out}; which is which: {given.key}")
+            return
         with given.key.open(newline="", encoding=_ENCODING) as file:
             key = list(csv.DictReader(file))
         print(count(key, read_observers(given.answers)))

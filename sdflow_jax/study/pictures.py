@@ -1,25 +1,22 @@
 """Every picture of the results: curves from records, faces from the networks of each method's first seed."""
 
+import dataclasses
 import pathlib
 import re
 from collections.abc import Collection, Mapping, Sequence
 
 from PIL import Image
 
-from sdflow_jax.data import face_latents
-from sdflow_jax.data.prepared import prepare_data
-from sdflow_jax.evaluation import EvaluationSetup, load_judges, requests_for
+from sdflow_jax.evaluation import requests_for
 from sdflow_jax.evaluation.drawing import Figure
+from sdflow_jax.evaluation.opened_run import open_run
 from sdflow_jax.evaluation.plots import semantic_variables_figure
 from sdflow_jax.evaluation.requests import without_pairs
 from sdflow_jax.files.atomic import write_atomic
-from sdflow_jax.files.attribute_names import attribute_columns
-from sdflow_jax.files.renderers import find_larger
-from sdflow_jax.files.roles import load_role
 from sdflow_jax.files.run_config import load_config
 from sdflow_jax.methods.registry import load_method
 from sdflow_jax.methods.settings import read_shared_settings
-from sdflow_jax.study.areas import Resampled
+from sdflow_jax.study.areas import LEVELS, Resampled
 from sdflow_jax.study.curves import curves_figure
 from sdflow_jax.study.execution import is_done, results_of
 from sdflow_jax.study.faces import faces_figures
@@ -46,7 +43,7 @@ def write_pictures(
     """Write all pictures, and remove those of an earlier page.
 
     Pictures of faces need the networks of each method's first seed. Where these were trained elsewhere, and
-    only their records are here, the pictures that were drawn there stay.
+    only their records are here, the pictures that were drawn there stay; they say of which runs they are.
 
     Args:
       study: what is compared.
@@ -65,11 +62,14 @@ def write_pictures(
         outcomes = {name: of[0].outcomes[settings.judges[0]] for name, of in records.items()}
         figures |= _face_figures(study, settings, runs, outcomes)
     pictures = []
+    # In the files of faces: whose they are.
+    drawn = " ".join(of_method[0].workdir.name for of_method in runs.values())
     for name, figure in figures.items():
         # Faces as JPEG, at a fifth of the size; lines as PNG.
         kind = "jpg" if figure.axes[0].images else "png"
         pictures.append(f"{name}.{kind}")
-        options = {"pil_kwargs": {"quality": JPEG_QUALITY}} if kind == "jpg" else {}
+        told = {"quality": JPEG_QUALITY, "comment": drawn}
+        options = {"pil_kwargs": told} if kind == "jpg" else {}
         write_atomic(
             results / pictures[-1],
             lambda stream, figure=figure, kind=kind, options=options: figure.savefig(
@@ -77,11 +77,21 @@ def write_pictures(
             ),
         )
     if has_networks:
-        pictures += _copy_samples(study, settings, runs, results)
+        pictures += _copy_samples(study, settings, runs, results, drawn)
     else:
-        pictures += [file.name for file in results.iterdir() if _FACES.fullmatch(file.name)]
+        pictures += [
+            file.name
+            for file in results.iterdir()
+            if _FACES.fullmatch(file.name) and _drawn_of(file) == drawn
+        ]
     remove_earlier(results, pictures)
     return sorted(pictures)
+
+
+def _drawn_of(file: pathlib.Path) -> str:
+    """The runs whose faces a picture shows."""
+    with Image.open(file) as image:
+        return image.info.get("comment", b"").decode(errors="replace")
 
 
 def remove_earlier(results: pathlib.Path, pictures: Collection[str]) -> None:
@@ -124,12 +134,19 @@ def _curves(titles, areas, settings: Settings, judge: str) -> Figure:
         titles,
         without_pairs(requests_of(areas)),
         caption=(
-            f"{settings.faces_for(judge)} {settings.split} faces at most, judges: {judge}. Lines: mean over"
-            f" {settings.seeds_for(judge)} training seeds, to where every seed reaches (dot).\n"
+            f"{settings.faces_for(judge)} {settings.split} faces at most, judges: {judge}. Lines:"
+            f" {_lines_in_words(settings.seeds_for(judge))} (dot).\n"
             f"Bands: 95% intervals over {resampled_over(settings.seeds_for(judge))}. Upper right is"
             " better."
         ),
     )
+
+
+def _lines_in_words(seeds: int) -> str:
+    end = f"to an accuracy of {LEVELS[-1]:.0%}, or to where"
+    if seeds == 1:
+        return f"one training, {end} it reaches"
+    return f"mean over {seeds} trainings, {end} every one reaches"
 
 
 def _face_figures(
@@ -141,31 +158,21 @@ def _face_figures(
     """The first faces under every method, with the networks of the config as judges."""
     first = runs[study.ours][0]
     run = read_shared_settings(load_config(first.workdir))
-    dataset = prepare_data(run.data, run.networks, first.workdir)
-    recipe = face_latents.read_recipe(dataset)
-    generator = load_role(run.networks, "generator")
-    setup = EvaluationSetup(
-        generator,
-        load_judges(
-            first.judge_files["evaluation_classifier"],
-            first.judge_files["identity_encoder"],
-            image_size=recipe["image_size"],
-        ),
-        find_larger(run.networks["generator"], generator),
-    )
+    run = dataclasses.replace(run, networks={**run.networks, **first.judge_files})
+    opened = open_run(run, first.workdir, settings.split)
     shown = without_pairs(list(outcomes[study.ours]))
     requests = [request for request in requests_for(run.attributes) if request.name in shown]
     figures = {}
     for prefix, titles in (("figure3", study.methods), ("figure6", study.ablation)):
         found = faces_figures(
-            setup,
+            opened.setup,
             {name: load_method(runs[name][0].workdir) for name in titles},
             titles,
-            face_latents.open_split(dataset, settings.split),
+            opened.faces,
             requests,
             outcomes,
             num_shown=settings.num_shown,
-            prediction_columns=attribute_columns(recipe["attributes"], run.attributes),
+            prediction_columns=opened.columns_of(run.attributes),
         )
         for request, figure in found.items():
             figures[f"{prefix}_{'all' if '+' in request else request}"] = figure
@@ -173,7 +180,11 @@ def _face_figures(
 
 
 def _copy_samples(
-    study: Study, settings: Settings, runs: Mapping[str, Sequence[Run]], results: pathlib.Path
+    study: Study,
+    settings: Settings,
+    runs: Mapping[str, Sequence[Run]],
+    results: pathlib.Path,
+    drawn: str,
 ) -> list[str]:
     """The pictures of sampled faces of every flow's first seed, among the methods compared, half
     as large.
@@ -188,7 +199,7 @@ def _copy_samples(
             write_atomic(
                 results / copied[-1],
                 lambda stream, smaller=smaller: smaller.save(
-                    stream, format="jpeg", quality=JPEG_QUALITY
+                    stream, format="jpeg", quality=JPEG_QUALITY, comment=drawn
                 ),
             )
     return copied

@@ -107,7 +107,8 @@ class Settings:
         the methods compared, not the ablation's variants between them.
       split: the faces that are edited.
       num_faces: how many of them.
-      seeds_external: how many of the trainings the external judges see, who run on the host and are slow.
+      seeds_external: how many of the trainings the external judges see, who run on the host and are slow. They see
+        all where they are the first or only set.
       num_faces_external: how many faces.
       strengths: rising edit strengths. They go further than `evaluate.py` by default, so that a
         method that moves in smaller steps is not cut short.
@@ -140,8 +141,9 @@ class Settings:
     trials_file: str = TABLE
 
     def seeds_for(self, judge: str) -> int:
-        """How many trainings of a method a set of judges sees."""
-        return min(self.seeds, self.seeds_external) if judge == "external" else self.seeds
+        """How many trainings of a method a set of judges sees; the first set sees all."""
+        is_first = judge == self.judges[0]
+        return self.seeds if is_first else min(self.seeds, self.seeds_external)
 
     def faces_for(self, judge: str) -> int:
         """How many faces a set of judges sees."""

@@ -6,7 +6,7 @@ import os
 import pathlib
 import zipfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
@@ -20,7 +20,10 @@ from sdflow_jax.evaluation.report import (
     outcomes_of_arrays,
     save_arrays,
 )
+from sdflow_jax.evaluation.requests import without_pairs
+from sdflow_jax.files.run_config import load_config
 from sdflow_jax.methods.registry import load_method
+from sdflow_jax.methods.settings import read_shared_settings
 from sdflow_jax.study.cost import milliseconds_per_edit
 from sdflow_jax.study.execution import (
     core_seconds_spent,
@@ -30,7 +33,7 @@ from sdflow_jax.study.execution import (
     training_seconds,
 )
 from sdflow_jax.study.independence import measure_independence
-from sdflow_jax.study.plan import Run, Settings
+from sdflow_jax.study.plan import FIRST_SEED, Run, Settings
 
 FILE = "record.npz"  # in a run's directory
 FOLDER = "records"  # among the results
@@ -86,11 +89,12 @@ def write_record(run: Run, settings: Settings, directory: pathlib.Path) -> None:
       settings: how much was computed.
       directory: of all runs, where the times are.
     """
+    precision = read_shared_settings(load_config(run.workdir)).matmul_precision
+    jax.config.update("jax_default_matmul_precision", precision)  # as in training and evaluation
     arrays: dict[str, np.ndarray] = {}
-    summaries = {}
+    summaries = read_summaries(run, settings)
     for judge in run.judges:
         found = results_of(run, judge, settings)
-        summaries[judge] = json.loads((found / "summary.json").read_text())
         outcomes = outcome_arrays(load_outcomes(found / "outcomes.npz"))
         arrays |= {f"{judge}/{key}": _rounded(key, value) for key, value in outcomes.items()}
     with np.load(results_of(run, run.judges[0], settings) / "faces.npz") as faces:
@@ -109,6 +113,37 @@ def write_record(run: Run, settings: Settings, directory: pathlib.Path) -> None:
         "core_seconds": core_seconds_spent(directory, [run], settings.split),
     }
     save_arrays(run.workdir / FILE, {"notes": np.array(json.dumps(notes)), **arrays})
+
+
+def read_summaries(run: Run, settings: Settings) -> dict[str, dict[str, Any]]:
+    """Judges -> summary of the evaluation, of a run that is evaluated."""
+    return {
+        judge: json.loads((results_of(run, judge, settings) / "summary.json").read_text())
+        for judge in run.judges
+    }
+
+
+def require_one_renderer(records: Mapping[str, Sequence[Record]]) -> None:
+    """Refuse records in which the external judges saw the faces of different generators.
+
+    Args:
+      records: method -> its record of each seed.
+
+    Raises:
+      RecordError: naming two of them.
+    """
+    drawn: dict[str, str] = {}
+    for method, of_method in records.items():
+        for seed, record in enumerate(of_method, FIRST_SEED):
+            if summary := record.summaries.get("external"):
+                drawn.setdefault(summary["renderer"], f"{method}, seed {seed}")
+    if len(drawn) > 1:
+        first, second, *_ = drawn.values()
+        raise RecordError(
+            f"the external judges saw faces of one generator for {first} and of another for {second}, so that the two"
+            " cannot be compared; is the package of the large pictures, `make .venv/installed-renderer`, installed on"
+            " one machine only? Remove the records of one of them"
+        )
 
 
 def read_record(file: str | os.PathLike[str], run: Run, settings: Settings) -> Record | None:
@@ -138,7 +173,7 @@ def read_record(file: str | os.PathLike[str], run: Run, settings: Settings) -> R
         if judge not in summaries or not is_judged(summaries[judge], run, judge, settings):
             return None
     return Record(
-        {judge: outcomes_of_arrays(groups[judge]) for judge in run.judges},
+        {judge: _asked(outcomes_of_arrays(groups[judge]), settings) for judge in run.judges},
         {judge: summaries[judge] for judge in run.judges},
         groups["faces"],
         groups.get("probes"),
@@ -150,6 +185,12 @@ def read_record(file: str | os.PathLike[str], run: Run, settings: Settings) -> R
             if step in notes["core_seconds"]
         },
     )
+
+
+def _asked(outcomes: Mapping[str, EditOutcomes], settings: Settings) -> dict[str, EditOutcomes]:
+    """Without the edits of pairs that an evaluation made and these settings do not ask for."""
+    asked = list(outcomes) if settings.pairs else without_pairs(list(outcomes))
+    return {name: outcomes[name] for name in asked}
 
 
 def _rounded(key: str, value: np.ndarray) -> np.ndarray:

@@ -1,6 +1,7 @@
 """From a study to its directory of results."""
 
 import csv
+import dataclasses
 import io
 import math
 import pathlib
@@ -77,6 +78,8 @@ def regenerate(
     records = {name: [] for name in study.configs}
     for run in runs:
         records[run.method].append(read_record(record_file(results, run), run, settings))
+    recorded.require_one_renderer(records)
+    settings = _with_faces_found(settings, records)
     outcomes = {
         judge: {
             name: [record.outcomes[judge] for record in of_method if judge in record.outcomes]
@@ -124,14 +127,28 @@ def regenerate(
 def _record(
     run: Run, settings: Settings, runs_directory: pathlib.Path, results: pathlib.Path
 ) -> None:
-    """Record a run that is done, once, and put the record among the results."""
+    """Record a run that is done, once for its evaluations, and put the record among the results."""
     file = run.workdir / recorded.FILE
-    if read_record(file, run, settings) is None:
+    record = read_record(file, run, settings)
+    if record is None or record.summaries != recorded.read_summaries(run, settings):
         print(f"{run.method}, seed {run.seed}: probes and the time of an edit", flush=True)
         write_record(run, settings, runs_directory)
     copied = record_file(results, run)
     with file.open("rb") as stream:
         write_atomic(copied, lambda target: shutil.copyfileobj(stream, target))
+
+
+def _with_faces_found(settings: Settings, records: Mapping[str, Sequence[Record]]) -> Settings:
+    """The settings with the numbers of faces that there were: a split may have fewer than were asked for."""
+    found: dict[str, int] = {}
+    for of_method in records.values():
+        for judge, summary in of_method[0].summaries.items():
+            found[judge] = summary["num_faces"]
+    return dataclasses.replace(
+        settings,
+        num_faces=max(found.values()),
+        num_faces_external=found.get("external", settings.num_faces_external),
+    )
 
 
 def _entanglement(

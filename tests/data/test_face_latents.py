@@ -1,4 +1,5 @@
 import shutil
+import tempfile
 
 import jax.numpy as jnp
 import numpy as np
@@ -170,6 +171,13 @@ def test_finished_data_set_is_found_without_reading_weights(world, passes, loade
     del loaded[:], passes[:]
     assert _prepare(world) == dataset
     assert not loaded and not passes
+
+
+def test_a_build_leaves_nothing_among_the_temporary_files(world, tmp_path_factory, monkeypatch):
+    temporary = tmp_path_factory.mktemp("temporary")
+    monkeypatch.setattr(tempfile, "tempdir", str(temporary))
+    _prepare(world)
+    assert not list(temporary.iterdir())
 
 
 def test_interrupted_build_leaves_no_data_set(world):

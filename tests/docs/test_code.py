@@ -98,8 +98,10 @@ def help_of(module: str) -> str:
 def test_what_is_typed_exists(words):
     program, *rest = words
     match program, rest:
-        case "python", ["-m", "venv", _]:
+        case "python3", ["-m", "venv", _]:
             pass
+        case "jupyter", ["lab", notebook]:
+            assert (ROOT / notebook).exists()
         case "source", [_]:
             pass
         case "make", targets:

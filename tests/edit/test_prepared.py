@@ -13,7 +13,7 @@ from safetensors import safe_open
 from sdflow_jax.edit import loading, prepared
 from sdflow_jax.edit.__main__ import main
 from sdflow_jax.edit.prepared import PreparedEditor, place_of
-from sdflow_jax.files import networks
+from sdflow_jax.files import code_digest, networks
 from sdflow_jax.files.compiled_programs import VARIABLE
 from tests.exported_run import SIZE, write_run
 
@@ -136,7 +136,7 @@ def test_other_code_has_another_place(workdir, tmp_path, monkeypatch):
     code = tmp_path / "code"
     code.mkdir()
     (code / "a.py").write_text("x = 1\n")
-    monkeypatch.setattr(prepared, "_PACKAGE", code)
+    monkeypatch.setattr(code_digest, "_PACKAGE", code)
     first = place_of(tmp_path, workdir, None).path
     (code / "a.py").write_text("x = 2\n")
     assert place_of(tmp_path, workdir, None).path != first

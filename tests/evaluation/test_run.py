@@ -191,16 +191,25 @@ def test_a_killed_evaluation_goes_on_with_the_same_results(killed, results, tmp_
     assert not (tmp_path / "unfinished.npz").exists()
 
 
-@pytest.mark.parametrize("changed", ["weights", "faces", "strengths", "damaged"])
+@pytest.mark.parametrize(
+    "changed", ["weights", "solver", "faces", "strengths", "damaged", "of another program"]
+)
 def test_what_another_evaluation_left_is_not_taken(killed, tmp_path, changed):
     options = {}
     if changed == "weights":
         options["method"] = TurningEditor()
         options["method"].weight = nnx.Param(np.ones(1))
+    elif changed == "solver":
+        options["method"] = TurningEditor()
+        options["method"].solver = "another"
     elif changed == "faces":
         options["faces"] = 1
     elif changed == "strengths":
         options["settings"] = dataclasses.replace(SETTINGS, strengths=(0.0, 0.7))
+    elif changed == "of another program":
+        with np.load(tmp_path / "unfinished.npz") as file:
+            arrays = {**file, "Young/unknown": np.ones(3)}
+        np.savez(tmp_path / "unfinished.npz", **arrays)
     else:
         file = tmp_path / "unfinished.npz"
         file.write_bytes(file.read_bytes()[:-30])

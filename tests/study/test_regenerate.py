@@ -5,6 +5,7 @@ import dataclasses
 import json
 import pathlib
 import shutil
+import types
 
 import numpy as np
 import pytest
@@ -17,7 +18,7 @@ from sdflow_jax.files import networks
 from sdflow_jax.study import execution
 from sdflow_jax.study.pictures import remove_earlier
 from sdflow_jax.study.plan import Settings, Study, plan_runs
-from sdflow_jax.study.records import RecordError, read_record, record_file
+from sdflow_jax.study.records import RecordError, read_record, record_file, require_one_renderer
 from sdflow_jax.study.regenerate import _found_everywhere, regenerate
 from sdflow_jax.study.searches import Search
 from sdflow_jax.study.tuning import plan_trials
@@ -110,15 +111,49 @@ def test_what_is_done_is_not_done_again(study, results, monkeypatch):
 
 def test_records_alone_give_the_same_tables_and_curves(study, results, tmp_path, monkeypatch):
     shutil.copytree(results / "results", tmp_path / "results")
-    (tmp_path / "results" / "figure3_all.jpg").write_bytes(b"as it was drawn")
     (tmp_path / "results" / "areas.csv").unlink()
+    drawn = (tmp_path / "results" / "figure3_all.jpg").read_bytes()
     monkeypatch.setattr(execution, "_call", lambda *_, **__: pytest.fail("computed"))
     assert regenerate(study, SETTINGS, tmp_path / "runs", tmp_path / "results")
     before, after = results / "results", tmp_path / "results"
     assert {file.name for file in after.iterdir()} == {file.name for file in before.iterdir()}
     for name in ("README.md", "tables.md", "points.csv", "areas.csv", "figure4_methods.png"):
         assert (after / name).read_bytes() == (before / name).read_bytes(), name
-    assert (after / "figure3_all.jpg").read_bytes() == b"as it was drawn"  # needs networks
+    assert (after / "figure3_all.jpg").read_bytes() == drawn  # needs networks
+    of_others = tmp_path / "results" / "figure3_Young.jpg"
+    with Image.open(of_others) as image:
+        image.save(of_others, comment="another-run")
+    assert regenerate(study, SETTINGS, tmp_path / "runs", tmp_path / "results")
+    assert not of_others.exists() and "figure3_Young" not in (after / "tables.md").read_text()
+
+
+def test_records_of_pairs_serve_those_who_ask_for_none(study, results):
+    (run, *_) = plan_runs(study, SETTINGS, results / "runs")
+    file = record_file(results / "results", run)
+    fewer = dataclasses.replace(SETTINGS, pairs=False)
+    asked = read_record(file, run, fewer).outcomes["config"]
+    every = read_record(file, run, SETTINGS).outcomes["config"]
+    assert set(asked) == {x for x in every if x.count("+") != 1 or len(EDITED_ATTRIBUTES) == 2}
+
+
+def test_a_record_of_an_earlier_evaluation_is_written_again(study, results, tmp_path):
+    shutil.copytree(results / "runs", tmp_path / "runs")
+    (run, *_) = plan_runs(study, SETTINGS, tmp_path / "runs")
+    file = run.workdir / "evaluation" / "summary.json"
+    summary = json.loads(file.read_text())
+    file.write_text(json.dumps({**summary, "seconds": -1.0}))
+    assert regenerate(study, SETTINGS, tmp_path / "runs", tmp_path / "results")
+    record = read_record(record_file(tmp_path / "results", run), run, SETTINGS)
+    assert record.summaries["config"]["seconds"] == -1.0
+
+
+def test_faces_of_two_renderers_are_not_compared():
+    def record(renderer):
+        return types.SimpleNamespace(summaries={"config": {}, "external": {"renderer": renderer}})
+
+    require_one_renderer({"a": [record("x"), record("x")], "b": [record("x")]})
+    with pytest.raises(RecordError, match="of one generator for a, seed 1 and of another for b"):
+        require_one_renderer({"a": [record("x")], "b": [record("x"), record("")]})
 
 
 def test_records_of_other_settings_are_not_taken(study, results, tmp_path, monkeypatch):
@@ -315,6 +350,8 @@ def test_second_judges_see_the_methods_compared(study, tmp_path):
     fewer = dataclasses.replace(settings, seeds=3, seeds_external=2)
     seen = {(run.method, run.seed): run.judges for run in plan_runs(other, fewer, tmp_path)}
     assert seen["styleflow", 2] == ("config", "external") and seen["styleflow", 3] == ("config",)
+    alone = dataclasses.replace(fewer, judges=("external",))
+    assert all(run.judges == ("external",) for run in plan_runs(other, alone, tmp_path))
     alone = dataclasses.replace(settings, judges=("external",))
     assert all(run.judges == ("external",) for run in plan_runs(other, alone, tmp_path))
 
