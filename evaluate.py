@@ -39,15 +39,20 @@ from sdflow_jax.evaluation import (
     requests_for,
     results_directory,
 )
-from sdflow_jax.evaluation.opened_run import open_run
+from sdflow_jax.evaluation.opened_run import open_run, require_judges
 from sdflow_jax.evaluation.report import table
 from sdflow_jax.files import networks
 from sdflow_jax.files.compiled_programs import keep_compiled_programs
 from sdflow_jax.files.lock import locked
 from sdflow_jax.files.networks import NetworkFileError
 from sdflow_jax.files.renderers import find_larger_file
-from sdflow_jax.files.roles import JUDGING_ROLES, ROLES
-from sdflow_jax.files.run_config import ConfigError, check_contents, load_method_config
+from sdflow_jax.files.roles import JUDGING_ROLES
+from sdflow_jax.files.run_config import (
+    ConfigError,
+    check_contents,
+    load_method_config,
+    with_networks,
+)
 from sdflow_jax.images.precision import in_float32
 from sdflow_jax.methods.method import RunSettings
 from sdflow_jax.methods.registry import load_method
@@ -123,15 +128,9 @@ def run(
     run = read_shared_settings(config)
     keep_compiled_programs(run.compilation_cache)
     check_contents(config)
-    files = run.networks
-    for role in JUDGING_ROLES:
-        if not files.get(role):
-            raise ConfigError(
-                f"config.networks.{role} must be a network file: the evaluation needs a judge;"
-                f" give --network={role}=FILE"
-            )
+    require_judges(run.networks)
     if faces is not None:
-        if not files.get("inversion_encoder"):
+        if not run.networks.get("inversion_encoder"):
             raise ConfigError(
                 "config.networks.inversion_encoder must be a network file: --faces have to be"
                 " inverted; give --network=inversion_encoder=FILE"
@@ -223,19 +222,6 @@ def _data_of_folder(data: DataSettings, folder: str, num_faces: int) -> DataSett
     )
 
 
-def _with_networks(config: dict[str, Any], replaced: Sequence[str]) -> dict[str, Any]:
-    """The config with other network files, each given as ROLE=FILE."""
-    files = dict(config["networks"])
-    for entry in replaced:
-        role, separator, file = entry.partition("=")
-        if not separator or role not in ROLES or not file:
-            raise ConfigError(
-                f"--network={entry}: expected ROLE=FILE, where ROLE is one of {', '.join(ROLES)}"
-            )
-        files[role] = file
-    return {**config, "networks": files}
-
-
 def settings_of(strengths: Sequence[str], **others: int) -> EvaluationSettings:
     """The settings that flags ask for.
 
@@ -272,7 +258,7 @@ def main(argv: list[str]) -> None:
         )
         if FACES.value and SPLIT.value != "test":
             raise ConfigError(f"--faces are test faces; --split={SPLIT.value} is of the run's own")
-        config = _with_networks(load_method_config(workdir), NETWORKS.value)
+        config = with_networks(load_method_config(workdir), NETWORKS.value)
         logging.info("evaluating %s on %s", workdir, jax.devices()[0].device_kind)
         summary = run(config, workdir, settings, SPLIT.value, JUDGE.value, FACES.value, PAIRS.value)
     except (

@@ -30,7 +30,13 @@ from sdflow_jax.evaluation import (
 )
 from sdflow_jax.files import networks
 from sdflow_jax.files.lock import InUseError, locked
-from sdflow_jax.files.run_config import ConfigError, load_config, save_config, to_json
+from sdflow_jax.files.run_config import (
+    ConfigError,
+    load_config,
+    save_config,
+    to_json,
+    with_networks,
+)
 from sdflow_jax.methods.sdflow.networks import network_arguments
 from sdflow_jax.methods.settings import read_settings, read_shared_settings
 from tests.filled_networks import filled_arrays
@@ -183,12 +189,12 @@ def test_faces_of_another_folder_are_evaluated_beside_the_runs_own(workdir, tmp_
 
 def test_networks_given_by_role_replace_those_of_the_config(workdir):
     config = load_config(workdir)
-    replaced = evaluate._with_networks(config, ["identity_encoder=other=one.safetensors"])
+    replaced = with_networks(config, ["identity_encoder=other=one.safetensors"])
     assert replaced["networks"]["identity_encoder"] == "other=one.safetensors"
     assert replaced["networks"]["generator"] == config["networks"]["generator"]
     for entry in ("identity_encoder", "judge=file", "generator="):
         with pytest.raises(ConfigError, match=f"--network={entry}: expected ROLE=FILE"):
-            evaluate._with_networks(config, [entry])
+            with_networks(config, [entry])
     # Another generator than that of the training is no choice.
     begun = {**config["network_digests"], "generator": "0123456789abcdef"}
     with pytest.raises(ConfigError, match="does not hold the network that the run was begun with"):

@@ -12,8 +12,9 @@ from sdflow_jax.data.prepared import prepare_data
 from sdflow_jax.evaluation.evaluation_setup import EvaluationSetup
 from sdflow_jax.evaluation.judges import Judges, load_judges
 from sdflow_jax.files.attribute_names import attribute_columns
+from sdflow_jax.files.config_groups import ConfigError
 from sdflow_jax.files.renderers import find_larger
-from sdflow_jax.files.roles import load_role
+from sdflow_jax.files.roles import JUDGING_ROLES, load_role
 from sdflow_jax.methods.method import RunSettings
 
 
@@ -39,6 +40,23 @@ class OpenedRun(NamedTuple):
         return attribute_columns(self.known_attributes, attributes)
 
 
+def require_judges(files: Mapping[str, str]) -> None:
+    """Refuse networks without judges.
+
+    Args:
+      files: role -> file, of a run.
+
+    Raises:
+      ConfigError: naming the role that is missing.
+    """
+    for role in JUDGING_ROLES:
+        if not files.get(role):
+            raise ConfigError(
+                f"config.networks.{role} must be a network file: the evaluation needs a judge;"
+                f" give --network={role}=FILE"
+            )
+
+
 def open_run(
     run: RunSettings,
     workdir: str | os.PathLike[str],
@@ -50,7 +68,7 @@ def open_run(
     would round the factors of float32 products otherwise.
 
     Args:
-      run: of the run; its networks name the judges.
+      run: of the run; its networks name the judges, see `require_judges`.
       workdir: of the run.
       split: of its faces.
       judges: in place of the run's own.

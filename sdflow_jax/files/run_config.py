@@ -138,6 +138,27 @@ def load_method_config(workdir: str | os.PathLike[str]) -> dict[str, Any]:
     return config
 
 
+def with_networks(config: dict[str, Any], replaced: Sequence[str]) -> dict[str, Any]:
+    """A config with other network files.
+
+    Args:
+      config: of a run.
+      replaced: ROLE=FILE for each, as after `--network`.
+
+    Raises:
+      ConfigError: naming what is no such thing.
+    """
+    files = dict(config["networks"])
+    for entry in replaced:
+        role, separator, file = entry.partition("=")
+        if not separator or role not in ROLES or not file:
+            raise ConfigError(
+                f"--network={entry}: expected ROLE=FILE, where ROLE is one of {', '.join(ROLES)}"
+            )
+        files[role] = file
+    return {**config, "networks": files}
+
+
 def _brought_up(config: Mapping[str, Any]) -> dict[str, Any]:
     """A config as it would be written today: with the keys that it is too old to have, and without
     those that say what has long been the only way.

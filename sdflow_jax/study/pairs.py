@@ -34,7 +34,7 @@ from sdflow_jax.evaluation import (
     requests_for,
     target_variables,
 )
-from sdflow_jax.evaluation.opened_run import open_run
+from sdflow_jax.evaluation.opened_run import open_run, require_judges
 from sdflow_jax.evaluation.strength_sweep import (
     counted_faces,
     edit_latents,
@@ -43,7 +43,7 @@ from sdflow_jax.evaluation.strength_sweep import (
 )
 from sdflow_jax.files.atomic import write_text
 from sdflow_jax.files.pictures import write_png
-from sdflow_jax.files.run_config import load_config
+from sdflow_jax.files.run_config import load_config, with_networks
 from sdflow_jax.images.batching import map_batches
 from sdflow_jax.images.grids import labeled_rows
 from sdflow_jax.images.pixels import to_bytes
@@ -165,6 +165,7 @@ def make_pairs(
     num_faces: int = 60,
     split: str = "test",
     seed: int = 0,
+    networks: Sequence[str] = (),
 ) -> int:
     """Write `pair01.png` and so on, and the key; pictures of an earlier call are removed.
 
@@ -179,11 +180,16 @@ def make_pairs(
       num_faces: how many faces are tried.
       split: where they come from.
       seed: of faces and order.
+      networks: ROLE=FILE for each network in place of the config's, the judges above all.
+
+    Raises:
+      ConfigError: if a judge is missing.
 
     Returns:
       How many pairs there are: fewer where too few faces can be edited by both to equal readings.
     """
-    run = read_shared_settings(load_config(ours))
+    run = read_shared_settings(with_networks(load_config(ours), networks))
+    require_judges(run.networks)
     opened = open_run(run, ours, split)
     setup, items = opened.setup, opened.faces
     methods = [load_method(ours), load_method(other)]
@@ -371,6 +377,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     making.add_argument("--num_faces", type=int, default=60, help="faces that are tried")
     making.add_argument("--split", choices=("test", "validation"), default="test")
     making.add_argument("--seed", type=int, default=0)
+    making.add_argument(
+        "--network",
+        action="append",
+        default=[],
+        metavar="ROLE=FILE",
+        help="in place of the config's, the judges above all",
+    )
     counting: Any = commands.add_parser("count", help="count answers")
     counting.add_argument("--key", type=pathlib.Path, required=True)
     counting.add_argument("answers", type=pathlib.Path, nargs="+", help="a file for each observer")
@@ -386,6 +399,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 num_faces=given.num_faces,
                 split=given.split,
                 seed=given.seed,
+                networks=given.network,
             )
             print(f"{made} pairs: {given.out}; which is which: {given.key}")
             return

@@ -2,6 +2,8 @@ import numpy as np
 import pytest
 
 from sdflow_jax.evaluation import Request, observe_faces
+from sdflow_jax.files.config_files import read_config
+from sdflow_jax.files.run_config import save_config, to_json
 from sdflow_jax.study.pairs import (
     READING,
     asked_for,
@@ -25,6 +27,21 @@ def test_the_least_certain_of_what_was_asked_counts():
     probabilities = np.array([[0.9, 0.2, 0.7], [0.9, 0.2, 0.7]])
     is_on = np.array([[False, True], [True, False]])
     np.testing.assert_allclose(asked_for(probabilities, is_on, [0, 2]), [0.3, 0.1])
+
+
+def test_mistakes_are_told_in_a_line(tmp_path):
+    words = ["make", f"--out={tmp_path}/out", f"--key={tmp_path}/key.csv", f"--other={tmp_path}"]
+    with pytest.raises(SystemExit, match=r"FileNotFoundError: .*nowhere"):
+        main([*words, f"--ours={tmp_path}/nowhere"])
+    config = read_config("configs/pocket.py")
+    config.networks.evaluation_classifier = ""  # as in configs/ffhq.py
+    save_config(tmp_path, to_json(config))
+    with pytest.raises(
+        SystemExit, match=r"evaluation_classifier must be a network file.*--network"
+    ):
+        main([*words, f"--ours={tmp_path}"])
+    with pytest.raises(SystemExit, match="--network=judge: expected ROLE=FILE"):
+        main([*words, f"--ours={tmp_path}", "--network=judge"])
 
 
 def test_both_edits_end_at_the_same_reading():
