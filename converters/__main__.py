@@ -24,6 +24,7 @@ from converters.notes import input_notes, missing_notes
 from converters.torch_reader import read_checkpoint
 from sdflow_jax.files import networks
 from sdflow_jax.files.bars import Bar
+from sdflow_jax.files.words import print_any_name
 from sdflow_jax.methods.interfacegan.boundary import load_boundary, save_boundary
 
 # What each network's file is called unless --name says otherwise; the names are those of
@@ -45,6 +46,7 @@ FILE_NAMES = {
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit status, 1 if the checkpoint cannot be converted."""
     arguments = _parser().parse_args(argv)
+    print_any_name()
     try:
         _check_directory(arguments.out)
         if arguments.kind == "interfacegan" or _is_numpy_file(arguments.checkpoint):
@@ -277,10 +279,17 @@ def _stored(key: str, array: np.ndarray, dtype: np.dtype) -> np.ndarray:
     """`array` as it goes to the file: floating-point values in `dtype`, and finite."""
     if array.dtype.kind not in "fV":  # bfloat16 is of kind V
         return array
-    stored = array.astype(dtype, copy=False)
+    # Of bfloat16 numpy knows no `isfinite`.
+    values = array.astype(np.float32) if array.dtype.kind == "V" else array
+    if not np.isfinite(values).all():
+        raise CheckpointError(
+            f"{key} holds NaN or infinity; is the checkpoint of a run that diverged?"
+        )
+    with np.errstate(over="ignore"):
+        stored = array.astype(dtype, copy=False)
     if not np.isfinite(stored).all():
         raise CheckpointError(
-            f"{key} holds NaN or infinity in {dtype}; is the checkpoint of a run that diverged?"
+            f"{key} goes up to {np.abs(values).max():.3g}, too large for {dtype}; leave out --dtype"
         )
     return stored
 

@@ -154,6 +154,11 @@ class Editor:
         Raises:
           NetworkFileError: if the world is unknown or lacks a network.
         """
+        if world not in networks.PACKAGED_WORLDS:
+            raise networks.NetworkFileError(
+                f"{world!r} is no packaged world; there is {', '.join(networks.PACKAGED_WORLDS)}."
+                " Editor.from_files takes your own networks, Editor.from_workdir those of a training run"
+            )
         roles = ("generator", "inversion_encoder", "flow", "semantic_encoder", "identity_encoder")
         return cls.from_files(**{role: f"{world}:{role}" for role in roles}, batch_size=batch_size)
 

@@ -278,6 +278,10 @@ def test_the_last_fifth_of_a_refinement_is_seen_by_the_renderer(
 def test_a_packaged_world_is_seen_through_its_renderer(monkeypatch):
     # In place of the large network the generator itself, which takes the same codes.
     monkeypatch.setattr("sdflow_jax.pocket.renderer.load_renderer", lambda generator: generator)
+    with pytest.raises(
+        networks.NetworkFileError, match=r"'ffhq' is no packaged world; there is pocket"
+    ):
+        Editor.from_pretrained("ffhq")
     found = Editor.from_pretrained("pocket")
     assert found.renderer is found.generator
 

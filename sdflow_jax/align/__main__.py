@@ -16,12 +16,13 @@ from sdflow_jax.align.photos import PhotoSource
 from sdflow_jax.align.preparation import AlignSettings, Summary, align_photos
 from sdflow_jax.align.progress import Progress
 from sdflow_jax.files.cores import own_cores
-from sdflow_jax.files.words import in_words
+from sdflow_jax.files.words import in_words, print_any_name
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit status: photos without a face are no failure."""
     arguments = _parser().parse_args(argv)
+    print_any_name()
     settings = AlignSettings(arguments.size, arguments.smallest, arguments.finder)
     progress: Progress | None = None
 
@@ -62,6 +63,7 @@ def _told(summary: Summary, folder: pathlib.Path) -> str:
         "photos without a face": summary.num_without,
         "photos that cannot be read": summary.num_unreadable,
         "faces too small": summary.num_small,
+        "faces left of photos that are gone": summary.num_left,
     }
     rest = ", ".join(f"{count} {what}" for what, count in counts.items() if count)
     done = f"{folder}: {summary.num_faces} faces of {summary.num_photos} photos"

@@ -12,12 +12,13 @@ from typing import Any
 from sdflow_jax.align.geometry import AlignError
 from sdflow_jax.files.atomic import naming, write_atomic, write_text
 
-UNREADABLE, NO_FACE, ALIGNED, TOO_SMALL, REFUSED = (
+UNREADABLE, NO_FACE, ALIGNED, TOO_SMALL, REFUSED, LEFT = (
     "unreadable",
     "no face",
     "aligned",
     "too small",
     "refused",
+    "photo gone",
 )
 
 _PLACE = "path"  # in the first line, beside the settings
@@ -168,7 +169,10 @@ def _size_in(stamp: str) -> str:
 
 
 def write_report(
-    path: pathlib.Path, records: Iterable[PhotoRecord], refused: Mapping[str, str] | None = None
+    path: pathlib.Path,
+    records: Iterable[PhotoRecord],
+    refused: Mapping[str, str] | None = None,
+    left: Mapping[str, Iterable[str]] | None = None,
 ) -> None:
     """Write a CSV of what became of each photo and face: photo, face, result, file, detail.
 
@@ -176,6 +180,7 @@ def write_report(
       path: the file, replaced if it is there.
       records: of the photos.
       refused: names of an archive's entries that were not read -> why.
+      left: photos that are no longer there -> pictures of their faces that still are.
     """
     stream = io.StringIO()
     table = csv.writer(stream, lineterminator="\n")
@@ -191,5 +196,7 @@ def write_report(
             result = ALIGNED if face.file else TOO_SMALL
             detail = f"{face.side:.0f} pixels, score {face.score:.2f}"
             table.writerow((record.photo, face.number, result, face.file, detail))
+    for name, files in (left or {}).items():
+        table.writerows((name, "", LEFT, file, "") for file in files)
     # File names may be no valid text.
     write_text(path, stream.getvalue().encode("utf-8", "backslashreplace").decode())

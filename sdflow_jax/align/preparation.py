@@ -28,6 +28,7 @@ from sdflow_jax.files.pictures import write_png
 from sdflow_jax.images.reading import ImageFileError, decode_image
 
 _SUFFIX = ".png"
+_TOO_LARGE = "too large for this machine's memory"
 
 # What the disk says of a name that cannot be: one photo's trouble, unlike a full disk.
 _NAME_ERRORS = (
@@ -60,6 +61,7 @@ class Summary:
       num_without: photos without a face.
       num_unreadable: photos that could not be read, and refused names.
       num_small: faces that were too small.
+      num_left: faces in the folder whose photos are no longer in the source; not among `num_faces`.
       report: the CSV that lists all of them.
     """
 
@@ -68,6 +70,7 @@ class Summary:
     num_without: int
     num_unreadable: int
     num_small: int
+    num_left: int
     report: pathlib.Path
 
 
@@ -84,7 +87,8 @@ def align_photos(
 
     The faces of `a/b.jpg` become `a/b.jpg-1.png`, `a/b.jpg-2.png`, from left to right. A kill
     costs only the photos in work: the next call goes on. Photos that have changed since are done
-    again; so are those that could not be read. A face that somebody has removed does not come back.
+    again; so are those that could not be read, whose earlier faces stay until then. A face that somebody
+    has removed does not come back. Faces of photos that are no longer there are counted and stay.
 
     Args:
       source: see `photos.open_photos`.
@@ -126,8 +130,14 @@ def align_photos(
             finally:
                 journal.close()
                 with contextlib.suppress(OSError):  # what led here is told
-                    write_report(report, _of_source(journal, photos), photos.refused)
-            return _summary(_of_source(journal, photos), photos, report)
+                    write_report(
+                        report,
+                        _of_source(journal, photos),
+                        photos.refused,
+                        _left(journal, photos, folder),
+                    )
+            left = sum(len(files) for files in _left(journal, photos, folder).values())
+            return _summary(_of_source(journal, photos), photos, left, report)
 
 
 def _check_apart(place: pathlib.Path, photos: PhotoSource, folder: pathlib.Path) -> None:
@@ -149,6 +159,10 @@ def _align_rest(
     advance: Callable[[int], None],
 ) -> None:
     rest = [photo for photo in photos.photos if not _is_done(photo, journal)]
+    for photo in photos.photos:
+        record = journal.records.get(photo.name)
+        if record and record.problem and _is_done(photo, journal):  # it is there again, as it was
+            journal.add(dataclasses.replace(record, problem=""))
     begin(photos, len(photos.photos) - len(rest))
     num_faces = sum(len(record.files) for record in _of_source(journal, photos))
 
@@ -157,6 +171,9 @@ def _align_rest(
 
     for record in _in_order(rest, align, jobs):
         before = journal.records.get(record.photo)
+        if record.problem and before and before.files:
+            # Perhaps for this time only, as behind a disk that is not mounted: what was found stands.
+            record = dataclasses.replace(before, problem=record.problem)
         gone = set(before.files) - set(record.files) if before else ()
         for name in gone:  # the photo is another than it was
             (folder / name).unlink(missing_ok=True)
@@ -194,7 +211,9 @@ def _in_order(
 
 def _is_done(photo: Photo, journal: Journal) -> bool:
     record = journal.records.get(photo.name)
-    return record is not None and record.stamp == photo.stamp and not record.problem
+    if record is None or record.stamp != photo.stamp:
+        return False
+    return not record.problem or bool(record.files)
 
 
 def _align_photo(
@@ -210,12 +229,15 @@ def _align_photo(
         pixels = decode_image(content)
         faces = find_faces(pixels, finder)
     except (ImageFileError, RuntimeError, MemoryError) as error:
-        problem = str(error) or "too large for this machine's memory"
+        problem = str(error) or _TOO_LARGE
         return PhotoRecord(photo.name, photo.stamp, problem=problem)
     try:
         return PhotoRecord(
             photo.name, photo.stamp, _write_faces(photo, pixels, faces, folder, settings)
         )
+    except MemoryError:
+        problem = _TOO_LARGE
+        return PhotoRecord(photo.name, photo.stamp, problem=problem)
     except OSError as error:
         if error.errno not in _NAME_ERRORS:
             raise
@@ -261,7 +283,19 @@ def _of_source(journal: Journal, photos: PhotoSource) -> list[PhotoRecord]:
     return [journal.records[name] for name in names if name in journal.records]
 
 
-def _summary(records: Sequence[PhotoRecord], photos: PhotoSource, report: pathlib.Path) -> Summary:
+def _left(journal: Journal, photos: PhotoSource, folder: pathlib.Path) -> dict[str, list[str]]:
+    """Photos that are no longer there -> pictures of their faces that still are."""
+    there = {photo.name for photo in photos.photos}
+    return {
+        name: files
+        for name, record in journal.records.items()
+        if name not in there and (files := [x for x in record.files if (folder / x).exists()])
+    }
+
+
+def _summary(
+    records: Sequence[PhotoRecord], photos: PhotoSource, num_left: int, report: pathlib.Path
+) -> Summary:
     num_found = sum(len(record.faces) for record in records)
     num_faces = sum(len(record.files) for record in records)
     return Summary(
@@ -270,5 +304,6 @@ def _summary(records: Sequence[PhotoRecord], photos: PhotoSource, report: pathli
         num_without=sum(not record.faces and not record.problem for record in records),
         num_unreadable=sum(bool(record.problem) for record in records) + len(photos.refused),
         num_small=num_found - num_faces,
+        num_left=num_left,
         report=report,
     )

@@ -15,8 +15,10 @@ class Line(NamedTuple):
 
 
 def read_lines(path: str | os.PathLike[str]) -> list[Line]:
-    """The lines of a file, without blank ones, without comments (which begin with `#`), and without
-    the space around them. Line ends may be Unix's or Windows'; a byte order mark is passed over.
+    """The lines of a file, without blank ones, without comments, and without the space around them. Line ends may
+    be Unix's or Windows'; a byte order mark is passed over.
+
+    A comment begins with `#`; below the first line that is none, with `#` and a space, for names may begin with `#`.
 
     Raises:
       DataError: naming the file, if it cannot be read, is no UTF-8 text, or says nothing.
@@ -29,7 +31,11 @@ def read_lines(path: str | os.PathLike[str]) -> list[Line]:
         raise DataError(f"{path}: expected a text in UTF-8 ({error})") from error
     # Not `splitlines`, to which some characters inside a line are line ends too.
     stripped = (line.strip() for line in text.split("\n"))
-    lines = [Line(i, x) for i, x in enumerate(stripped, 1) if x and not x.startswith("#")]
+    lines: list[Line] = []
+    for number, text in enumerate(stripped, 1):
+        is_comment = text.startswith("#") and (not lines or text.lstrip("#")[:1].isspace())
+        if text.strip("#") and not is_comment:
+            lines.append(Line(number, text))
     if not lines:
         raise DataError(f"{path}: expected lines of images and their labels, the file says nothing")
     return lines

@@ -54,7 +54,12 @@ class Guard:
             self._check_sender(scope)
             _check_path(scope["path"])
             self._check_length(scope)
-            if "".join(_values(scope, b"content-type")).lower().startswith("multipart/form-data"):
+            kinds = _values(scope, b"content-type")
+            if len(kinds) > 1:  # of which another may be read behind this
+                raise Refusal(
+                    HTTPStatus.BAD_REQUEST, "A request to this page has one Content-Type."
+                )
+            if kinds and kinds[0].lower().startswith("multipart/form-data"):
                 receive = self._upload(receive)
             else:
                 body = await self._body(receive)

@@ -9,7 +9,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 
 from sdflow_jax.files.collection import collect_seldom
-from sdflow_jax.files.words import in_words
+from sdflow_jax.files.words import in_words, print_any_name
 
 _LARGEST = 3.4e38  # nearly, in float32
 
@@ -17,6 +17,7 @@ _LARGEST = 3.4e38  # nearly, in float32
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit status, 1 if a photo could not be edited."""
     arguments = _parser().parse_args(argv)
+    print_any_name()
     collect_seldom()
     with _warnings_as_notes():
         try:

@@ -35,7 +35,8 @@ def load_editor(
     """
     are_kept = keep_compiled_programs() is not None
     report("loading the networks")
-    place = place_of(traced_programs(), workdir, size) if are_kept and may_prepare else None
+    directory = _traced_programs() if are_kept and may_prepare else None
+    place = place_of(directory, workdir, size) if directory else None
     if place and (found := PreparedEditor.load(place.path)):
         place.note_missing_renderer(found.sizes[-1])
         check(found)
@@ -50,6 +51,14 @@ def load_editor(
         editor = PreparedEditor.of(editor, size, place.path)
     editor.compile(size=size)
     return editor
+
+
+def _traced_programs() -> pathlib.Path | None:
+    """Where they are kept; None where there is no place for them, as for a user without a home."""
+    try:
+        return traced_programs()
+    except FileNotFoundError:
+        return None
 
 
 def _load(workdir: pathlib.Path | None) -> "Editor":

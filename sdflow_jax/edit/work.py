@@ -8,6 +8,7 @@ import pathlib
 import sys
 from collections.abc import Mapping, Sequence
 
+import jax
 import numpy as np
 from jaxtyping import Float, UInt8
 
@@ -41,7 +42,10 @@ class EditError(ValueError):
 
 
 # What goes wrong with one photo, and leaves the others.
-_PHOTO_ERRORS = (ImageFileError, AlignError, EditError, FloatingPointError, OSError)
+_PHOTO_ERRORS = (
+    *(ImageFileError, AlignError, EditError, FloatingPointError, OSError),
+    *(MemoryError, jax.errors.JaxRuntimeError),  # too large a picture for this machine
+)
 
 
 def edit_all(arguments: argparse.Namespace) -> int:
@@ -82,7 +86,7 @@ def edit_all(arguments: argparse.Namespace) -> int:
         try:
             written = work.edit(photo, output)
         except _PHOTO_ERRORS as error:
-            message = in_words(error)
+            message = _told(error)
             about = "" if str(photo) in message else f"{photo}: "
             print(f"error: {about}{message}", file=sys.stderr)
             num_failed += 1
@@ -93,6 +97,14 @@ def edit_all(arguments: argparse.Namespace) -> int:
     if num_failed:
         print(f"{num_failed} of {len(photos)} photos could not be edited", file=sys.stderr)
     return int(num_failed > 0)
+
+
+def _told(error: Exception) -> str:
+    if isinstance(error, jax.errors.JaxRuntimeError) and "RESOURCE_EXHAUSTED" not in str(error):
+        return str(error).partition("\n")[0]
+    if isinstance(error, MemoryError | jax.errors.JaxRuntimeError):
+        return "too large for this machine's memory; a smaller --size needs less"
+    return in_words(error)
 
 
 def photos_of(paths: Sequence[pathlib.Path]) -> list[pathlib.Path]:

@@ -4,8 +4,11 @@ import contextlib
 import json
 import os
 import pathlib
+import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import IO, Any
+
+_STALE = 600.0  # seconds without a byte, after which nobody writes a file any more
 
 
 @contextlib.contextmanager
@@ -34,16 +37,29 @@ def write_atomic(path: str | os.PathLike[str], write: Callable[[IO[bytes]], Any]
       OSError: naming the file and the cause, if the disk is full or may not be written.
     """
     path = pathlib.Path(path)
-    partial = path.with_name(path.name + ".partial")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with naming(path):
+        partial, stream = _begin(path)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with naming(path), partial.open("wb") as stream:
+        with naming(path), stream:
             write(stream)
         partial.replace(path)
     except BaseException:
         with contextlib.suppress(OSError):
             partial.unlink()
         raise
+
+
+def _begin(path: pathlib.Path) -> tuple[pathlib.Path, IO[bytes]]:
+    """An empty file beside `path` that no other process is writing, and its name."""
+    partial = path.with_name(path.name + ".partial")
+    with contextlib.suppress(OSError):
+        if time.time() - partial.stat().st_mtime > _STALE:  # of a process that was killed
+            partial.unlink()
+    with contextlib.suppress(FileExistsError):
+        return partial, partial.open("xb")
+    own = path.with_name(f"{path.name}.{os.getpid()}.partial")
+    return own, own.open("wb")
 
 
 def write_text(path: str | os.PathLike[str], text: str) -> None:

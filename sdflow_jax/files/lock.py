@@ -1,13 +1,17 @@
 """One process at a time in a directory, by a lock of the system's that ends with its process."""
 
 import contextlib
+import errno
 import fcntl
 import os
 import pathlib
 import socket
+import warnings
 from collections.abc import Iterator
 
 LOCK_FILE = ".lock"
+# What file systems say that have none, as some over a network.
+_NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP)
 
 
 class InUseError(OSError):
@@ -40,6 +44,14 @@ def locked(directory: str | os.PathLike[str], work: str, *, shared: bool = False
             file.seek(0)
             holder = file.read(200).strip() or "another process"
             raise InUseError(f"{directory} is in use: {holder}; let it end first") from None
+        except OSError as error:
+            if error.errno not in _NO_LOCKS:
+                raise
+            warnings.warn(
+                f"{directory} is on a file system without locks ({error.strerror}): see to it that no other process"
+                " works in it",
+                stacklevel=3,
+            )
         file.truncate(0)
         file.write(f"{work}, process {os.getpid()} on {socket.gethostname()}\n")
         file.flush()

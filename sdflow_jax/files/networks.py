@@ -50,7 +50,7 @@ REGISTRY = {
 # belong to one method alone.
 _FURTHER_REGISTRY = "sdflow_jax.methods.registry:networks_of_methods"
 
-_PACKAGED_WORLDS = {"pocket": pathlib.Path(__file__).parents[1] / "pocket" / "weights"}
+PACKAGED_WORLDS = {"pocket": pathlib.Path(__file__).parents[1] / "pocket" / "weights"}
 
 
 # Random draws that building a network may take, twice those of the largest: what a file says of its
@@ -73,11 +73,11 @@ def resolve(path: str | os.PathLike[str], *, suffix: str = ".safetensors") -> pa
       NetworkFileError: if the packaged world has no file of that name.
     """
     world, separator, name = str(path).partition(":")
-    if not separator or world not in _PACKAGED_WORLDS:
+    if not separator or world not in PACKAGED_WORLDS:
         return pathlib.Path(path)
-    file = _PACKAGED_WORLDS[world] / f"{name}{suffix}"
+    file = PACKAGED_WORLDS[world] / f"{name}{suffix}"
     if not file.exists():
-        known = sorted(f.stem for f in _PACKAGED_WORLDS[world].glob(f"*{suffix}"))
+        known = sorted(f.stem for f in PACKAGED_WORLDS[world].glob(f"*{suffix}"))
         raise NetworkFileError(
             f"{path}: the {world} world has no {name!r}; it has {', '.join(known)}"
         )

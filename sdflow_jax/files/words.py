@@ -1,4 +1,13 @@
-"""What the shell's commands say of errors."""
+"""What the shell's commands say, and how."""
+
+import io
+import sys
+
+
+def print_any_name() -> None:
+    """Let `print` write names of files that are no valid text, with escapes, where it would end the program."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
 
 
 def in_words(error: Exception) -> str:

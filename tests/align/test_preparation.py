@@ -119,6 +119,41 @@ def test_what_is_done_is_not_done_again(photos, tmp_path, capsys):
     }
 
 
+def test_photos_that_cannot_be_read_for_a_time_keep_their_faces(photos, tmp_path, capsys):
+    out, disk = tmp_path / "faces", tmp_path / "disk"
+    (photos / "sub").rename(disk)
+    (photos / "two.png").symlink_to(disk / "two.png")
+    assert main(words(photos, out)) == 0
+    whole = files(out)
+    (out / "two.png-1.png").unlink()  # somebody did not want it
+    disk.rename(tmp_path / "elsewhere")
+    capsys.readouterr()
+    assert main(words(photos, out)) == 0
+    assert "3 photos that cannot be read" in capsys.readouterr().out
+    assert (out / "two.png-2.png").read_bytes() == whole["two.png-2.png"]
+    assert ("two.png", "unreadable") in [(row["photo"], row["result"]) for row in report(out)]
+    (tmp_path / "elsewhere").rename(disk)
+    assert main(words(photos, out)) == 0
+    assert "2 photos that cannot be read" in capsys.readouterr().out
+    assert not (out / "two.png-1.png").exists()
+
+
+def test_faces_of_photos_that_are_gone_are_told(photos, tmp_path, capsys):
+    out = tmp_path / "faces"
+    main(words(photos, out))
+    (photos / "sub" / "two.png").unlink()
+    capsys.readouterr()
+    assert main(words(photos, out)) == 0
+    told = capsys.readouterr().out
+    assert "1 faces of 5 photos" in told and "2 faces left of photos that are gone" in told
+    left = {row["file"] for row in report(out) if row["result"] == "photo gone"}
+    assert left == {"sub/two.png-1.png", "sub/two.png-2.png"}
+    for name in left:
+        (out / name).unlink()
+    main(words(photos, out))
+    assert "gone" not in capsys.readouterr().out
+
+
 def test_a_killed_preparation_is_alone_and_goes_on(photos, tmp_path, capsys):
     whole, out = tmp_path / "whole", tmp_path / "faces"
     main(words(photos, whole, SLOW))

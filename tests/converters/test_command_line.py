@@ -99,6 +99,17 @@ def test_kind_is_recognised_and_nothing_changes_on_the_way(kind, tmp_path, capsy
     assert f"digest sha256:{networks.read_metadata(file)['digest']}" in printed
 
 
+def test_values_that_half_precision_has_not_are_named(tmp_path):
+    network, arguments = NETWORKS["flow"]
+    arrays = random_arrays(network, arguments)
+    key = next(key for key, array in arrays.items() if array.size > 1)
+    arrays[key] = arrays[key] + np.float32(70_000)
+    write_checkpoint(tmp_path / "c.pt", load_kind("flow").restore(arguments, arrays))
+    with pytest.raises(CheckpointError, match=r"goes up to 7e\+04, too large for float16"):
+        convert_network(tmp_path / "c.pt", tmp_path, dtype="float16", report=lambda _: None)
+    assert [file.name for file in tmp_path.iterdir()] == ["c.pt"]
+
+
 def test_half_precision_halves_the_file(tmp_path):
     write_network(tmp_path / "c.pt", "flow")
     full = convert_network(tmp_path / "c.pt", tmp_path, name="full", report=lambda _: None)

@@ -19,6 +19,12 @@ def test_numbers_are_splits(tmp_path, text):
     assert found == {"a.jpg": "train", "b.jpg": "validation", "c.jpg": "test"}
 
 
+def test_names_may_begin_with_a_number_sign(tmp_path):
+    file = tmp_path / "partition.txt"
+    file.write_text("#official\na.jpg 0\n# of others:\n#\n#b.jpg 1\n")
+    assert read_partition(file) == {"a.jpg": "train", "#b.jpg": "validation"}
+
+
 def test_mistakes_are_counted_and_named(tmp_path):
     file = tmp_path / "partition.txt"
     file.write_text("a 0\nb 1\na 2\nb 1\nc 3\nd\n")

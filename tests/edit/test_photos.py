@@ -1,7 +1,10 @@
 import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
+from jax.errors import JaxRuntimeError
 from PIL import Image
 
 from sdflow_jax.edit.__main__ import main
@@ -57,6 +60,47 @@ def test_one_bad_photo_leaves_the_others(run, photos, tmp_path, capsys):
     told = capsys.readouterr().err.splitlines()
     assert told[0].startswith(f"error: {photos / 'ada.png'}: not a readable image")
     assert told[1:] == ["1 of 2 photos could not be edited"]
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (MemoryError(), "too large for this machine's memory; a smaller --size needs less"),
+        (JaxRuntimeError("RESOURCE_EXHAUSTED: out of memory"), "too large for this machine's"),
+        (JaxRuntimeError("INTERNAL: a device is gone\nmore"), "INTERNAL: a device is gone"),
+    ],
+)
+def test_one_photo_that_is_too_much_leaves_the_others(
+    run, editor, photos, tmp_path, capsys, monkeypatch, error, message
+):
+    invert, calls = Editor.invert, []
+
+    def fail_once(*arguments, **options):
+        calls.append(arguments)
+        if len(calls) == 1:
+            raise error
+        return invert(*arguments, **options)
+
+    monkeypatch.setattr(Editor, "invert", fail_once)
+    assert run(photos, "--set", "Young=1", "--num-steps", "1", "--out", tmp_path / "out") == 1
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["bob.png"]
+    told = capsys.readouterr().err
+    assert f"error: {photos / 'ada.png'}: {message}" in told and "more" not in told
+
+
+def test_names_that_are_no_text_are_edited(workdir, photos, tmp_path):
+    try:
+        (photos / "ada.png").rename(photos / os.fsdecode(b"ad\xe9.png"))
+    except OSError:
+        pytest.skip("this file system has no such names")
+    command = [sys.executable, "-m", "sdflow_jax.edit", str(photos), "--set", "Young=1"]
+    found = subprocess.run(
+        [*command, f"--workdir={workdir}", f"--out={tmp_path / 'out'}"],
+        env={**os.environ, "PYTHONIOENCODING": "utf-8:strict"},
+        capture_output=True,
+    )
+    assert found.returncode == 0, found.stderr
+    assert len(list((tmp_path / "out").iterdir())) == 2 and rb"ad\udce9.png" in found.stdout
 
 
 def test_photos_that_are_not_square_need_to_be_cropped(run, tmp_path, capsys):

@@ -13,7 +13,7 @@ from safetensors import safe_open
 from sdflow_jax.edit import loading, prepared
 from sdflow_jax.edit.__main__ import main
 from sdflow_jax.edit.prepared import PreparedEditor, place_of
-from sdflow_jax.files import code_digest, networks
+from sdflow_jax.files import code_digest, compiled_programs, networks
 from sdflow_jax.files.compiled_programs import VARIABLE
 from tests.exported_run import SIZE, write_run
 
@@ -115,6 +115,18 @@ def test_a_damaged_file_is_made_again(run, cache, loads, damage):
         assert json.loads(file.metadata()["facts"])["picture_size"] == SIZE
     run()
     assert len(loads) == 2
+
+
+def test_without_a_home_nothing_is_kept(run, loads, tmp_path, monkeypatch):
+    monkeypatch.delenv(VARIABLE, raising=False)
+    monkeypatch.setattr(loading, "keep_compiled_programs", lambda: tmp_path)  # jax's own setting
+
+    def user_cache():
+        raise FileNotFoundError("this user has no home directory")
+
+    monkeypatch.setattr(compiled_programs, "user_cache", user_cache)
+    run()
+    assert len(loads) == 1
 
 
 def test_other_networks_have_another_place(tmp_path):

@@ -24,6 +24,31 @@ def test_a_file_is_the_old_one_or_the_whole_new_one(tmp_path):
     assert [file.name for file in path.parent.iterdir()] == ["notes.json"]
 
 
+def test_two_who_write_one_file_do_not_mix(tmp_path):
+    path = tmp_path / "notes"
+
+    def write(stream):
+        stream.write(b"first, ")
+        stream.flush()
+        write_atomic(path, lambda other: other.write(b"second"))
+        assert path.read_bytes() == b"second"
+        stream.write(b"and last")
+
+    write_atomic(path, write)
+    assert path.read_bytes() == b"first, and last"
+    assert [file.name for file in tmp_path.iterdir()] == ["notes"]
+
+
+def test_what_a_kill_left_goes_with_a_later_write(tmp_path):
+    left = tmp_path / "notes.partial"
+    left.write_bytes(b"half")
+    write_atomic(tmp_path / "notes", lambda stream: stream.write(b"whole"))
+    assert left.read_bytes() == b"half"  # somebody may be writing it
+    os.utime(left, (0, 0))
+    write_atomic(tmp_path / "notes", lambda stream: stream.write(b"whole"))
+    assert [file.name for file in tmp_path.iterdir()] == ["notes"]
+
+
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_json_is_strict(tmp_path, value):
     with pytest.raises(ValueError, match="not JSON compliant"):

@@ -1,3 +1,4 @@
+import errno
 import os
 import signal
 import subprocess
@@ -42,6 +43,18 @@ def test_the_second_process_is_told_of_the_first_in_one_line_and_a_killed_one_ho
     with locked(directory, "evaluating"):
         assert f"process {os.getpid()}" in (directory / lock.LOCK_FILE).read_text()
     with locked(directory, "once more"):
+        pass
+
+
+def test_a_file_system_without_locks_is_told_and_used(tmp_path, monkeypatch):
+    def refuse(*_):
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+
+    monkeypatch.setattr(lock.fcntl, "flock", refuse)
+    with (
+        pytest.warns(UserWarning, match=f"{tmp_path} is on a file system without locks"),
+        locked(tmp_path, "training"),
+    ):
         pass
 
 
