@@ -40,6 +40,12 @@ def ask(headers=(), *, host="127.0.0.1", path="/gradio_api/queue/join", bodies=(
 HERE = ("Host", "127.0.0.1:7860")
 
 
+def test_a_request_of_two_kinds_is_refused():
+    kinds = (("Content-Type", ""), ("Content-Type", "multipart/form-data; boundary=x"))
+    given, status, text = ask([HERE, *kinds], bodies=(b"{}",))
+    assert (status, given) == (400, []) and "one Content-Type" in text
+
+
 @pytest.mark.parametrize(
     ("host", "name", "origin"),
     [
