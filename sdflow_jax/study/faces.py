@@ -46,6 +46,7 @@ def faces_figures(
     *,
     num_shown: int,
     prediction_columns: Sequence[int],
+    has_originals: bool = True,
 ) -> dict[str, Figure]:
     """One figure for each request: a face per row, a method per column.
 
@@ -61,8 +62,10 @@ def faces_figures(
       outcomes: method -> request -> outcome, from which the strengths are taken.
       num_shown: how many faces.
       prediction_columns: the columns of `predictions` that are the methods' attributes.
+      has_originals: whether the faces' images are more than the generator's own of their latents.
     """
-    columns = {request.name: ["original", "reconstruction"] for request in requests}
+    unedited = ["original", "reconstruction"] if has_originals else ["face"]
+    columns = {request.name: [*unedited] for request in requests}
     images: dict[str, list] = {request.name: [] for request in requests}
     notes: dict[str, list] = {request.name: [] for request in requests}
     for name, method in methods.items():
@@ -78,8 +81,9 @@ def faces_figures(
         before = observed.reconstruction
         for request in requests:
             if not images[request.name]:
-                images[request.name] += [shown.originals, shown.reconstructions]
-                notes[request.name] += [[""] * len(shown.originals)] * 2
+                pictures = [shown.originals] * has_originals + [shown.reconstructions]
+                images[request.name] += pictures
+                notes[request.name] += [[""] * len(shown.originals)] * len(pictures)
             strength = strength_at(outcomes[name][request.name])
             is_edited = np.isin(method.attributes, request.attributes)
             targets = target_variables(

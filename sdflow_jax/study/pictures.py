@@ -173,6 +173,7 @@ def _face_figures(
             outcomes,
             num_shown=settings.num_shown,
             prediction_columns=opened.columns_of(run.attributes),
+            has_originals=run.data.has_originals,
         )
         for request, figure in found.items():
             figures[f"{prefix}_{'all' if '+' in request else request}"] = figure
