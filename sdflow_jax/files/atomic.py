@@ -4,11 +4,13 @@ import contextlib
 import json
 import os
 import pathlib
-import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import IO, Any
 
-_STALE = 600.0  # seconds without a byte, after which nobody writes a file any more
+try:
+    import fcntl
+except ImportError:  # on Windows
+    fcntl = None
 
 
 @contextlib.contextmanager
@@ -42,24 +44,58 @@ def write_atomic(path: str | os.PathLike[str], write: Callable[[IO[bytes]], Any]
         partial, stream = _begin(path)
     try:
         with naming(path), stream:
-            write(stream)
-        partial.replace(path)
+            try:
+                write(stream)
+                stream.flush()
+                if fcntl:
+                    partial.replace(path)
+            except BaseException:
+                if fcntl:  # while it is locked, for the next one that comes takes up what is there
+                    _remove(partial)
+                raise
+        if not fcntl:  # such systems rename and remove no open file
+            partial.replace(path)
     except BaseException:
-        with contextlib.suppress(OSError):
-            partial.unlink()
+        if not fcntl:
+            _remove(partial)
         raise
 
 
-def _begin(path: pathlib.Path) -> tuple[pathlib.Path, IO[bytes]]:
-    """An empty file beside `path` that no other process is writing, and its name."""
-    partial = path.with_name(path.name + ".partial")
+def _remove(partial: pathlib.Path) -> None:
     with contextlib.suppress(OSError):
-        if time.time() - partial.stat().st_mtime > _STALE:  # of a process that was killed
-            partial.unlink()
-    with contextlib.suppress(FileExistsError):
-        return partial, partial.open("xb")
+        partial.unlink()
+
+
+def _begin(path: pathlib.Path) -> tuple[pathlib.Path, IO[bytes]]:
+    """An empty file beside `path` that no other process is writing, and its name.
+
+    The name is the same for all, so that what a kill has left is taken up again, but for one that comes while
+    another writes.
+    """
+    partial = path.with_name(path.name + ".partial")
     own = path.with_name(f"{path.name}.{os.getpid()}.partial")
-    return own, own.open("wb")
+    if not fcntl:
+        return own, own.open("wb")
+    descriptor = os.open(partial, os.O_RDWR | os.O_CREAT, 0o666)
+    if not _is_ours(descriptor, partial):
+        os.close(descriptor)
+        return own, own.open("wb")
+    os.ftruncate(descriptor, 0)
+    return partial, os.fdopen(descriptor, "wb")
+
+
+def _is_ours(descriptor: int, partial: pathlib.Path) -> bool:
+    """Whether nobody else is writing an open file, who is kept out from now on."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:  # a file system without locks, on which nobody else is hoped to be
+        return True
+    try:  # whoever was writing may have finished since it was opened: then this is the finished file
+        return os.path.samestat(os.fstat(descriptor), partial.stat())
+    except FileNotFoundError:
+        return False
 
 
 def write_text(path: str | os.PathLike[str], text: str) -> None:

@@ -22,7 +22,7 @@ from sdflow_jax.methods.method import EditingMethod
 from sdflow_jax.study.curves import request_title
 
 ACCURACY = 0.9
-_LONGEST = 18  # letters above a column, in a line
+_LONGEST = 16  # letters above a column, in a line
 
 
 def strength_at(outcome: EditOutcomes, accuracy: float = ACCURACY) -> float:

@@ -4,6 +4,7 @@ import os
 
 import pytest
 
+from sdflow_jax.files import atomic
 from sdflow_jax.files.atomic import write_atomic, write_json
 from tests.full_disk import full_disk
 
@@ -40,12 +41,29 @@ def test_two_who_write_one_file_do_not_mix(tmp_path):
 
 
 def test_what_a_kill_left_goes_with_a_later_write(tmp_path):
-    left = tmp_path / "notes.partial"
-    left.write_bytes(b"half")
+    (tmp_path / "notes.partial").write_bytes(b"half of what was longer")
     write_atomic(tmp_path / "notes", lambda stream: stream.write(b"whole"))
-    assert left.read_bytes() == b"half"  # somebody may be writing it
-    os.utime(left, (0, 0))
-    write_atomic(tmp_path / "notes", lambda stream: stream.write(b"whole"))
+    assert (tmp_path / "notes").read_bytes() == b"whole"
+    assert [file.name for file in tmp_path.iterdir()] == ["notes"]
+
+
+@pytest.mark.parametrize("why", ["no module", "no locks"])
+def test_without_locks_files_are_written_all_the_same(tmp_path, monkeypatch, why):
+    def refuse(*_):
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+
+    def interrupt(_):
+        raise KeyboardInterrupt
+
+    if why == "no module":
+        monkeypatch.setattr(atomic, "fcntl", None)
+    else:
+        monkeypatch.setattr(atomic.fcntl, "flock", refuse)
+    for text in (b"one", b"two"):
+        write_atomic(tmp_path / "notes", lambda stream, text=text: stream.write(text))
+        assert (tmp_path / "notes").read_bytes() == text
+    with pytest.raises(KeyboardInterrupt):
+        write_atomic(tmp_path / "notes", interrupt)
     assert [file.name for file in tmp_path.iterdir()] == ["notes"]
 
 
