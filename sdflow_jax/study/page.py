@@ -54,9 +54,8 @@ def results_page(
         "*Highest accuracy*: the share of faces on which the judges see everything turned that was asked, at the best"
         " strength. *Identity*, the cosine of the embeddings of edited and unedited face, and *other attributes*, the"
         " share of the judges' other decisions that stay, are taken at equal accuracy, the highest that every method"
-        f" reaches: {_levels_in_words(study, measured, main)}. Seconds to train are of one run, several of which may"
-        " have shared the machine; milliseconds are of one edit in a batch of 16; both"
-        f" {_devices(measured)}."
+        f" reaches: {_levels_in_words(study, measured, main)}. Seconds to train are of one run, milliseconds of one"
+        f" edit in a batch of 16, both {_devices(measured)}; other runs may have shared the machine."
     )
     if joint := [name for name in pictures if name.startswith("figure3_all.")]:
         blocks += [
