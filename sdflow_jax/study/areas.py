@@ -1,13 +1,17 @@
-"""Areas under the curves of preservation against accuracy, over faces and training seeds."""
+"""Areas under the curves of preservation against accuracy, over faces and training seeds.
+
+Draws are resamples of a number, [2, r, ...]: in the first row of faces and trainings, in the second of faces alone,
+the trainings as they are. What the first spread more than the second is due to trainings, of which there are few.
+"""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 from jaxtyping import Float, Int
-from scipy.special import ndtri, stdtr, stdtrit
 
 from sdflow_jax.evaluation.curves import EditOutcomes, outcome_weights, preservation_at
+from sdflow_jax.study import few_trainings
 
 MEASURES = ("identity", "attributes")
 # A sweep stops once accuracy is 99%. Levels near that would be missed by half of the resamples of a method that
@@ -32,22 +36,22 @@ class Resampled:
       num_seeds: how many trainings there are.
       curve: preservation at `LEVELS`, the mean over seeds; NaN where a seed does not reach the
         level, [l].
-      curves: the same in each resample, [r, l].
+      curves: draws of it, [2, r, l].
       area: mean over seeds of the mean over `LEVELS`, a level that is not reached counting 0: an
         edit that does not succeed preserves nothing of what was asked.
-      areas: the same in each resample, [r].
+      areas: draws of it, [2, r].
       highest_accuracy: mean over seeds.
-      highest_accuracies: the same in each resample, [r].
+      highest_accuracies: draws of it, [2, r].
     """
 
     num_faces: int
     num_seeds: int
     curve: Float[np.ndarray, " l"]
-    curves: Float[np.ndarray, "r l"]
+    curves: Float[np.ndarray, "2 r l"]
     area: float
-    areas: Float[np.ndarray, " r"]
+    areas: Float[np.ndarray, "2 r"]
     highest_accuracy: float
-    highest_accuracies: Float[np.ndarray, " r"]
+    highest_accuracies: Float[np.ndarray, "2 r"]
 
     @property
     def degrees(self) -> int:
@@ -62,7 +66,8 @@ class Estimate:
     Attributes:
       value: what was found.
       low, high: ends of the interval, see `interval`.
-      spread: the resamples' standard deviation.
+      spread: the standard deviation of its draws.
+      share: of the variance that is due to trainings.
       degrees: of freedom, of what is known about the spread among trainings; 0 with a single
         training, where interval and spread are over faces alone.
     """
@@ -71,18 +76,19 @@ class Estimate:
     low: float
     high: float
     spread: float = 0.0
+    share: float = 0.0
     degrees: int = 0
 
     @property
     def p_value(self) -> float:
-        """Of the hypothesis that the value is 0, two-sided, by Student's t; 1 with a single training, which
+        """Of the hypothesis that the value is 0, two-sided, see `few_trainings`; 1 with a single training, which
         tells nothing of how another would differ.
         """
         if self.degrees == 0 or self.value == 0:
             return 1.0
         if self.spread == 0:
             return 0.0
-        return float(2 * stdtr(self.degrees, -abs(self.value) / self.spread))
+        return few_trainings.p_value(self.value / self.spread, self.share, self.degrees)
 
 
 def area(outcome: EditOutcomes, measure: str) -> float | None:
@@ -147,36 +153,40 @@ def resample(
 
 
 def interval(
-    value: Float[np.ndarray, "*s"], resampled: Float[np.ndarray, "r *s"], degrees: int
+    value: Float[np.ndarray, "*s"], draws: Float[np.ndarray, "2 r *s"], degrees: int
 ) -> tuple[Float[np.ndarray, "*s"], Float[np.ndarray, "*s"]]:
-    """Ends of the 95% interval: the percentiles of the resamples, as much farther from the value as the quantile
-    of Student's t is beyond the normal distribution's.
+    """Ends of the 95% interval: the percentiles of the draws, farther from the value by what `few_trainings` says.
 
-    Three trainings give a poor idea of how far trainings differ, and percentiles take it for exact. Where
-    faces make up most of the spread the interval is wider than it need be.
+    Three trainings give a poor idea of how far trainings differ, and percentiles take it for exact.
 
     Args:
       value: what was found.
-      resampled: the same in each resample, NaN where it has no value.
+      draws: of it, NaN where a resample has no value.
       degrees: of freedom; 0 with a single training, whose interval is over faces alone and is not
         widened.
     """
-    wider = stdtrit(degrees, 0.975) / ndtri(0.975) if degrees else 1.0
-    low, high = np.nanquantile(resampled, (0.025, 0.975), axis=0)
+    wider = few_trainings.widening(share_of_trainings(draws), degrees) if degrees else 1.0
+    low, high = np.nanquantile(draws[0], (0.025, 0.975), axis=0)
     return value + wider * (low - value), value + wider * (high - value)
+
+
+def share_of_trainings(draws: Float[np.ndarray, "2 r *s"]) -> Float[np.ndarray, "*s"]:
+    """The share of the variance that is due to trainings, in [0, 1]; 0 where nothing varies."""
+    both, of_faces = np.nanvar(draws, axis=1)
+    return np.clip(1.0 - of_faces / np.where(both > 0, both, np.inf), 0.0, 1.0) * (both > 0)
 
 
 def estimate(
     value: float,
-    resampled: Float[np.ndarray, " r"],
+    draws: Float[np.ndarray, "2 r"],
     degrees: int,
     *,
     ends: tuple[float, float] = (-np.inf, np.inf),
 ) -> Estimate:
     """The value with its interval, not beyond the `ends` of what can be; arguments as of `interval`."""
-    low, high = np.clip(interval(np.asarray(value), resampled, degrees), *ends)
-    spread = float(np.nanstd(resampled))
-    return Estimate(float(value), float(low), float(high), spread, degrees)
+    low, high = np.clip(interval(np.asarray(value), draws, degrees), *ends)
+    spread, share = float(np.nanstd(draws[0])), float(share_of_trainings(draws))
+    return Estimate(float(value), float(low), float(high), spread, share, degrees)
 
 
 def common_level(found: Sequence[Resampled]) -> float:
@@ -184,36 +194,37 @@ def common_level(found: Sequence[Resampled]) -> float:
     at least.
     """
     is_reached = np.all(
-        [np.isfinite(x.curve) & (np.isfinite(x.curves).mean(0) >= SUPPORT) for x in found], axis=0
+        [np.isfinite(x.curve) & (np.isfinite(x.curves[0]).mean(0) >= SUPPORT) for x in found],
+        axis=0,
     )
     return float(LEVELS[is_reached][-1])
 
 
-def at_level(found: Resampled, level: float) -> tuple[float, Float[np.ndarray, " r"]]:
-    """What is preserved where the accuracy reaches one of `LEVELS`, and the same in each resample."""
+def at_level(found: Resampled, level: float) -> tuple[float, Float[np.ndarray, "2 r"]]:
+    """What is preserved where the accuracy reaches one of `LEVELS`, and its draws."""
     column = int(np.argmin(np.abs(LEVELS - level)))
-    return float(found.curve[column]), found.curves[:, column]
+    return float(found.curve[column]), found.curves[..., column]
 
 
-def filled(draws: Float[np.ndarray, "r *rest"]) -> Float[np.ndarray, "r *rest"]:
+def filled(draws: Float[np.ndarray, "2 r *rest"]) -> Float[np.ndarray, "2 r *rest"]:
     """The resamples of one edit; where one has no value (NaN: a level that it does not reach), the mean of
     the others stands in.
 
     For means over several edits. Left out, it would move the mean to the other edits' height, and were the
     whole resample left out, few would remain of many edits.
     """
-    return np.where(np.isnan(draws), np.nanmean(draws, axis=0), draws)
+    return np.where(np.isnan(draws), np.nanmean(draws, axis=1, keepdims=True), draws)
 
 
-def mean_draws(draws: Sequence[Float[np.ndarray, " r"]]) -> Float[np.ndarray, " r"]:
+def mean_draws(draws: Sequence[Float[np.ndarray, "2 r"]]) -> Float[np.ndarray, "2 r"]:
     """Mean over several edits in each resample, each edit's `filled`."""
     return np.mean([filled(x) for x in draws], axis=0)
 
 
 def over_seeds(
     per_seed: Float[np.ndarray, "s r *rest"], stream: int
-) -> Float[np.ndarray, "r *rest"]:
-    """Means over as many seeds as there are, drawn with replacement for each resample.
+) -> Float[np.ndarray, "2 r *rest"]:
+    """Draws of means over as many seeds as there are, drawn with replacement for each resample, and over all seeds.
 
     Seeds drawn from n differ by sqrt((n - 1) / n) of what trainings differ by, like every standard deviation
     that is divided by n. What the drawn ones differ by from all is stretched accordingly.
@@ -226,7 +237,7 @@ def over_seeds(
     chosen = seeds_of_resamples(num_seeds, num_resamples, stream)
     drawn = per_seed[chosen, np.arange(num_resamples)[:, None]].mean(1)
     every = per_seed.mean(0)
-    return every + np.sqrt(num_seeds / max(num_seeds - 1, 1)) * (drawn - every)
+    return np.stack([every + np.sqrt(num_seeds / max(num_seeds - 1, 1)) * (drawn - every), every])
 
 
 def seeds_of_resamples(num_seeds: int, num_resamples: int, stream: int) -> Int[np.ndarray, "r s"]:

@@ -77,9 +77,9 @@ def _leave_empty(axes, above) -> None:
 
 def _line(axes, curve: Resampled, color: str, title: str, width: float) -> None:
     axes.plot(LEVELS, curve.curve, color=color, linewidth=width, label=title)
-    is_supported = np.isfinite(curve.curve) & (np.isfinite(curve.curves).mean(0) >= 0.9)
+    is_supported = np.isfinite(curve.curve) & (np.isfinite(curve.curves[0]).mean(0) >= 0.9)
     if is_supported.any():
-        kept = curve.curves[:, is_supported]
+        kept = curve.curves[..., is_supported]
         low, high = interval(curve.curve[is_supported], kept, curve.degrees)
         axes.fill_between(LEVELS[is_supported], low, high, color=color, alpha=0.14, linewidth=0)
     reached = np.flatnonzero(np.isfinite(curve.curve))

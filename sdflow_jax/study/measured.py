@@ -126,7 +126,7 @@ class Lead:
       other: over whom.
       level: accuracy at which preservation is compared; None for reach, and for several edits.
       value: by how much.
-      draws: the same in each resample, faces being the same for both methods, [r].
+      draws: of it, faces being the same for both methods, [2, r], see `areas`.
       degrees: of freedom, of both methods' trainings; 0 if one of them has a single training.
     """
 
@@ -136,7 +136,7 @@ class Lead:
     other: str
     level: float | None
     value: float
-    draws: Float[np.ndarray, " r"]
+    draws: Float[np.ndarray, "2 r"]
     degrees: int
 
     @property

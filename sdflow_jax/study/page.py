@@ -207,8 +207,8 @@ def _percentiles(seeds: int) -> str:
             "the percentiles of a bootstrap, and say nothing of how another training would differ"
         )
     return (
-        "the percentiles of a bootstrap, widened by as much as the quantile of Student's t for so few trainings is"
-        " beyond the normal distribution's"
+        "the percentiles of a bootstrap, widened for what is not known of the spread among so few trainings"
+        " (Behrens and Fisher)"
     )
 
 

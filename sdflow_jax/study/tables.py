@@ -96,10 +96,11 @@ def count_sentence(leads: Sequence[Lead], whose: str) -> str:
     found = marks(leads)
     ahead, behind = found.count("▲"), found.count("▼")
     return (
-        f"Of {len(leads)} comparisons {whose} is ahead in {ahead} (▲) and behind in {behind} (▼), by Student's t of the"
-        " bootstrap's standard deviations, with as many degrees of freedom as there are trainings less one of each"
-        " method, and Holm's correction for all of these comparisons, at 5%; the rest is undecided. Brackets are 95%"
-        " intervals of each comparison by itself, the bootstrap's percentiles widened in the same way."
+        f"Of {len(leads)} comparisons {whose} is ahead in {ahead} (▲) and behind in {behind} (▼): what faces make"
+        " it differ by taken for normally distributed, what trainings make it differ by as Student's t, with as many"
+        " degrees of freedom as there are trainings less one of each method, and Holm's correction for all of these"
+        " comparisons, at 5%; the rest is undecided. Brackets are 95% intervals of each comparison by itself, the"
+        " bootstrap's percentiles widened in the same way."
     )
 
 

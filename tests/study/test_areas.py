@@ -1,7 +1,9 @@
 import numpy as np
 import pytest
+from scipy.special import ndtr, ndtri, stdtr, stdtrit
 
 from sdflow_jax.evaluation.curves import EditOutcomes
+from sdflow_jax.study import few_trainings
 from sdflow_jax.study.areas import (
     LEVELS,
     common_level,
@@ -11,6 +13,7 @@ from sdflow_jax.study.areas import (
     over_seeds,
     resample,
     resample_all,
+    share_of_trainings,
 )
 from sdflow_jax.study.measured import leads, leads_by_kind, mean_kept
 from sdflow_jax.study.tables import count_sentence, marks
@@ -45,7 +48,7 @@ def test_area_of_a_straight_line_is_its_mean_height():
     # Identity falls from 1 to 0.5 while accuracy rises from 0 to 1.
     assert found.area == pytest.approx(np.mean(1 - 0.5 * LEVELS), abs=0.02)
     assert found.highest_accuracy == 1.0
-    assert abs(found.areas.mean() - found.area) < 0.02 and found.areas.std() > 1e-4
+    assert abs(found.areas.mean() - found.area) < 0.02 and found.areas.std(1).min() > 1e-4
 
 
 def test_accuracy_that_is_never_reached_counts_nothing():
@@ -61,25 +64,46 @@ def test_seeds_widen_the_interval_by_their_own_difference():
         [outcomes(identity) for identity in (0.2, 0.5, 0.8)], "identity", num_resamples=400
     )
     assert alike.area == pytest.approx(unlike.area, abs=0.01)
-    assert unlike.areas.std() > 2.5 * alike.areas.std()
+    assert unlike.areas[0].std() > 2.5 * alike.areas[0].std()
+    assert unlike.areas[1].std() == pytest.approx(alike.areas[1].std(), rel=0.3)  # faces alone
+    assert share_of_trainings(unlike.areas) > 0.8 and share_of_trainings(alike.areas) < 0.01
     # -, 0, + 0.3 times the mean level have the standard deviation 0.3, divided by n - 1, and their mean
     # 1 / sqrt(3) of that.
-    assert unlike.areas.std() == pytest.approx(0.3 * LEVELS.mean() / np.sqrt(3), rel=0.1)
+    assert unlike.areas[0].std() == pytest.approx(0.3 * LEVELS.mean() / np.sqrt(3), rel=0.1)
 
 
-def test_few_seeds_err_as_often_as_they_say():
+@pytest.mark.parametrize(("of_faces", "least"), [(0.0, 0.02), (0.5, 0.015), (5.0, 0.02)])
+def test_few_seeds_err_no_more_often_than_they_say(of_faces, least):
+    """Two methods alike, three trainings of each, and faces that make the mean of either differ by `of_faces`."""
     random = np.random.default_rng(0)
     found = []
-    for _ in range(400):  # two methods alike, three trainings of each, and no faces to differ by
+    for _ in range(400):
         values = random.standard_normal((2, 3))
+        off = of_faces * random.standard_normal(2)
         one, other = (
-            over_seeds(np.repeat(x[:, None], 500, axis=1), stream)
-            for stream, x in enumerate(values)
+            over_seeds(x[:, None] + of_faces * random.standard_normal(500), stream)
+            for stream, x in enumerate(values + off[:, None])
         )
-        found.append(estimate(values[0].mean() - values[1].mean(), one - other, 4))
-    assert 0.02 < np.mean([x.p_value < 0.05 for x in found]) < 0.08
-    assert 0.02 < np.mean([x.low > 0 or x.high < 0 for x in found]) < 0.08
-    assert np.mean([x.spread**2 for x in found]) == pytest.approx(2 / 3, rel=0.1)
+        value = values.mean(1) @ [1, -1] + off @ [1, -1]
+        found.append(estimate(value, one - other, 4))
+    assert least < np.mean([x.p_value < 0.05 for x in found]) < 0.08
+    assert least < np.mean([x.low > 0 or x.high < 0 for x in found]) < 0.08
+    variance = 2 / 3 + 2 * of_faces**2
+    assert np.mean([x.spread**2 for x in found]) == pytest.approx(variance, rel=0.1)
+    assert np.mean([x.share for x in found]) == pytest.approx(2 / 3 / variance, abs=0.12)
+
+
+@pytest.mark.parametrize("degrees", [1, 2, 4])
+def test_the_error_is_students_or_normal_where_one_part_is_all(degrees):
+    for deviations in (0.3, 2.0, 7.0):
+        alone = few_trainings.p_value(deviations, 1.0, degrees)
+        assert alone == pytest.approx(2 * stdtr(degrees, -deviations), rel=1e-5)
+        known = few_trainings.p_value(deviations, 0.0, degrees)
+        assert known == pytest.approx(2 * ndtr(-deviations), rel=1e-5)
+    ends = few_trainings.widening(np.array([0.0, 1.0]), degrees)
+    np.testing.assert_allclose(ends, [1, stdtrit(degrees, 0.975) / ndtri(0.975)], rtol=1e-5)
+    between = few_trainings.widening(np.linspace(0, 1, 9), degrees)
+    assert (np.diff(between) > 0).all()
 
 
 def test_one_seed_decides_nothing():
@@ -95,7 +119,8 @@ def test_seeds_of_two_methods_are_resampled_apart():
     seeds = [{"Young": outcomes(identity)} for identity in (0.2, 0.5, 0.8)]
     found = resample_all({"one": seeds, "two": seeds}, num_resamples=400)
     one, two = (found[name, "Young", "identity"] for name in ("one", "two"))
-    assert abs(np.corrcoef(one.areas, two.areas)[0, 1]) < 0.2
+    assert abs(np.corrcoef(one.areas[0], two.areas[0])[0, 1]) < 0.2
+    np.testing.assert_array_equal(one.areas[1], two.areas[1])  # the same faces
     # Equal methods, but nothing says that the second's seeds would come out as the first's do.
     found = lead("identity", one, two).found
     assert found.value == 0 and found.low < -0.05
@@ -125,7 +150,7 @@ def test_lead_on_the_same_faces_is_sharper_than_either_area():
     found = lead("identity", ours, other).found
     assert found.value == pytest.approx(0.095, abs=0.01) and found.low > 0
     assert found.p_value < 0.01
-    assert found.high - found.low < 2 * (np.quantile(ours.areas, 0.975) - ours.areas.min())
+    assert found.high - found.low < np.quantile(ours.areas[0], 0.975) - ours.areas[0].min()
     equal = lead("identity", ours, ours).found
     assert equal.value == equal.low == equal.high == 0 and equal.p_value == 1
 
@@ -205,12 +230,13 @@ def test_resamples_of_many_edits_are_not_lost_for_what_one_misses():
     (of_all,) = (x for x in leads_by_kind(areas, [("one", "other")]) if x.what == "identity")
     assert np.isfinite(of_all.draws).all()
     for each in leads(areas, [("one", "other")]):
-        assert np.isfinite(each.draws).mean() >= 0.98
+        assert np.isfinite(each.draws[0]).mean() >= 0.98
 
 
 def test_edit_that_misses_a_level_does_not_move_the_mean_to_the_others():
-    found = mean_draws([np.array([1.0, np.nan, 3.0]), np.array([10.0, 20.0, 30.0])])
-    np.testing.assert_array_equal(found, [5.5, 11.0, 16.5])
+    one = np.array([[1.0, np.nan, 3.0], [4.0, np.nan, np.nan]])
+    found = mean_draws([one, np.array([[10.0, 20.0, 30.0], [0.0, 0.0, 2.0]])])
+    np.testing.assert_array_equal(found, [[5.5, 11.0, 16.5], [2.0, 2.0, 3.0]])
 
 
 def test_nobody_reaches_what_one_does_not():

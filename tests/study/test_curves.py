@@ -12,7 +12,9 @@ def test_combined_requests_are_told_apart_by_what_they_combine():
 
 def test_panel_without_curves_says_why():
     flat = np.full(len(LEVELS), 0.9)
-    drawn = Resampled(5, 3, flat, np.tile(flat, (3, 1)), 0.9, flat[:3], 1.0, flat[:3])
+    drawn = Resampled(
+        *(5, 3, flat, np.tile(flat, (2, 3, 1)), 0.9, np.ones((2, 3)), 1.0, np.ones((2, 3)))
+    )
     requests = ["Male", "Male+Young"]
     found = {("ours", name, "identity"): drawn for name in requests}
     found["ours", "Male", "attributes"] = drawn

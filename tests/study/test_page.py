@@ -16,8 +16,9 @@ STUDY = Study(
 
 
 def resampled(area, spread=0.01, reach=0.97):
-    draws = area + spread * np.linspace(-1, 1, 101)
-    curves = np.broadcast_to(draws[:, None], (101, len(LEVELS)))
+    # All of the spread is of trainings.
+    draws = np.stack([area + spread * np.linspace(-1, 1, 101), np.full(101, area)])
+    curves = np.broadcast_to(draws[..., None], (2, 101, len(LEVELS)))
     curve = np.full(len(LEVELS), area)
     return Resampled(88, 3, curve, curves, area, draws, reach, reach + 0 * draws)
 
@@ -64,7 +65,9 @@ def test_intervals_are_told_for_what_they_are():
     areas = {(name, "Young", "identity"): resampled(0.8) for name in STUDY.methods}
     page, _ = pages(areas)
     assert "was trained 3 times; brackets are 95% intervals over faces and training seeds" in page
-    assert "Student's t for so few trainings" in page and "3 trainings a method are few" in page
+    assert (
+        "so few trainings (Behrens and Fisher)" in page and "3 trainings a method are few" in page
+    )
     alone = {key: dataclasses.replace(x, num_seeds=1) for key, x in areas.items()}
     page, _ = pages(alone, seeds=1)
     assert "was trained once; brackets are 95% intervals over faces (of the one training" in page
