@@ -2,7 +2,7 @@
 
     python -m sdflow_jax.study
     python -m sdflow_jax.study --seeds=1 --judges=config --out=runs/results
-    python -m sdflow_jax.study --out=docs/results/six --seeds=1 --num_faces=200 --pairs \\
+    python -m sdflow_jax.study --out=docs/results/six --seeds=1 --judges=config --num_faces=200 --pairs \\
         --attributes=Eyeglasses,Male,Young,Smiling,Facial_Hair,Wearing_Hat
     python -m sdflow_jax.study --tiny --runs=runs/tiny
 

@@ -1,5 +1,7 @@
 """Figures 4 and 5: preservation against editing accuracy, a line for each method."""
 
+import math
+import textwrap
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -8,6 +10,8 @@ from sdflow_jax.evaluation.drawing import Figure, PercentFormatter, styled
 from sdflow_jax.evaluation.plots import CAPTION_COLOR, COLORS, COMBINED_COLOR, STYLE, readable
 from sdflow_jax.study.areas import LEVELS, MEASURES, Resampled, interval
 
+_MOST_BESIDE = 4  # requests in a band: more would be too small to read
+_LONGEST_LINE = 34  # letters above a panel
 _LABELS = {
     "identity": "identity preservation\n(cosine of embeddings)",
     "attributes": "attribute preservation\n(decisions unchanged)",
@@ -28,7 +32,7 @@ def curves_figure(
     *,
     caption: str,
 ) -> Figure:
-    """A column of panels for each request, a row for each measure.
+    """Two panels for each request, one above the other for the two measures, in as many bands as they need.
 
     Args:
       curves: (method, request, measure) -> the curves.
@@ -36,13 +40,18 @@ def curves_figure(
       requests: their names.
       caption: written below.
     """
+    width = min(len(requests), _MOST_BESIDE)
+    bands = math.ceil(len(requests) / width)
     with styled(STYLE):
-        size = (2.9 * len(requests) + 0.6, 6.2)
-        figure = Figure(figsize=size, layout="constrained")
-        panels = figure.subplots(2, len(requests), sharex=True, sharey="row", squeeze=False)
-        for row, measure in enumerate(MEASURES):
-            for column, request in enumerate(requests):
-                axes = panels[row][column]
+        figure = Figure(figsize=(2.9 * width + 0.6, 5.6 * bands + 0.6), layout="constrained")
+        panels = figure.subplots(len(MEASURES) * bands, width, sharex=True, squeeze=False)
+        for place, request in enumerate(requests):
+            band, column = divmod(place, width)
+            own = panels[len(MEASURES) * band :][: len(MEASURES), column]
+            for axes, scale, measure in zip(own, panels[:, 0], MEASURES, strict=False):
+                if axes is not scale:  # a measure has one scale everywhere
+                    axes.sharey(scale)
+                    axes.yaxis.set_tick_params(labelleft=column == 0)
                 for index, (method, title) in enumerate(titles.items()):
                     is_last = index == len(titles) - 1
                     color = COMBINED_COLOR if is_last else COLORS[index % len(COLORS)]
@@ -51,19 +60,28 @@ def curves_figure(
                         _line(axes, found, color, title, 2.2 if is_last else 1.5)
                 axes.xaxis.set_major_formatter(PercentFormatter(1.0))
                 axes.set_xlim(0.0, 1.0)
-                if row == 0:
-                    axes.set_title(request_title(request).replace(" (", "\n("))
-                else:
+                if measure == "attributes":
                     axes.yaxis.set_major_formatter(PercentFormatter(1.0))
-                    axes.set_xlabel("editing accuracy")
                 if column == 0:
                     axes.set_ylabel(_LABELS[measure])
                 if not any((method, request, measure) in curves for method in titles):
-                    _leave_empty(axes, panels[0][column])
+                    _leave_empty(axes, own[0])
+            own[0].set_title(_panel_title(request))
+            own[-1].set_xlabel("editing accuracy")
+            own[-1].xaxis.set_tick_params(labelbottom=True)
+        for axes in panels[-len(MEASURES) :, width - (bands * width - len(requests)) :].flat:
+            axes.set_axis_off()
         handles, labels = panels[0][0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside upper center", ncols=len(labels))
         figure.supxlabel(caption, fontsize=8, color=CAPTION_COLOR, x=0.01, ha="left")
     return figure
+
+
+def _panel_title(request: str) -> str:
+    """A request's title in lines that are no wider than a panel."""
+    title, *explained = request_title(request).split(" (", 1)
+    lines = [line for text in explained for line in textwrap.wrap(f"({text}", _LONGEST_LINE)]
+    return "\n".join([title, *lines])
 
 
 def _leave_empty(axes, above) -> None:

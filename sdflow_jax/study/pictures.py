@@ -163,13 +163,19 @@ def _face_figures(
     shown = without_pairs(list(outcomes[study.ours]))
     requests = [request for request in requests_for(run.attributes) if request.name in shown]
     figures = {}
-    for prefix, titles in (("figure3", study.methods), ("figure6", study.ablation)):
+    # Variants of the ablation look alike in single edits.
+    joint = [request for request in requests if "+" in request.name]
+    shown_of = (
+        ("figure3", study.methods, requests),
+        ("figure6", study.ablation, joint or requests),
+    )
+    for prefix, titles, requested in shown_of:
         found = faces_figures(
             opened.setup,
             {name: load_method(runs[name][0].workdir) for name in titles},
             titles,
             opened.faces,
-            requests,
+            requested,
             outcomes,
             num_shown=settings.num_shown,
             prediction_columns=opened.columns_of(run.attributes),

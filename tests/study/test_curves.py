@@ -23,3 +23,21 @@ def test_panel_without_curves_says_why():
     assert texts == [[], [], [], ["these judges know\nno other attribute"]]
     assert [bool(axes.lines) for axes in figure.axes] == [True, True, True, False]
     assert figure.axes[1].get_xlabel() == "editing accuracy"
+
+
+def test_many_requests_stand_in_bands_of_one_scale():
+    requests = [f"Attribute_{letter}" for letter in "abcde"] + ["+".join("abcde")]
+    found = {}
+    for place, name in enumerate(requests):
+        flat = np.full(len(LEVELS), 0.9 - 0.1 * place)
+        found["ours", name, "identity"] = found["ours", name, "attributes"] = Resampled(
+            *(5, 3, flat, np.tile(flat, (2, 3, 1)), 0.9, np.ones((2, 3)), 1.0, np.ones((2, 3)))
+        )
+    figure = curves_figure(found, {"ours": "Ours"}, requests, caption="")
+    drawn = [axes for axes in figure.axes if axes.axison]
+    titled = {title: axes for axes in drawn if (title := axes.get_title(loc="left"))}
+    assert list(titled) == [*map(request_title, requests[:-1]), "all at once\n(a + b + c + d + e)"]
+    below = [axes for axes in drawn if axes.get_xlabel()]
+    assert len(titled) == len(below) == len(drawn) / 2 == len(requests)
+    for measure in (titled.values(), below):
+        assert len({axes.get_ylim() for axes in measure}) == 1
