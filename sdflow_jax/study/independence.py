@@ -1,5 +1,12 @@
-"""Is a flow's code z independent of the semantic variables s? What probes can tell of s from z."""
+"""Is a flow's code z independent of the semantic variables s? What probes can tell of s from z.
 
+    python -m sdflow_jax.study.independence runs/pocket
+
+prints it for finished runs: the area under the ROC curve with which a probe tells whether each variable is above one
+half, one half being chance; of the code z, and of the latent w beside it. Brackets are 95% intervals over faces.
+"""
+
+import argparse
 import functools
 import pathlib
 from collections.abc import Mapping, Sequence
@@ -15,6 +22,7 @@ from sdflow_jax.evaluation.report import save_arrays
 from sdflow_jax.evaluation.source_faces import encode_pictures, face_batches
 from sdflow_jax.files.run_config import load_config
 from sdflow_jax.images.batching import map_batches
+from sdflow_jax.images.precision import in_float32
 from sdflow_jax.methods.method import EditingMethod, SamplingMethod
 from sdflow_jax.methods.registry import load_method
 from sdflow_jax.methods.settings import read_shared_settings
@@ -24,6 +32,7 @@ from sdflow_jax.study.probes import PROBES, area_under_roc, balanced_accuracy, p
 FILE = "independence.npz"
 CODES = {"z": "the flow's code", "w": "the latent itself"}
 NUM_TRAIN = 3000
+NUM_RESAMPLES = 500
 MEASURES = {"area": area_under_roc, "accuracy": balanced_accuracy}
 
 
@@ -140,3 +149,52 @@ def _draws(
     faces: np.ndarray,
 ) -> list[float]:
     return [measure(scores[row], labels[row]) for row in faces]
+
+
+@in_float32
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Read the command line, and print what probes tell of each run."""
+    parser = argparse.ArgumentParser(
+        prog="python -m sdflow_jax.study.independence",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("workdirs", type=pathlib.Path, nargs="+", help="of finished runs of flows")
+    parser.add_argument("--split", choices=("test", "validation"), default="test")
+    parser.add_argument("--num_faces", type=int, default=500, help="faces that are scored")
+    given = parser.parse_args(arguments)
+    try:
+        for workdir in given.workdirs:
+            precision = read_shared_settings(load_config(workdir)).matmul_precision
+            jax.config.update("jax_default_matmul_precision", precision)  # as in training
+            attributes = load_method(workdir).attributes
+            file = measure_independence(workdir, given.split, given.num_faces)
+            if file is None:
+                raise ValueError(f"{workdir}: its method is no flow, and has no code z")
+            with np.load(file) as probes:
+                told = told_of_run(dict(probes), attributes)
+            print(f"{workdir}\n{told}", flush=True)
+    except (OSError, ValueError, FloatingPointError) as error:
+        raise SystemExit(f"{type(error).__name__}: {error}") from error
+
+
+def told_of_run(probes: Mapping[str, np.ndarray], attributes: Sequence[str]) -> str:
+    """A line for each code and probe, from the arrays of `measure_independence`."""
+    lines = []
+    for code, of_what in CODES.items():
+        for probe in PROBES:
+            found = tell_apart([probes], code, probe, num_resamples=NUM_RESAMPLES)
+            cells = [
+                f"{name} –"
+                if area is None
+                else f"{name} {area.value:.3f} [{area.low:.3f}, {area.high:.3f}]"
+                for name, area in zip(
+                    (*attributes, "mean"), (*found["area"], *found["mean area"]), strict=True
+                )
+            ]
+            lines.append(f"  {code} ({of_what}), {probe} probe: {', '.join(cells)}")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    main()

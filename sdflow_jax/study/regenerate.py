@@ -20,15 +20,13 @@ from sdflow_jax.study import records as recorded
 from sdflow_jax.study.areas import Estimate, Resampled, estimate, resample_all
 from sdflow_jax.study.entanglement import Entanglement, correlations_of, entanglement, slopes_of
 from sdflow_jax.study.execution import carry_out, is_done
-from sdflow_jax.study.independence import CODES, tell_apart
+from sdflow_jax.study.independence import CODES, NUM_RESAMPLES, tell_apart
 from sdflow_jax.study.measured import Cost, Measured
 from sdflow_jax.study.page import results_page, tables_page
 from sdflow_jax.study.pictures import write_pictures
 from sdflow_jax.study.plan import FIRST_SEED, Run, Settings, Study, plan_runs
 from sdflow_jax.study.probes import PROBES
 from sdflow_jax.study.records import Record, read_record, record_file, write_record
-
-PROBE_RESAMPLES = 500
 
 
 @in_float32
@@ -207,7 +205,7 @@ def _independence(
         for code in CODES:
             for probe in PROBES:
                 found[method, code, probe] = tell_apart(
-                    probes, code, probe, num_resamples=PROBE_RESAMPLES, stream=stream
+                    probes, code, probe, num_resamples=NUM_RESAMPLES, stream=stream
                 )
     return found
 

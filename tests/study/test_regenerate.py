@@ -15,7 +15,7 @@ from reliability.tiny_world import EDITED_ATTRIBUTES, build_tiny_world
 from sdflow_jax.evaluation import results_directory
 from sdflow_jax.evaluation.curves import EditOutcomes
 from sdflow_jax.files import networks
-from sdflow_jax.study import execution
+from sdflow_jax.study import execution, independence
 from sdflow_jax.study.pictures import remove_earlier
 from sdflow_jax.study.plan import Settings, Study, plan_runs
 from sdflow_jax.study.records import RecordError, read_record, record_file, require_one_renderer
@@ -85,6 +85,20 @@ def test_page_shows_every_picture_and_the_tables(results):
     assert "## Is z independent of s?" in page and "| z, nonlinear |" in tables
     assert "## Reading\n\nNothing can be learnt from this.\n\n" in page
     assert "nan" not in page and "nan" not in tables
+
+
+def test_probes_of_a_run_are_told_at_the_command_line(results, capsys):
+    (flow,), (line,) = (
+        (results / "runs").glob(f"{name}-seed1-*") for name in ("styleflow", "interfacegan")
+    )
+    independence.main([str(flow), "--num_faces=9"])
+    told = capsys.readouterr().out.splitlines()
+    assert told[0] == str(flow) and len(told) == 5
+    assert told[1].startswith("  z (the flow's code), linear probe: ") and ", mean " in told[1]
+    with pytest.raises(SystemExit, match="its method is no flow"):
+        independence.main([str(line)])
+    with pytest.raises(SystemExit, match="nowhere"):
+        independence.main(["nowhere"])
 
 
 def test_every_point_of_every_run_is_in_the_csv(study, results):
