@@ -36,11 +36,14 @@ class SampledFaces(NamedTuple):
 
 
 def combinations_of(num_attributes: int) -> Float[np.ndarray, "c a"]:
-    """Every combination of the attributes; of more than four, sixteen combinations at random."""
+    """Every combination of the attributes; of more than four, sixteen at random, each attribute on in half of them."""
     if 2**num_attributes <= _MOST_COMBINATIONS:
         return np.array(list(itertools.product((0.0, 1.0), repeat=num_attributes)), np.float32)
+    # Different ones in which the first attribute is off, and the opposite of each.
     random = np.random.default_rng(0)
-    return random.integers(0, 2, (_MOST_COMBINATIONS, num_attributes)).astype(np.float32)
+    drawn = random.choice(2 ** (num_attributes - 1), _MOST_COMBINATIONS // 2, replace=False)
+    half = drawn[:, None] >> np.arange(num_attributes)[::-1] & 1
+    return np.concatenate([half, 1 - half]).astype(np.float32)
 
 
 def kinds_of(setup: EvaluationSetup, method: SamplingMethod) -> tuple[str, ...]:

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from jaxtyping import Float, Int
 
+from sdflow_jax.evaluation import EvaluationSettings
 from sdflow_jax.evaluation.curves import EditOutcomes, outcome_weights, preservation_at
 from sdflow_jax.study import few_trainings
 
@@ -18,9 +19,12 @@ MEASURES = ("identity", "attributes")
 # got there, only because nothing stronger was measured.
 # Divided and not added up: a level is the number that is written for it, which a share of faces can reach exactly.
 LEVELS = np.arange(96) / 100
+# Where a sweep stops: the next strength takes one method to 99.1% and another to 100%, which says nothing of them.
+HIGHEST = EvaluationSettings.stop_at
 # The share of resamples that must reach a level at which methods are compared. Those that miss it are left out,
 # and were they many, the rest would be the luckier ones.
 SUPPORT = 0.99
+_ROUNDING = 1e-9  # what means of equal numbers differ by is less
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,7 +44,7 @@ class Resampled:
       area: mean over seeds of the mean over `LEVELS`, a level that is not reached counting 0: an
         edit that does not succeed preserves nothing of what was asked.
       areas: draws of it, [2, r].
-      highest_accuracy: mean over seeds.
+      highest_accuracy: mean over seeds, each at most `HIGHEST`.
       highest_accuracies: draws of it, [2, r].
     """
 
@@ -77,17 +81,16 @@ class Estimate:
     high: float
     spread: float = 0.0
     share: float = 0.0
-    degrees: int = 0
+    degrees: float = 0
 
     @property
     def p_value(self) -> float:
         """Of the hypothesis that the value is 0, two-sided, see `few_trainings`; 1 with a single training, which
-        tells nothing of how another would differ.
+        tells nothing of how another would differ, and where all draws are one: of so few faces that none was ever
+        left out.
         """
-        if self.degrees == 0 or self.value == 0:
+        if self.degrees == 0 or self.value == 0 or self.spread < _ROUNDING:
             return 1.0
-        if self.spread == 0:
-            return 0.0
         return few_trainings.p_value(self.value / self.spread, self.share, self.degrees)
 
 
@@ -135,7 +138,7 @@ def resample(
     for outcome, kept in zip(seeds, preservations, strict=True):
         plain.append(preservation_at(outcome.success.mean(0), kept.mean(0), LEVELS))
         accuracies, means = weights @ outcome.success, weights @ kept
-        highest.append(accuracies.max(1))
+        highest.append(np.minimum(accuracies.max(1), HIGHEST))
         resampled.append(
             [preservation_at(a, p, LEVELS) for a, p in zip(accuracies, means, strict=True)]
         )
@@ -147,13 +150,13 @@ def resample(
         over_seeds(per_seed, stream),
         float(np.nan_to_num(plain).mean()),
         over_seeds(np.nan_to_num(per_seed).mean(2), stream),
-        float(np.mean([outcome.success.mean(0).max() for outcome in seeds])),
+        float(np.mean([min(outcome.success.mean(0).max(), HIGHEST) for outcome in seeds])),
         over_seeds(np.asarray(highest), stream),
     )
 
 
 def interval(
-    value: Float[np.ndarray, "*s"], draws: Float[np.ndarray, "2 r *s"], degrees: int
+    value: Float[np.ndarray, "*s"], draws: Float[np.ndarray, "2 r *s"], degrees: float
 ) -> tuple[Float[np.ndarray, "*s"], Float[np.ndarray, "*s"]]:
     """Ends of the 95% interval: the percentiles of the draws, farther from the value by what `few_trainings` says.
 
@@ -172,14 +175,20 @@ def interval(
 
 def share_of_trainings(draws: Float[np.ndarray, "2 r *s"]) -> Float[np.ndarray, "*s"]:
     """The share of the variance that is due to trainings, in [0, 1]; 0 where nothing varies."""
+    both = np.nanvar(draws[0], axis=0)
+    return variance_of_trainings(draws) / np.where(both > 0, both, np.inf)
+
+
+def variance_of_trainings(draws: Float[np.ndarray, "2 r *s"]) -> Float[np.ndarray, "*s"]:
+    """What trainings add to the variance that faces make, at least 0."""
     both, of_faces = np.nanvar(draws, axis=1)
-    return np.clip(1.0 - of_faces / np.where(both > 0, both, np.inf), 0.0, 1.0) * (both > 0)
+    return np.maximum(both - of_faces, 0.0)
 
 
 def estimate(
     value: float,
     draws: Float[np.ndarray, "2 r"],
-    degrees: int,
+    degrees: float,
     *,
     ends: tuple[float, float] = (-np.inf, np.inf),
 ) -> Estimate:

@@ -7,7 +7,9 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
+from sdflow_jax.study import few_trainings
 from sdflow_jax.study.areas import (
+    HIGHEST,
     MEASURES,
     Estimate,
     Resampled,
@@ -15,6 +17,7 @@ from sdflow_jax.study.areas import (
     common_level,
     estimate,
     mean_draws,
+    variance_of_trainings,
 )
 from sdflow_jax.study.entanglement import Entanglement
 
@@ -42,8 +45,10 @@ class Measured:
       entanglement: method -> what its edits drag along, by the first judges.
       correlation: in the data, of each edited attribute with all of the judge's, [e, j].
       independence: (method, code, probe) -> "area" and "accuracy" -> of each attribute.
+      num_probed: faces about which the probes were asked.
       costs: method -> what it costs.
       core_seconds: of each step, seconds times processor cores.
+      num_untimed: trainings whose time is not among them.
     """
 
     areas: Mapping[str, Areas]
@@ -53,8 +58,10 @@ class Measured:
     independence: Mapping[tuple[str, str, str], Mapping[str, Sequence[Estimate | None]]] = (
         dataclasses.field(default_factory=dict)
     )
+    num_probed: int = 0
     costs: Mapping[str, Cost] = dataclasses.field(default_factory=dict)
     core_seconds: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    num_untimed: int = 0
 
 
 def requests_of(areas: Areas) -> list[str]:
@@ -75,13 +82,18 @@ def kinds_of(areas: Areas) -> dict[str, list[str]]:
 
 
 def levels_of(areas: Areas, methods: Sequence[str]) -> dict[str, float]:
-    """Request -> the highest accuracy that all of these methods reach, of those requests where there is one."""
+    """Request -> the highest accuracy that all of these methods reach, of those requests where there is one.
+
+    A method that reaches less than half as far as the best does not count: it would be compared where hardly
+    anything is edited, and the others with it.
+    """
     found = {}
     for request in requests_of(areas):
         of_methods = [
             areas[x, request, "identity"] for x in methods if (x, request, "identity") in areas
         ]
-        level = common_level(of_methods)
+        best = max(x.highest_accuracy for x in of_methods)
+        level = common_level([x for x in of_methods if x.highest_accuracy >= best / 2])
         if level:
             found[request] = level
     return found
@@ -96,20 +108,20 @@ def mean_reach(areas: Areas, method: str, requests: Sequence[str]) -> Estimate |
         np.mean([x.highest_accuracy for x in found]),
         np.mean([x.highest_accuracies for x in found], axis=0),
         found[0].degrees,
-        ends=(0.0, 1.0),
+        ends=(0.0, HIGHEST),
     )
 
 
 def mean_kept(
     areas: Areas, method: str, requests: Sequence[str], measure: str, levels: Mapping[str, float]
 ) -> Estimate | None:
-    """Mean over some requests of what is preserved at equal accuracy."""
+    """Mean over some requests of what is preserved at equal accuracy; None if one of them is not reached."""
     own = [
         (areas[method, request, measure], levels[request])
         for request in requests
         if request in levels and (method, request, measure) in areas
     ]
-    if not own:
+    if not own or any(common_level([found]) < level for found, level in own):
         return None
     values, draws = zip(*(at_level(*pair) for pair in own), strict=True)
     return estimate(np.mean(values), mean_draws(draws), own[0][0].degrees)
@@ -126,8 +138,9 @@ class Lead:
       other: over whom.
       level: accuracy at which preservation is compared; None for reach, and for several edits.
       value: by how much.
-      draws: of it, faces being the same for both methods, [2, r], see `areas`.
-      degrees: of freedom, of both methods' trainings; 0 if one of them has a single training.
+      draws: of the method's own number, [2, r], see `areas`.
+      draws_other: of the other's, the faces being the same in each resample.
+      num_seeds: trainings of each.
     """
 
     what: str
@@ -137,12 +150,19 @@ class Lead:
     level: float | None
     value: float
     draws: Float[np.ndarray, "2 r"]
-    degrees: int
+    draws_other: Float[np.ndarray, "2 r"]
+    num_seeds: tuple[int, int]
+
+    @property
+    def degrees(self) -> float:
+        """Of freedom, of both methods' trainings; 0 if one of them has a single training."""
+        variances = [variance_of_trainings(x) for x in (self.draws, self.draws_other)]
+        return few_trainings.joint_degrees(variances, [number - 1 for number in self.num_seeds])
 
     @property
     def found(self) -> Estimate:
         """The value with its interval."""
-        return estimate(self.value, self.draws, self.degrees)
+        return estimate(self.value, self.draws - self.draws_other, self.degrees)
 
 
 def leads(areas: Areas, pairs: Sequence[tuple[str, str]]) -> list[Lead]:
@@ -155,20 +175,17 @@ def leads(areas: Areas, pairs: Sequence[tuple[str, str]]) -> list[Lead]:
             ours, theirs = (_any(areas, x, request) for x in (method, other))
             if ours is None or theirs is None:
                 continue
+            told = (request, method, other)
             value = ours.highest_accuracy - theirs.highest_accuracy
-            draws = ours.highest_accuracies - theirs.highest_accuracies
-            both = (ours.degrees, theirs.degrees)
-            degrees = sum(both) if all(both) else 0
-            found.append(Lead("reach", request, method, other, None, value, draws, degrees))
+            draws = (ours.highest_accuracies, theirs.highest_accuracies)
+            num_seeds = (ours.num_seeds, theirs.num_seeds)
+            found.append(Lead("reach", *told, None, value, *draws, num_seeds))
             level = common_level([ours, theirs])
             for measure in MEASURES if level else ():
                 keys = [(x, request, measure) for x in (method, other)]
                 if all(key in areas for key in keys):
                     (a, draws_a), (b, draws_b) = (at_level(areas[key], level) for key in keys)
-                    draws = draws_a - draws_b
-                    found.append(
-                        Lead(measure, request, method, other, level, a - b, draws, degrees)
-                    )
+                    found.append(Lead(measure, *told, level, a - b, draws_a, draws_b, num_seeds))
     return found
 
 
@@ -187,10 +204,10 @@ def leads_by_kind(areas: Areas, pairs: Sequence[tuple[str, str]]) -> list[Lead]:
                 ]
                 if own:
                     value = float(np.mean([lead.value for lead in own]))
-                    draws = mean_draws([lead.draws for lead in own])
-                    means.append(
-                        Lead(what, kind, method, other, None, value, draws, own[0].degrees)
-                    )
+                    draws = [mean_draws([lead.draws for lead in own])]
+                    draws += [mean_draws([lead.draws_other for lead in own])]
+                    told = (what, kind, method, other)
+                    means.append(Lead(*told, None, value, *draws, own[0].num_seeds))
     return means
 
 

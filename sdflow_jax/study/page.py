@@ -2,12 +2,25 @@
 
 from collections.abc import Sequence
 
+from sdflow_jax.evaluation.plots import readable
+from sdflow_jax.evaluation.sampling import combinations_of
 from sdflow_jax.study import tables
-from sdflow_jax.study.measured import Areas, Lead, Measured, leads, leads_by_kind, levels_of
+from sdflow_jax.study.areas import HIGHEST
+from sdflow_jax.study.entanglement import HIGHEST_LEVEL
+from sdflow_jax.study.measured import (
+    Areas,
+    Lead,
+    Measured,
+    kinds_of,
+    leads,
+    leads_by_kind,
+    levels_of,
+)
 from sdflow_jax.study.plan import Settings, Study
 from sdflow_jax.study.searches import NUM_TRIALS, VARIANT_SEARCHES
 from sdflow_jax.study.trials_table import TABLE
 
+_FEW = 4  # edits whose accuracies are told one by one
 JUDGES = {
     "config": "the evaluation classifier and the identity encoder of the config",
     "external": "dlib's face embedding and dlib's age and gender networks",
@@ -48,14 +61,16 @@ def results_page(
         blocks += [
             f"Judged by {JUDGES.get(judges, judges)}, {settings.faces_for(judges)} faces{_of_fewer(settings, judges)}:",
             tables.overview_table(measured, study.methods, judges),
+            f"Equal accuracy is here {_levels_in_words(study, areas)}.{_strangers(study, measured, judges)}",
             tables.count_sentence(_leads_of_ours(study, areas), ours) + _all_leads(judges),
         ]
     blocks.append(
         "*Highest accuracy*: the share of faces on which the judges see everything turned that was asked, at the best"
-        " strength. *Identity*, the cosine of the embeddings of edited and unedited face, and *other attributes*, the"
-        " share of the judges' other decisions that stay, are taken at equal accuracy, the highest that every method"
-        f" reaches: {_levels_in_words(study, measured, main)}. Seconds to train are of one run, milliseconds of one"
-        f" edit in a batch of 16, both {_devices(measured)}; other runs may have shared the machine."
+        f" strength tried; strengths rise no further once {HIGHEST:.0%} turn, and what is above counts as that."
+        " *Identity*, the cosine of the embeddings of edited and unedited face, and *other attributes*, the share of"
+        " the judges' other decisions that stay, are taken at equal accuracy, the highest that every method reaches"
+        " but for those (–) that get less than half as far as the best. Seconds to train are of one run, milliseconds"
+        f" of one edit in a batch of 16, both {_devices(measured)}; other runs may have shared the machine."
     )
     if joint := [name for name in pictures if name.startswith("figure3_all.")]:
         blocks += [
@@ -78,14 +93,16 @@ def results_page(
             "Single edits at equal accuracy: by how much the judge's other probabilities move on average, and whether"
             " they move as they go along in the data: slope of their moves on the edited probability's own move times"
             " the slopes on it among the unedited faces (1: as the data has the others, given the edited attribute; 0:"
-            " nothing to do with the data). The whole matrix is among [the tables](tables.md#entanglement).",
+            " nothing to do with the data). Equal accuracy is here the highest, up to"
+            f" {HIGHEST_LEVEL:.0%}, that every method and variant reaches: {_range(measured)}. The whole matrix"
+            " is among [the tables](tables.md#entanglement).",
             drag,
         ]
     if told := tables.mean_independence_table(measured, study.titles):
         blocks += [
             "## Is z independent of s?",
             "Probes learn from training faces to tell from a flow's code z whether a semantic variable is above one"
-            f" half, and are asked about {settings.num_faces} others: area under the ROC curve, the mean over the"
+            f" half, and are asked about {measured.num_probed} others: area under the ROC curve, the mean over the"
             " attributes. One half is chance; what the latent w itself tells stands beside it. [Every"
             " attribute](tables.md#independence).",
             told,
@@ -100,8 +117,8 @@ def results_page(
         " these numbers.",
         "## How to repeat it",
         "`make figures` tunes, trains, evaluates and writes this page and everything beside it; it continues where it"
-        f" was stopped. {_hours(measured):.1f} hours of one processor core went into what stands here, the pictures"
-        f" not counted. All tables and figures: [tables.md](tables.md). All points:"
+        f" was stopped. {_hours(measured):.1f} hours of one processor core went into training and evaluating what"
+        f" stands here{_not_counted(measured)}. All tables and figures: [tables.md](tables.md). All points:"
         f" [points.csv](points.csv), [areas.csv](areas.csv). All trials: [{TABLE}]({settings.trials_file})."
         " Only what stands under *Reading*, if anything, is by hand, from `reading.md`.",
     ]
@@ -168,7 +185,7 @@ def tables_page(
     if sampling := tables.sampling_table(study.titles, measured.summaries, main):
         blocks += [
             "## Sampling",
-            "New faces under every combination of the attributes: how often the judge finds what"
+            f"New faces under {_combinations(attributes)} of the attributes: how often the judge finds what"
             " was asked, and the mean identity distance of two faces of one combination, beside"
             f" that of two different {settings.split} faces. Codes are drawn for each style apart"
             " (independent) or once for all styles of a face (shared).",
@@ -210,6 +227,13 @@ def _percentiles(seeds: int) -> str:
         "the percentiles of a bootstrap, widened for what is not known of the spread among so few trainings"
         " (Behrens and Fisher)"
     )
+
+
+def _combinations(attributes: Sequence[str]) -> str:
+    count = len(combinations_of(len(attributes)))
+    if count == 2 ** len(attributes):
+        return "every combination"
+    return f"{count} random combinations, each attribute on in half of them,"
 
 
 def _times(seeds: int) -> str:
@@ -264,6 +288,10 @@ def _care(study: Study, settings: Settings) -> str:
             )
     if settings.chosen:
         sentences.append("The trainings compared have other seeds than the trials.")
+        if "attributes" in settings.overrides:
+            sentences.append(
+                "The trials edited the attributes of the configs, and not all of these."
+            )
     return " ".join(sentences)
 
 
@@ -272,11 +300,45 @@ def _listed(words: Sequence[str]) -> str:
     return " and ".join(filter(None, (", ".join(words[:-1]), words[-1])))
 
 
-def _levels_in_words(study: Study, measured: Measured, judges: str) -> str:
-    levels = levels_of(measured.areas[judges], list(study.methods))
-    if not levels:
-        return "none"
-    return ", ".join(f"{level:.0%} for {request}" for request, level in levels.items())
+def _levels_in_words(study: Study, areas: Areas) -> str:
+    """Of each edit, or of each kind of edit where there are many."""
+    levels = levels_of(areas, list(study.methods))
+    told = []
+    for kind, requests in kinds_of(areas).items():
+        found = {request: levels[request] for request in requests if request in levels}
+        if 1 < len(found) <= _FEW:
+            told += [f"{level:.0%} for {readable(request)}" for request, level in found.items()]
+        elif found:
+            low, high = min(found.values()), max(found.values())
+            told.append(f"{low:.0%}{f' to {high:.0%}' if high > low else ''} for {kind}")
+    return ", ".join(told) or "none: no edit reaches any"
+
+
+def _strangers(study: Study, measured: Measured, judges: str) -> str:
+    """How alike two different faces are to the judges, if that was measured."""
+    for method in study.titles:
+        for summary in measured.summaries.get((method, judges), ()):
+            for found in summary.get("sampling", {}).values():
+                if (distance := found["diversity_of_faces"]) is not None:
+                    return (
+                        f" Two different faces are at an identity of {1 - distance:.3f} on average."
+                    )
+    return ""
+
+
+def _range(measured: Measured) -> str:
+    """Of the accuracies at which edits are looked at for what comes along."""
+    levels = next(iter(measured.entanglement.values())).levels
+    low, high = min(levels), max(levels)
+    return f"{low:.0%}" if low == high else f"{low:.0%} to {high:.0%}"
+
+
+def _not_counted(measured: Measured) -> str:
+    """What the hours leave out."""
+    if not measured.num_untimed:
+        return "; trials and pictures are not counted"
+    trainings = "training" if measured.num_untimed == 1 else "trainings"
+    return f"; trials, pictures and {measured.num_untimed} {trainings} on another machine are not counted"
 
 
 def _all_leads(judges: str) -> str:

@@ -146,6 +146,29 @@ def require_one_renderer(records: Mapping[str, Sequence[Record]]) -> None:
         )
 
 
+def require_same_faces(records: Mapping[str, Sequence[Record]]) -> None:
+    """Refuse records of one method that count different faces: a face that the judges read at one half may be read to
+    either side by another device.
+
+    Args:
+      records: method -> its record of each seed.
+
+    Raises:
+      RecordError: naming two of them.
+    """
+    for method, (first, *others) in records.items():
+        for seed, record in enumerate(others, FIRST_SEED + 1):
+            for judge, outcomes in record.outcomes.items():
+                for request, outcome in outcomes.items():
+                    counted = first.outcomes[judge][request].is_counted
+                    is_known = outcome.is_counted is not None and counted is not None
+                    if is_known and not np.array_equal(outcome.is_counted, counted):
+                        raise RecordError(
+                            f"{request}, judges {judge}: seed {seed} of {method} counts other faces than seed"
+                            f" {FIRST_SEED} ({outcome.num_faces} and {np.sum(counted)}); evaluate both on one machine"
+                        )
+
+
 def read_record(file: str | os.PathLike[str], run: Run, settings: Settings) -> Record | None:
     """The record of a run; None if there is none, or one of other settings or judges.
 

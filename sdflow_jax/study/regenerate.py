@@ -77,6 +77,7 @@ def regenerate(
     for run in runs:
         records[run.method].append(read_record(record_file(results, run), run, settings))
     recorded.require_one_renderer(records)
+    recorded.require_same_faces(records)
     settings = _with_faces_found(settings, records)
     outcomes = {
         judge: {
@@ -101,6 +102,9 @@ def regenerate(
         summaries,
         *_entanglement(records, outcomes[main], settings),
         _independence(study, records),
+        max(
+            (len(x.probes["labels"]) for of in records.values() for x in of if x.probes), default=0
+        ),
         {name: _cost(of_method) for name, of_method in records.items()},
         {
             step: seconds
@@ -108,6 +112,7 @@ def regenerate(
             for record in of_method
             for step, seconds in record.core_seconds.items()
         },
+        sum(x.training_seconds is None for of_method in records.values() for x in of_method),
     )
     by_method = {name: [run for run in runs if run.method == name] for name in study.configs}
     pictures = write_pictures(study, settings, by_method, records, areas, results)

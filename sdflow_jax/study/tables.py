@@ -97,10 +97,10 @@ def count_sentence(leads: Sequence[Lead], whose: str) -> str:
     ahead, behind = found.count("▲"), found.count("▼")
     return (
         f"Of {len(leads)} comparisons {whose} is ahead in {ahead} (▲) and behind in {behind} (▼): what faces make"
-        " it differ by taken for normally distributed, what trainings make it differ by as Student's t, with as many"
-        " degrees of freedom as there are trainings less one of each method, and Holm's correction for all of these"
-        " comparisons, at 5%; the rest is undecided. Brackets are 95% intervals of each comparison by itself, the"
-        " bootstrap's percentiles widened in the same way."
+        " it differ by taken for normally distributed, what trainings make it differ by as Student's t, with the"
+        " degrees of freedom of Welch and Satterthwaite, and Holm's correction for all of these comparisons, at 5%;"
+        " the rest is undecided. Brackets are 95% intervals of each comparison by itself, the bootstrap's percentiles"
+        " widened in the same way."
     )
 
 
@@ -114,8 +114,11 @@ def lead_table(leads: Sequence[Lead], titles: Mapping[str, str]) -> str:
         row[lead.what] = words.strip()
         if lead.level is not None:
             row["level"] = f"{lead.level:.0%}"
-    heads = ["edit", "method", "over", _WHAT["reach"], "at accuracy", *MEASURE_TITLES.values()]
-    keys = ("reach", "level", *MEASURES)
+    titled = {**_WHAT, "level": "at accuracy"}
+    keys = ["reach", "level", *MEASURES]
+    if not any("level" in row for row in rows.values()):  # means over several edits
+        keys.remove("level")
+    heads = ["edit", "method", "over", *(titled[key] for key in keys)]
     return markdown_table(
         heads,
         [

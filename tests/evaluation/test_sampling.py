@@ -26,8 +26,10 @@ FLOW = {
 
 def test_all_combinations_are_sampled_while_they_are_few():
     assert combinations_of(2).tolist() == [[0, 0], [0, 1], [1, 0], [1, 1]]
-    many = combinations_of(40)
-    assert many.shape == (16, 40) and set(np.unique(many)) == {0, 1}
+    for count in (6, 40):
+        many = combinations_of(count)
+        assert set(np.unique(many)) == {0, 1} and (many.sum(0) == 8).all()
+        assert np.unique(many, axis=0).shape == (16, count)
 
 
 def test_codes_are_normal_and_shared_ones_the_same_for_all_styles():

@@ -113,7 +113,43 @@ def test_overview_shows_kinds_of_edits_at_the_accuracy_that_all_reach():
     assert single.endswith("| – | 90 | 1.25 |")
     (joint,) = [line for line in lines if line.startswith("| all at once | Ours |")]
     assert "| 0.400 [0.379" in joint and joint.endswith("| – | – | – |")
-    assert "95% for Male, 95% for Young, 95% for Male+Young" in page
+    assert "Equal accuracy is here 95% for male, 95% for young, 95% for all at once." in page
+
+
+def test_a_method_that_gets_nowhere_keeps_the_others_comparable():
+    def reaching(reach):
+        found = resampled(0.8, reach=reach)
+        is_missed = reach < LEVELS
+        return dataclasses.replace(
+            found,
+            curve=np.where(is_missed, np.nan, found.curve),
+            curves=np.where(is_missed, np.nan, found.curves),
+        )
+
+    areas = {
+        (method, request, "identity"): reaching(reach if "+" in request else 0.97)
+        for method, reach in {"a": 0.3, "b": 0.6, "ours": 0.9}.items()
+        for request in ("Male", "Young", "Male+Young")
+    }
+    page, _ = pages(areas)
+    assert "95% for male, 95% for young, 60% for all at once" in page
+    rows = {line.split(" | ")[1]: line for line in page.splitlines() if "| all at once |" in line}
+    assert rows["Method A"].startswith("| all at once | Method A | 30.0% [30.0%, 30.0%] | – |")
+    assert "| 0.800 [" in rows["Method B"] and "| 0.800 [" in rows["Ours"]
+
+
+def test_many_edits_have_the_range_of_their_accuracies():
+    names = [f"Attribute_{i}" for i in range(6)]
+    page, _ = pages({("ours", name, "identity"): resampled(0.8) for name in names})
+    assert "Equal accuracy is here 95% for one attribute." in page
+
+
+def test_what_the_hours_leave_out_is_said():
+    areas = {("ours", "Young", "identity"): resampled(0.8)}
+    page, _ = pages(areas, num_untimed=2)
+    assert "trials, pictures and 2 trainings on another machine are not counted" in page
+    page, _ = pages(areas)
+    assert "; trials and pictures are not counted" in page
 
 
 def test_probes_and_what_comes_along_are_told():
@@ -156,8 +192,10 @@ def test_sampling_and_agreement_appear_with_their_numbers():
         {"sampling": {"shared": {**kind, "accuracy": {"Young": 0.85}}}},
     ]
     summaries["ours", "external"] = [{"num_faces": 10, "agreement": agreement}]
-    _, text = pages({("ours", "Young", "identity"): resampled(0.8)}, summaries)
+    page, text = pages({("ours", "Young", "identity"): resampled(0.8)}, summaries)
     assert "| Ours | shared | 80.0% | 0.500 | 0.600 |" in text
+    assert "under every combination of the attributes" in text
+    assert "Two different faces are at an identity of 0.400 on average." in page
     assert "| faces | identity | Young |" in text
     assert "| unedited | 0.50 | 90.0%, – |" in text
     assert "(0 of 10) | – | –, – |" in text  # no edit could be computed

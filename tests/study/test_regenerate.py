@@ -18,7 +18,13 @@ from sdflow_jax.files import networks
 from sdflow_jax.study import execution, independence
 from sdflow_jax.study.pictures import remove_earlier
 from sdflow_jax.study.plan import Settings, Study, plan_runs
-from sdflow_jax.study.records import RecordError, read_record, record_file, require_one_renderer
+from sdflow_jax.study.records import (
+    RecordError,
+    read_record,
+    record_file,
+    require_one_renderer,
+    require_same_faces,
+)
 from sdflow_jax.study.regenerate import _found_everywhere, regenerate
 from sdflow_jax.study.searches import Search
 from sdflow_jax.study.tuning import plan_trials
@@ -169,6 +175,16 @@ def test_faces_of_two_renderers_are_not_compared():
     require_one_renderer({"a": [record("x"), record("x")], "b": [record("x")]})
     with pytest.raises(RecordError, match="of one generator for a, seed 1 and of another for b"):
         require_one_renderer({"a": [record("x")], "b": [record("x"), record("")]})
+
+
+def test_trainings_that_count_different_faces_are_not_averaged():
+    def record(*is_counted):
+        outcome = types.SimpleNamespace(is_counted=np.array(is_counted), num_faces=sum(is_counted))
+        return types.SimpleNamespace(outcomes={"config": {"Young": outcome}})
+
+    require_same_faces({"a": [record(True, True)] * 2, "b": [record(True, False)]})
+    with pytest.raises(RecordError, match=r"Young, judges config: seed 3 of a .* \(1 and 2\)"):
+        require_same_faces({"a": [*[record(True, True)] * 2, record(True, False)]})
 
 
 def test_records_of_other_settings_are_not_taken(study, results, tmp_path, monkeypatch):
