@@ -249,6 +249,23 @@ def test_a_run_that_cannot_go_on_is_left_as_it_is(world, tmp_path):
         assert names == {".lock", "checkpoints", "config.json"}
 
 
+def test_networks_whose_checkpoints_are_gone_are_not_trained_over(world, tmp_path):
+    config = tiny_config(world)
+    config.update_from_flattened_dict(OPTIONS)
+    options = [f"--config.{key}={value}" for key, value in OPTIONS.items()]
+    save_config(tmp_path, config)
+    (tmp_path / "sdflow").mkdir()
+    trained = tmp_path / "sdflow" / "flow.safetensors"
+    trained.write_bytes(b"what took hours")
+    before = (tmp_path / "config.json").read_bytes()
+    command = [f"--workdir={tmp_path}", *options]
+    same, other = _endings(world, command, [*command, "--config.losses.mi=3.0"])
+    assert same.startswith(f"RunCheckpointError: {trained} is of a finished training whose")
+    assert other.startswith("config.losses.mi was ")
+    assert (tmp_path / "config.json").read_bytes() == before
+    assert trained.read_bytes() == b"what took hours"
+
+
 @pytest.mark.full
 def test_two_processes_train_together_and_continue(world, tmp_path):
     with socket.socket() as probe:

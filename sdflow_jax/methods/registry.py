@@ -1,11 +1,12 @@
 """The methods by name, and what all of them are asked together."""
 
 import os
+import pathlib
 from collections.abc import Mapping
 from typing import Any
 
 from sdflow_jax.files.late_import import imported
-from sdflow_jax.files.run_config import load_method_config
+from sdflow_jax.files.run_config import load_config, load_method_config
 from sdflow_jax.methods.method import EditingMethod, Method
 
 # config.method -> "module:class" of its room.
@@ -34,6 +35,25 @@ def load_method(workdir: str | os.PathLike[str]) -> EditingMethod:
       NetworkFileError: if the run has exported no networks yet.
     """
     return find_method(load_method_config(workdir)["method"]).load(workdir)
+
+
+def trained_networks(workdir: str | os.PathLike[str]) -> list[pathlib.Path]:
+    """The network files that are written last by the training in a directory; empty unless all are there.
+
+    Raises:
+      ConfigError: if the run's config is damaged.
+    """
+    workdir = pathlib.Path(workdir)
+    try:
+        config = load_config(workdir)
+    except FileNotFoundError:
+        return []
+    if role := config.get("role"):
+        files = [workdir / f"{role}.safetensors"]
+    else:
+        folder = workdir / config["method"]
+        files = [folder / f"{name}.safetensors" for name in find_method(config["method"]).exports]
+    return files if all(file.exists() for file in files) else []
 
 
 def networks_of_methods() -> Mapping[str, str]:

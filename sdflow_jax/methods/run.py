@@ -16,8 +16,9 @@ from sdflow_jax.files.compiled_programs import keep_compiled_programs
 from sdflow_jax.files.lock import locked
 from sdflow_jax.files.run_config import check_resumable, load_config, save_config, to_json
 from sdflow_jax.methods.method import RunSettings
-from sdflow_jax.methods.registry import find_method
+from sdflow_jax.methods.registry import find_method, trained_networks
 from sdflow_jax.methods.settings import read_settings
+from sdflow_jax.training.checkpoint import RunCheckpointError
 from sdflow_jax.training.interrupts import Interrupts
 from sdflow_jax.training.resumable import check_length, has_begun
 
@@ -29,6 +30,7 @@ def run(config: ConfigDict, workdir: pathlib.Path, interrupts: Interrupts) -> No
 
     Raises:
       InUseError: if another run is at work in `workdir`; nothing is done then.
+      ConfigError, RunCheckpointError: if what `workdir` holds cannot be gone on with; it is left as it is.
     """
     plain = to_json(config)
     settings = read_classifier_settings(plain) if "role" in plain else read_settings(plain)
@@ -45,9 +47,7 @@ def _run(
 ) -> None:
     keep_compiled_programs(settings.compilation_cache)
     jax.config.update("jax_default_matmul_precision", settings.matmul_precision)
-    if has_begun(workdir):
-        check_resumable(load_config(workdir), plain, settings.keys)
-        check_length(workdir, plain["training"].get("num_steps", 0))
+    _check_directory(workdir, plain, settings)
     if jax.process_index() == 0:
         save_config(workdir, plain)
     if isinstance(settings, ClassifierSettings):
@@ -55,6 +55,27 @@ def _run(
         return
     dataset = _prepared_data(settings, workdir)
     find_method(settings.method).train(settings, workdir, dataset, interrupts)
+
+
+def _check_directory(
+    workdir: pathlib.Path, plain: Mapping[str, Any], settings: RunSettings | ClassifierSettings
+) -> None:
+    """Make sure that nothing is lost by training in a directory.
+
+    Raises:
+      ConfigError: if what it holds was begun with another config.
+      RunCheckpointError: if it holds networks whose training cannot be gone on with.
+    """
+    has_checkpoints, trained = has_begun(workdir), trained_networks(workdir)
+    if not has_checkpoints and not trained:
+        return
+    check_resumable(load_config(workdir), plain, settings.keys)
+    check_length(workdir, plain["training"].get("num_steps", 0))
+    if not has_checkpoints and "config.training.num_steps" in settings.keys:
+        raise RunCheckpointError(
+            f"{trained[0]} is of a finished training whose checkpoints are gone; give back"
+            f" {workdir / 'checkpoints'}, or choose another --workdir"
+        )
 
 
 def _prepared_data(settings: RunSettings, workdir: pathlib.Path) -> pathlib.Path:

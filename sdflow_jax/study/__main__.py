@@ -52,7 +52,7 @@ def main() -> None:
     )
     parser.add_argument("--seeds", type=int, help="trainings of each method, with seeds 1, 2, ...")
     parser.add_argument(
-        "--seeds_external", type=int, help="of these, how many the external judges see (3)"
+        "--seeds_external", type=int, help="of these, how many the external judges see (1)"
     )
     parser.add_argument("--num_faces", type=int, help="faces that are edited")
     parser.add_argument("--split", choices=("test", "validation"), help="where they come from")

@@ -19,8 +19,7 @@ from sdflow_jax.evaluation import EvaluationSettings, results_directory
 from sdflow_jax.files import networks
 from sdflow_jax.files.atomic import write_json
 from sdflow_jax.files.cores import own_cores
-from sdflow_jax.files.run_config import load_config
-from sdflow_jax.methods.registry import find_method
+from sdflow_jax.methods.registry import trained_networks
 from sdflow_jax.study.plan import ROOT, Run, Settings
 from sdflow_jax.study.shared_faces import key_of_data, overrides_of_data
 
@@ -39,12 +38,7 @@ class Failed(Stopped):
 
 def is_trained(workdir: pathlib.Path) -> bool:
     """Whether the run has exported its networks."""
-    try:
-        method = load_config(workdir)["method"]
-    except FileNotFoundError:
-        return False
-    names = find_method(method).exports
-    return all((workdir / method / f"{name}.safetensors").exists() for name in names)
+    return bool(trained_networks(workdir))
 
 
 def evaluation_settings(settings: Settings, judge: str) -> EvaluationSettings:

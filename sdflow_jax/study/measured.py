@@ -26,7 +26,7 @@ Areas = Mapping[tuple[str, str, str], Resampled]
 
 @dataclasses.dataclass(frozen=True)
 class Cost:
-    """Seconds to train, the mean over seeds, and milliseconds for an edit, both on one device; None where it was
+    """Seconds to train and milliseconds for an edit, each the least over seeds, both on one device; None where it was
     not measured.
     """
 

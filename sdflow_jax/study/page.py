@@ -70,7 +70,8 @@ def results_page(
         " *Identity*, the cosine of the embeddings of edited and unedited face, and *other attributes*, the share of"
         " the judges' other decisions that stay, are taken at equal accuracy, the highest that every method reaches"
         " but for those (–) that get less than half as far as the best. Seconds to train are of one run, milliseconds"
-        f" of one edit in a batch of 16, both {_devices(measured)}; other runs may have shared the machine."
+        f" of one edit in a batch of 16, both {_devices(measured)}, the least of all trainings, for other runs may"
+        f" have shared the machine.{_how_decided(settings)}"
     )
     if joint := [name for name in pictures if name.startswith("figure3_all.")]:
         blocks += [
@@ -84,7 +85,8 @@ def results_page(
         blocks += [
             "## What each loss does",
             "Each variant adds a loss to the one before; with kd a semantic encoder takes the frozen classifier's"
-            f" place. {tables.count_sentence(found, 'the variant with one loss more')}",
+            f" place. The last row of a kind is of all losses together."
+            f" {tables.count_sentence(found, 'the variant with more losses')}",
             tables.lead_table(found, study.titles),
         ]
     if drag := tables.drag_table(measured, study.titles):
@@ -140,7 +142,9 @@ def tables_page(
         " faces on which the judge sees the attribute turned, *identity* the cosine of the identity"
         " embeddings of the edited and the unedited reconstruction, *other attributes* the share of"
         " the judge's other decisions that stay. The area under a curve is the mean preservation over accuracies from"
-        " 0 to 95%; an accuracy that a method does not reach counts 0, so that areas tell of reach above all.",
+        " 0 to 95%; an accuracy that a method does not reach counts 0, so that areas tell of reach above all."
+        f" {HIGHEST:.0%} is the highest accuracy that is told, where strengths rise no further."
+        f"{_how_decided(settings)}",
     ]
     for judges in settings.judges:
         areas = measured.areas[judges]
@@ -164,7 +168,8 @@ def tables_page(
     if steps := _steps(study):
         found = leads(measured.areas[main], steps)
         blocks += [
-            f"Each variant against the one before. {tables.count_sentence(found, 'it')}",
+            f"Each variant against the one before, and the last against the first."
+            f" {tables.count_sentence(found, 'it')}",
             tables.lead_table(found, study.titles),
         ]
     if matrix := tables.entanglement_table(measured, study.titles):
@@ -254,9 +259,10 @@ def _leads_of_ours(study: Study, areas: Areas) -> list[Lead]:
 
 
 def _steps(study: Study) -> list[tuple[str, str]]:
-    """Each variant of the ablation with the one before it."""
+    """Each variant of the ablation with the one before it; of several, the last with the first as well."""
     variants = list(study.ablation)
-    return list(zip(variants[1:], variants, strict=False))
+    steps = list(zip(variants[1:], variants, strict=False))
+    return [*steps, (variants[-1], variants[0])] if len(steps) > 1 else steps
 
 
 def _care(study: Study, settings: Settings) -> str:
@@ -298,6 +304,10 @@ def _care(study: Study, settings: Settings) -> str:
 def _listed(words: Sequence[str]) -> str:
     """Words as in a sentence."""
     return " and ".join(filter(None, (", ".join(words[:-1]), words[-1])))
+
+
+def _how_decided(settings: Settings) -> str:
+    return f" {tables.HOW_DECIDED}" if settings.seeds > 1 else ""
 
 
 def _levels_in_words(study: Study, areas: Areas) -> str:

@@ -128,7 +128,7 @@ class Settings:
     judges: tuple[str, ...] = ("config", "external")
     split: str = "test"
     num_faces: int = 500
-    seeds_external: int = 3
+    seeds_external: int = 1
     num_faces_external: int = 50
     strengths: tuple[float, ...] = (*STRENGTHS, 2.0, 2.5, 3.0, 4.0, 6.0, 8.0, 12.0)
     pairs: bool = False

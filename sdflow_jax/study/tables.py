@@ -86,8 +86,16 @@ def marks(leads: Sequence[Lead]) -> list[str]:
     ]
 
 
+HOW_DECIDED = (
+    "A comparison is decided (▲, ▼) by what faces make it differ by, taken for normally distributed, and what trainings"
+    " make it differ by, as Student's t with the degrees of freedom of Welch and Satterthwaite, at 5% with Holm's"
+    " correction for all comparisons that are counted together. Brackets are 95% intervals of each comparison by"
+    " itself, the bootstrap's percentiles widened in the same way."
+)
+
+
 def count_sentence(leads: Sequence[Lead], whose: str) -> str:
-    """How many comparisons are decided, and how that was corrected for their number."""
+    """How many comparisons are decided; `HOW_DECIDED` says how."""
     if leads and not any(lead.degrees for lead in leads):
         return (
             f"None of {len(leads)} comparisons is decided: with one training a method nothing tells how far another"
@@ -96,11 +104,8 @@ def count_sentence(leads: Sequence[Lead], whose: str) -> str:
     found = marks(leads)
     ahead, behind = found.count("▲"), found.count("▼")
     return (
-        f"Of {len(leads)} comparisons {whose} is ahead in {ahead} (▲) and behind in {behind} (▼): what faces make"
-        " it differ by taken for normally distributed, what trainings make it differ by as Student's t, with the"
-        " degrees of freedom of Welch and Satterthwaite, and Holm's correction for all of these comparisons, at 5%;"
-        " the rest is undecided. Brackets are 95% intervals of each comparison by itself, the bootstrap's percentiles"
-        " widened in the same way."
+        f"Of {len(leads)} comparisons {whose} is ahead in {ahead} (▲) and behind in {behind} (▼); the rest is"
+        " undecided."
     )
 
 
