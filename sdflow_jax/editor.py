@@ -25,6 +25,7 @@ from sdflow_jax.methods.method import EditingMethod, SamplingMethod
 from sdflow_jax.methods.registry import load_method
 from sdflow_jax.methods.sdflow.editing import FlowEditing
 from sdflow_jax.methods.solved import require_solved
+from sdflow_jax.methods.targets import check_targets, wanted_variables
 from sdflow_jax.models.face_identity import FaceIdentity, load_face_identity
 from sdflow_jax.models.refinement import Refinement, Whitening, continue_refinement
 from sdflow_jax.models.style_space import seeded_normal
@@ -274,10 +275,12 @@ class Editor:
         Raises:
           ValueError, ImageFileError, FloatingPointError: as those three do.
         """
+        check_targets(targets, self.attributes)  # before the inversion, which takes long
+        side = self._side(size)
         w_plus = self.invert(images, num_steps=num_steps)
         edited, is_single = self._codes(self.edit(w_plus, images, targets))
         # A batch at a time: many large faces have a quarter of the bytes so.
-        faces = self._drawn(edited, self._side(size), to_bytes)
+        faces = self._drawn(edited, side, to_bytes)
         return faces[0] if is_single else faces
 
     @in_float32
@@ -312,7 +315,7 @@ class Editor:
         batch_size, side, options = self.batch_size, self.picture_size, {"size": self._side(size)}
         faces = np.zeros((batch_size, side, side, 3), np.float32)
         w_plus = np.zeros((batch_size, *_latent_shape(self.generator)), np.float32)
-        nothing = self._wanted({}, batch_size)
+        nothing = wanted_variables({}, self.attributes, batch_size)
         programs = {"edit": Program(_edit, self.method, (w_plus, faces, *nothing))}
         if self.renderer is None:
             programs["synthesize"] = Program(_synthesize, self.generator, (w_plus,), options)
@@ -438,12 +441,15 @@ class Editor:
             -0.2 and 1.2).
 
         Raises:
-          ValueError: for an unknown attribute, a target that is not finite, latents that are not
+          ValueError: for an unknown attribute, a target that is no finite number, latents that are not
             finite or not the generator's, or another number of images.
           FloatingPointError: if the differential equation could not be solved.
+
+        Warns:
+          UserWarning: about a target beyond -1 or 2, where faces fall apart.
         """
         w_plus, is_single = self._codes(w_plus)
-        wanted, is_edited = self._wanted(targets, len(w_plus))
+        wanted, is_edited = wanted_variables(targets, self.attributes, len(w_plus))
         if images is None:
             faces = self.generate(w_plus)
         else:
@@ -487,6 +493,8 @@ class Editor:
                 f" {', '.join(self.attributes)}; got shape {semantic_variables.shape}"
             )
         semantic_variables = np.atleast_2d(semantic_variables)
+        if len(semantic_variables) == 0:
+            raise ValueError("expected semantic variables of at least one face, got none")
         _check_finite(semantic_variables, "semantic variables")
         num_rows = self.method.num_rows or self.generator.num_styles
         shape = (len(semantic_variables), num_rows, self.method.code_dim)
@@ -506,13 +514,15 @@ class Editor:
         (`pocket_faces` takes none of them).
 
         Args:
-          seeds: one, or several.
-          truncation: share of w's distance from the average that is kept, in [0, 1].
+          seeds: one, or several; whole numbers of at least 0.
+          truncation: share of w's distance from the average that is kept, in [0, 1]; more goes beyond w.
 
         Raises:
-          ValueError: for a negative seed.
+          ValueError: for no seed, one that is no such number, or a truncation that is negative or not finite.
         """
-        z = seeded_normal(np.atleast_1d(seeds), self.generator.style_dim)
+        if not 0 <= truncation < np.inf:
+            raise ValueError(f"truncation must be a number of at least 0, got {truncation}")
+        z = seeded_normal(_checked_seeds(seeds), self.generator.style_dim)
         w = self._run(lambda x: _map(self.generator, x, truncation), z)
         w_plus = np.repeat(w[:, None], self.generator.num_styles, axis=1)
         return w_plus[0] if np.ndim(seeds) == 0 else w_plus
@@ -559,36 +569,14 @@ class Editor:
             w_plus = np.asarray(w_plus, np.float32)
         is_single = w_plus.ndim == 2
         w_plus = w_plus[None] if is_single else w_plus
+        if len(w_plus) == 0:
+            raise ValueError("expected latents of at least one face, got none")
         # One row may stand for all styles, and is edited alone, for less.
         is_row = w_plus.ndim == 3 and w_plus.shape[1] == 1
         rows = np.repeat(w_plus, self.generator.num_styles, axis=1) if is_row else w_plus
         self.generator.check_codes(rows)
         _check_finite(w_plus, "latents")
         return w_plus, is_single
-
-    def _wanted(
-        self, targets: Mapping[str, float | Float[Array, " b"]], num_faces: int
-    ) -> tuple[Float[np.ndarray, "b a"], np.ndarray]:
-        """The wanted values, and which semantic variables they are for."""
-        wanted = np.zeros((num_faces, len(self.attributes)), np.float32)
-        is_edited = np.zeros(wanted.shape, bool)
-        for name, value in targets.items():
-            if name not in self.attributes:
-                raise ValueError(
-                    f"unknown attribute {name!r}; this editor knows {', '.join(self.attributes)}"
-                )
-            with np.errstate(over="ignore"):
-                numbers = np.asarray(value, np.float32)
-            if not np.isfinite(numbers).all():
-                raise ValueError(f"the target of {name} must be finite, got {value}")
-            if np.shape(value) not in ((), (num_faces,)):
-                raise ValueError(
-                    f"the target of {name} must be one number, or one for each of {num_faces}"
-                    f" faces, got shape {np.shape(value)}"
-                )
-            wanted[:, self.attributes.index(name)] = value
-            is_edited[:, self.attributes.index(name)] = True
-        return wanted, is_edited
 
     def _run(self, function, *arrays):
         return map_batches(function, self.batch_size, *arrays)
@@ -600,6 +588,13 @@ def _latent_shape(network: nnx.Module) -> tuple[int, int]:
 
 def _halvings(size: int) -> tuple[int, ...]:
     return tuple(size >> k for k in range(size.bit_length()))
+
+
+def _checked_seeds(seeds: int | Sequence[int]) -> Sequence[int]:
+    given = np.atleast_1d(seeds)
+    if given.ndim != 1 or given.size == 0 or given.dtype.kind not in "iu" or given.min() < 0:
+        raise ValueError(f"seeds must be whole numbers of at least 0, one or several, got {seeds}")
+    return given
 
 
 def _check_finite(values: Float[np.ndarray, "b *rest"], name: str) -> None:

@@ -145,12 +145,51 @@ def test_target_that_is_no_number_is_refused(editor, images, w_plus):
         editor.sample(np.array([[0.1, 0.9], [np.nan, 0.5]]), jax.random.key(0))
 
 
+def test_targets_far_beyond_the_range_are_warned_of_at_the_users_line(editor, images, w_plus):
+    for beyond in (20.0, np.array([0.0, 1.0, -3.0])):
+        with pytest.warns(UserWarning, match="the target of Young is (20|-3); 0 and 1") as told:
+            editor.edit(w_plus, images, {"Young": beyond})
+        assert told[0].filename == __file__
+    with pytest.warns(UserWarning, match="the target of Young is 20") as told:
+        editor(images, {"Young": 20.0})
+    assert told[0].filename == __file__
+
+
+def test_a_call_is_refused_before_the_inversion(editor, images, monkeypatch):
+    monkeypatch.setattr(type(editor), "invert", None)
+    with pytest.raises(ValueError, match="unknown attribute 'Yung'"):
+        editor(images, {"Yung": 1.0})
+    with pytest.raises(ValueError, match="the target of Young must be a number, got 'high'"):
+        editor(images, {"Young": "high"})
+    with pytest.raises(ValueError, match="size must be one of"):
+        editor(images, {"Young": 1.0}, size=100)
+
+
+def test_nothing_is_no_batch(editor):
+    with pytest.raises(ValueError, match="latents of at least one face"):
+        editor.synthesize(np.zeros((0, STYLES, DIM)))
+    with pytest.raises(ValueError, match="semantic variables of at least one face"):
+        editor.sample(np.zeros((0, len(editor.attributes))), jax.random.key(0))
+
+
+@pytest.mark.parametrize("seeds", [[], -1, 60003.7, True, [[1, 2]], "1"])
+def test_seeds_that_are_none_are_refused(editor, seeds):
+    with pytest.raises(ValueError, match="seeds must be whole numbers"):
+        editor.codes_of_seeds(seeds)
+
+
+@pytest.mark.parametrize("truncation", [-0.1, float("nan"), float("inf")])
+def test_a_truncation_must_be_a_share(editor, truncation):
+    with pytest.raises(ValueError, match="truncation must be a number of at least 0"):
+        editor.codes_of_seeds(1, truncation=truncation)
+
+
 def test_pixels_in_the_wrong_range_are_refused(editor, images):
     with pytest.raises(ValueError, match=r"8-bit images or floats in \[-1, 1\]"):
         editor.invert(images.astype(np.float32))
     with pytest.raises(ValueError, match="square RGB images"):
         editor.read(images[0, 0])
-    with pytest.warns(UserWarning, match="to_signed"):
+    with pytest.warns(UserWarning, match="nowhere below 0"):
         editor.read(images / 255.0)
 
 

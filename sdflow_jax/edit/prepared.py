@@ -30,6 +30,7 @@ from sdflow_jax.files.run_config import check_contents, load_method_config
 from sdflow_jax.images.pixels import to_signed
 from sdflow_jax.images.precision import in_float32
 from sdflow_jax.methods.solved import require_solved
+from sdflow_jax.methods.targets import wanted_variables
 
 if TYPE_CHECKING:  # what is prepared needs none of what an editor imports
     from sdflow_jax.editor import Editor, Program
@@ -199,11 +200,7 @@ class PreparedEditor:
         Raises:
           FloatingPointError: if the differential equation could not be solved.
         """
-        wanted = np.zeros((1, len(self.attributes)), np.float32)
-        is_edited = np.zeros(wanted.shape, bool)
-        for name, value in targets.items():
-            column = self.attributes.index(name)
-            wanted[0, column], is_edited[0, column] = value, True
+        wanted, is_edited = wanted_variables(targets, self.attributes, 1)
         faces = to_signed(pixels[None])
         return require_solved(self._run("edit", w_plus[None], faces, wanted, is_edited))
 

@@ -1,7 +1,6 @@
 """Faces in whatever form people have them, as one batch."""
 
 import os
-import warnings
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -9,6 +8,7 @@ import numpy as np
 from jaxtyping import Float
 from PIL import Image
 
+from sdflow_jax.files.callers import warn_caller
 from sdflow_jax.images.pixels import to_signed
 from sdflow_jax.images.reading import read_image, resize_square, rgb_pixels
 
@@ -114,10 +114,8 @@ def _signed(images: np.ndarray) -> Float[np.ndarray, "b R R 3"]:
     highest = images.max((1, 2, 3), initial=-np.inf)
     is_suspect = (lowest >= 0) & (highest > _LIKELY_ABOVE)
     if is_suspect.any():
-        warnings.warn(
+        warn_caller(
             f"float images are taken to be in [-1, 1], and face {np.argmax(is_suspect)} is nowhere"
-            " below 0; if it is in [0, 1], give 8-bit pixels, or convert those with"
-            " sdflow_jax.to_signed",
-            stacklevel=4,
+            " below 0; if it is in [0, 1], give 2 * face - 1, or 8-bit pixels"
         )
     return images

@@ -57,7 +57,7 @@ def test_pixels_that_are_no_numbers_name_their_face():
 
 
 def test_floats_in_zero_to_one_are_suspected_and_others_are_not():
-    with pytest.warns(UserWarning, match="to_signed"):
+    with pytest.warns(UserWarning, match=r"give 2 \* face - 1"):
         as_faces(PIXELS / 255.0, 8)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -68,7 +68,7 @@ def test_floats_in_zero_to_one_are_suspected_and_others_are_not():
 
 
 def test_one_face_in_zero_to_one_is_suspected_among_others():
-    with pytest.warns(UserWarning, match="face 1 is nowhere below 0; .*to_signed"):
+    with pytest.warns(UserWarning, match="face 1 is nowhere below 0; .* give 2"):
         as_faces([SIGNED[0], PIXELS[1] / 255.0], 8)
     with pytest.warns(UserWarning, match="face 1 is nowhere below 0"):
         as_faces([PIXELS[0], PIXELS[1] / 255.0], 8)

@@ -1,5 +1,6 @@
 import jax
 import numpy as np
+import pytest
 
 from sdflow_jax.images.pixels import to_bytes, to_bytes_on_device, to_signed
 
@@ -8,6 +9,14 @@ EVERY_BYTE = np.arange(256, dtype=np.uint8).reshape(1, 16, 16, 1)
 
 def test_bytes_come_back():
     np.testing.assert_array_equal(to_bytes(to_signed(EVERY_BYTE)), EVERY_BYTE)
+
+
+def test_bytes_stay_what_they_are_and_what_is_no_picture_is_refused():
+    assert to_bytes(EVERY_BYTE) is EVERY_BYTE
+    with pytest.raises(ValueError, match="got int64"):
+        to_bytes(EVERY_BYTE.astype(np.int64))
+    with pytest.raises(ValueError, match="NaN"):
+        to_bytes(np.array([0.0, np.nan]))
 
 
 def test_pixels_are_clipped_and_rounded_to_even_alike_on_host_and_device():
