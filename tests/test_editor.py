@@ -372,8 +372,16 @@ def test_semantic_encoder_must_name_its_attributes(workdir, tmp_path):
     kind, arguments = NETWORKS["semantic_encoder"]
     path = tmp_path / "encoder.safetensors"
     networks.save_arrays(path, kind, arguments, filled_arrays(kind, arguments))
+    flow = workdir / "sdflow" / "flow.safetensors"
     with pytest.raises(networks.NetworkFileError, match="lacks the note 'attributes'"):
-        FlowEditing.load(workdir / "sdflow" / "flow.safetensors", path)
+        FlowEditing.load(flow, path)
+    for notes, message in (
+        ({"attributes": "Young,Young", "image_size": "16"}, "names one of them twice: Young,Young"),
+        ({"attributes": "Male,Young", "image_size": "16px"}, "number of pixels, got '16px'"),
+    ):
+        networks.save_arrays(path, kind, arguments, filled_arrays(kind, arguments), notes=notes)
+        with pytest.raises(networks.NetworkFileError, match=message):
+            FlowEditing.load(flow, path)
 
 
 def test_run_whose_generator_was_replaced_is_refused(workdir, tmp_path):

@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
 
-from sdflow_jax.align.geometry import FaceSquare
+from sdflow_jax.align.geometry import AlignError, FaceSquare
 from sdflow_jax.align.padding import Padding, border_of, pad
 
 FFHQ_SIZE = 1024
@@ -29,6 +29,9 @@ def cut_face(
       photo: 8-bit RGB.
       square: as by `FaceSquare.of_points`.
       size: side of the face in pixels.
+
+    Raises:
+      AlignError: if the square lies beside the photo.
     """
     image = Image.fromarray(photo)
     image, square = _reduced(image, square, size)
@@ -62,4 +65,6 @@ def _cropped(image: Image.Image, square: FaceSquare) -> tuple[Image.Image, FaceS
     high = np.ceil(square.corners.max(0)).astype(int) + 1 + border
     left, top = (max(0, int(x)) for x in low)
     right, bottom = (min(end, int(x)) for end, x in zip(image.size, high, strict=True))
+    if right <= left or bottom <= top:
+        raise AlignError("a face was found beside the photo")
     return image.crop((left, top, right, bottom)), square.moved(-left, -top)

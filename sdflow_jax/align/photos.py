@@ -24,6 +24,7 @@ except ImportError:  # a Python that was built without it opens no such archive
         """Never raised."""
 
 
+_LINKED = "a link to another entry; unpack the archive, and give the folder"
 MAX_BYTES = 512 * 2**20  # larger files are no photos, whatever they say of themselves
 
 # What an archive's reader raises for an entry that is damaged, encrypted or packed in a strange way.
@@ -143,7 +144,7 @@ def _zip(path: pathlib.Path, archive: zipfile.ZipFile) -> PhotoSource:
 
 
 def _tar(path: pathlib.Path, archive: tarfile.TarFile) -> PhotoSource:
-    entries, others, notes = {}, [], ()
+    entries, links, others, notes = {}, [], [], ()
     try:
         for entry in archive:
             name = _plain(entry.name)
@@ -151,11 +152,14 @@ def _tar(path: pathlib.Path, archive: tarfile.TarFile) -> PhotoSource:
                 # In its own order: a packed tar can only be read forwards.
                 entries.pop(name, None)
                 entries[name] = entry
+            elif (entry.islnk() or entry.issym()) and _is_photo(name):
+                links.append(name)
             elif entry.isfile():
                 others.append(name)
     except (tarfile.TarError, EOFError, OSError, zlib.error, LZMAError) as error:
         notes = (f"{path} is cut short or damaged after {len(entries)} photos ({error})",)
-    refused = _refused(entries)
+    # What a link leads to may lie before it, and a packed tar can only be read forwards.
+    refused = dict.fromkeys(links, _LINKED) | _refused(entries)
     photos = [
         Photo(
             name,

@@ -235,8 +235,8 @@ def _align_photo(
         return PhotoRecord(
             photo.name, photo.stamp, _write_faces(photo, pixels, faces, folder, settings)
         )
-    except MemoryError:
-        problem = _TOO_LARGE
+    except (AlignError, MemoryError) as error:
+        problem = str(error) or _TOO_LARGE
         return PhotoRecord(photo.name, photo.stamp, problem=problem)
     except OSError as error:
         if error.errno not in _NAME_ERRORS:

@@ -20,7 +20,7 @@ from sdflow_jax.align.pasting import paste
 from sdflow_jax.align.progress import Progress
 from sdflow_jax.edit.loading import AnyEditor, load_editor
 from sdflow_jax.edit.prepared import PreparedEditor
-from sdflow_jax.files.pictures import write_png
+from sdflow_jax.files.pictures import comment_of, write_png
 from sdflow_jax.files.words import in_words
 from sdflow_jax.images.grids import labeled_rows
 from sdflow_jax.images.listing import passed_over
@@ -34,6 +34,7 @@ from sdflow_jax.images.reading import (
     rgb_profile,
 )
 
+_COMMENT = "edited with sdflow_jax"  # in every picture: it says so, and what has it may be replaced
 STRIP = (0.0, 0.25, 0.5, 0.75, 1.0)  # targets of a strip's faces
 
 
@@ -44,7 +45,8 @@ class EditError(ValueError):
 # What goes wrong with one photo, and leaves the others.
 _PHOTO_ERRORS = (
     *(ImageFileError, AlignError, EditError, FloatingPointError, OSError),
-    *(MemoryError, jax.errors.JaxRuntimeError),  # too large a picture for this machine
+    MemoryError,  # too large a picture for this machine, as some of the next are
+    RuntimeError,  # XLA's, and what finders of faces raise
 )
 
 
@@ -134,7 +136,8 @@ def photos_of(paths: Sequence[pathlib.Path]) -> list[pathlib.Path]:
 
 @dataclasses.dataclass(frozen=True)
 class _Kept:
-    """What no edit may replace: the photos, and in a folder of photos all that is there.
+    """What no edit may replace: the photos, in a folder of photos all that is there, and elsewhere what no edit has
+    made.
 
     Attributes:
       paths: the photos' real paths.
@@ -169,6 +172,10 @@ class _Kept:
         if self.is_among_photos and os.path.lexists(path):
             raise EditError(
                 f"{path} is there already, in a folder of the photos; choose another --out"
+            )
+        if os.path.lexists(path) and comment_of(path) != _COMMENT:
+            raise EditError(
+                f"{path} is there already, and is no picture that this command has made; choose another --out"
             )
 
 
@@ -233,6 +240,7 @@ class _Work:
       outputs: the files that all the photos become.
       keep: what must not be written over.
       written: file -> the photo that it was made of.
+      made: the same by `_file_at`: a disk may know a file by several names.
     """
 
     editor: AnyEditor
@@ -242,6 +250,7 @@ class _Work:
     outputs: frozenset[pathlib.Path]
     keep: _Kept
     written: dict[pathlib.Path, pathlib.Path] = dataclasses.field(default_factory=dict)
+    made: dict[tuple[int, int] | None, pathlib.Path] = dataclasses.field(default_factory=dict)
 
     def edit(self, photo: pathlib.Path, output: pathlib.Path) -> list[pathlib.Path]:
         """Edit one photo; returns the files written."""
@@ -261,11 +270,14 @@ class _Work:
             raise AlignError(f"{photo}: its faces and {other} would both become {min(taken)}")
         for path in pictures:  # how many faces there are was not known before
             self.keep.check(path)
+            if other := self.made.get(_file_at(path)):
+                raise EditError(f"{other} and {photo} would both become {path}; rename one")
         # What is not a face looks as it did by the photo's profile; faces alone come without one.
         profile = rgb_profile(photo) if self.arguments.paste else None
         for path, picture in pictures.items():
-            write_png(path, picture, profile=profile if path == output else None)
-            self.written[path] = photo
+            profile_of_path = profile if path == output else None
+            write_png(path, picture, profile=profile_of_path, comment=_COMMENT)
+            self.written[path] = self.made[_file_at(path)] = photo
         return list(pictures)
 
     def _edit_found(

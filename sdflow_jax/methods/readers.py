@@ -60,8 +60,8 @@ def load_reader(path: str | os.PathLike[str]) -> tuple[nnx.Module, tuple[str, ..
       The network, the names of the semantic variables, and the side of its input in pixels.
 
     Raises:
-      NetworkFileError: if the file is missing, of another kind, or does not name attributes or
-        image size.
+      NetworkFileError: if the file is missing, of another kind, or does not name attributes, each once,
+        or image size.
     """
     notes = networks.read_metadata(path)
     if notes["network"] not in READERS:
@@ -81,7 +81,16 @@ def load_reader(path: str | os.PathLike[str]) -> tuple[nnx.Module, tuple[str, ..
             f"{path}: the network reads {encoder.num_attributes} semantic variables, its note"
             f" 'attributes' names {len(attributes)}"
         )
-    return encoder, attributes, int(notes["image_size"])
+    if len(set(attributes)) < len(attributes):
+        raise networks.NetworkFileError(
+            f"{path}: the note 'attributes' names one of them twice: {notes['attributes']}"
+        )
+    size = notes["image_size"]
+    if not (size.isascii() and size.isdecimal() and int(size) > 0):
+        raise networks.NetworkFileError(
+            f"{path}: the note 'image_size' must be a number of pixels, got {size!r}"
+        )
+    return encoder, attributes, int(size)
 
 
 def load_classifier_reader(

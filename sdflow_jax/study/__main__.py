@@ -3,7 +3,7 @@
     python -m sdflow_jax.study
     python -m sdflow_jax.study --seeds=1 --judges=config --out=runs/results
     python -m sdflow_jax.study --out=docs/results/six --seeds=1 --judges=config --num_faces=200 --pairs \\
-        --attributes=Eyeglasses,Male,Young,Smiling,Facial_Hair,Wearing_Hat
+        --no-ablation --attributes=Eyeglasses,Male,Young,Smiling,Facial_Hair,Wearing_Hat
     python -m sdflow_jax.study --tiny --runs=runs/tiny
 
 Trains every method and ablation variant for each seed below `--runs`, with the settings that
@@ -26,7 +26,14 @@ from sdflow_jax.evaluation import EvaluationError, ExternalJudges
 from sdflow_jax.files.checkout import beside_package
 from sdflow_jax.files.lock import locked
 from sdflow_jax.study.execution import Stopped
-from sdflow_jax.study.plan import PAPER, ROOT, TINY, Settings, with_best_form
+from sdflow_jax.study.plan import (
+    PAPER,
+    ROOT,
+    TINY,
+    Settings,
+    with_best_form,
+    without_ablation,
+)
 from sdflow_jax.study.records import RecordError
 from sdflow_jax.study.regenerate import regenerate
 from sdflow_jax.study.searches import SEARCHES, VARIANT_SEARCHES
@@ -60,6 +67,12 @@ def main() -> None:
         "--pairs",
         action=argparse.BooleanOptionalAction,
         help="edit every two attributes together, too",
+    )
+    parser.add_argument(
+        "--ablation",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="compare the ablation's variants, too",
     )
     parser.add_argument(
         "--batch_size", type=int, help="faces per compiled call: few on a CPU (2), more on a GPU"
@@ -121,6 +134,8 @@ def main() -> None:
         overrides = {**settings.overrides, "attributes": names}
         settings = dataclasses.replace(settings, overrides=overrides)
     study = with_best_form(PAPER, tuning and best_of(tuning, ("sdflow", *VARIANT_SEARCHES)))
+    if not arguments.ablation:
+        study = without_ablation(study)
     logging.set_verbosity(logging.WARNING)
     try:
         beside_package("train.py")

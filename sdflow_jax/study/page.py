@@ -160,11 +160,12 @@ def tables_page(
             f" {tables.count_sentence(of_ours, study.methods[study.ours])}",
             tables.lead_table(of_ours, study.methods),
         ]
-    blocks += [
-        "## Ablation",
-        f"Judged by {JUDGES.get(main, main)}.",
-        tables.area_table(study.ablation, measured.areas[main]),
-    ]
+    if study.ablation:
+        blocks += [
+            "## Ablation",
+            f"Judged by {JUDGES.get(main, main)}.",
+            tables.area_table(study.ablation, measured.areas[main]),
+        ]
     if steps := _steps(study):
         found = leads(measured.areas[main], steps)
         blocks += [

@@ -124,7 +124,8 @@ def _curve_figures(
     for judge in settings.judges:
         suffix = "" if judge == main else f"_{judge}"
         figures[f"figure4_methods{suffix}"] = _curves(study.methods, areas[judge], settings, judge)
-    figures["figure5_ablation"] = _curves(study.ablation, areas[main], settings, main)
+    if study.ablation:
+        figures["figure5_ablation"] = _curves(study.ablation, areas[main], settings, main)
     return figures
 
 
@@ -165,10 +166,9 @@ def _face_figures(
     figures = {}
     # Variants of the ablation look alike in single edits.
     joint = [request for request in requests if "+" in request.name]
-    shown_of = (
-        ("figure3", study.methods, requests),
-        ("figure6", study.ablation, joint or requests),
-    )
+    shown_of = [("figure3", study.methods, requests)]
+    if study.ablation:
+        shown_of.append(("figure6", study.ablation, joint or requests))
     for prefix, titles, requested in shown_of:
         found = faces_figures(
             opened.setup,

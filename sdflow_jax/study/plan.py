@@ -28,7 +28,7 @@ class Study:
       configs: method or variant of the ablation -> its config file, as for `--config`; relative paths start at the
         repository.
       methods: method -> its title, in the comparison of methods; the last is SDFlow.
-      ablation: the same for the ablation.
+      ablation: the same for the ablation; empty for none.
     """
 
     configs: Mapping[str, str]
@@ -69,6 +69,12 @@ PAPER = Study(
         "sdflow": "+ kd (SDFlow)",
     },
 )
+
+
+def without_ablation(study: Study) -> Study:
+    """The study of the methods alone."""
+    configs = {name: study.configs[name] for name in study.methods}
+    return dataclasses.replace(study, configs=configs, ablation={})
 
 
 # Of every run. More test faces than the configs ask for, made once for all runs; and no pictures during

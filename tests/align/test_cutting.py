@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from sdflow_jax.align.cutting import cut_face
-from sdflow_jax.align.geometry import FaceSquare
+from sdflow_jax.align.geometry import AlignError, FaceSquare
 
 
 def colors(x, y):
@@ -33,6 +33,12 @@ def test_a_pixel_shows_its_place_in_the_photo(size, edge):
     places = square.to_photo(centers(size))
     # 8-bit colors are rounded, and Pillow's bilinear ones cut off; larger steps blur a little.
     np.testing.assert_allclose(face, colors(places[..., 0], places[..., 1]), atol=3.0)
+
+
+@pytest.mark.parametrize("corner", [(-400.0, 20.0), (20.0, 900.0)])
+def test_a_square_beside_the_photo_is_refused(corner):
+    with pytest.raises(AlignError, match="beside the photo"):
+        cut_face(photo(), FaceSquare(corner, (100.0, 0.0)), 32)
 
 
 def test_a_face_that_is_the_whole_photo_comes_back_as_it_is():

@@ -79,11 +79,17 @@ def test_names_that_lead_out_are_refused(tmp_path):
         link = tarfile.TarInfo("link.png")
         link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
         archive.addfile(link)
+        second = tarfile.TarInfo("second.png")
+        second.type, second.linkname = tarfile.LNKTYPE, "good.png"
+        archive.addfile(second)
     for path in (tmp_path / "p.zip", tmp_path / "p.tar"):
         with open_photos(path) as source:
             assert [photo.name for photo in source.photos] == ["good.png"]
             reasons = dict.fromkeys(OUTSIDE.values(), "the name leads out of the archive")
             reasons["line\nbreak.png"] = "the name holds control characters"
+            if path.suffix == ".tar":
+                linked = "a link to another entry; unpack the archive, and give the folder"
+                reasons |= {"link.png": linked, "second.png": linked}
             assert source.refused == reasons
 
 

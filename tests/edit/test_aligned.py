@@ -110,6 +110,20 @@ def test_photos_without_the_face_leave_the_others(run, capsys):
     assert told[3] == "3 of 4 photos could not be edited"
 
 
+def test_a_finder_that_fails_leaves_the_others(run, capsys, monkeypatch):
+    class Failing(MarkedFaces):
+        def __call__(self, photo):
+            if (photo == PLAIN).all():
+                raise RuntimeError("no memory for it")
+            return super().__call__(photo)
+
+    monkeypatch.setattr(work, "load_finder", lambda name: Failing())
+    status, written = run({"a.png": PLAIN, "two.png": TWO}, *YOUNG, "--align")
+    assert status == 1 and list(written) == ["two-1.png", "two-2.png"]
+    told = capsys.readouterr().err
+    assert "a.png: no memory for it" in told and "1 of 2 photos could not be edited" in told
+
+
 def test_tiny_faces_are_told(run, capsys):
     both = mark(mark(PLAIN, 0, upright(60, 60, 20)), 1, upright(200, 60, 4))
     alone = mark(PLAIN, 0, upright(60, 60, 4))

@@ -173,6 +173,39 @@ def test_among_the_photos_nothing_is_written_over(run, photos, tmp_path, capsys)
         assert run(photos / "ada.jpg", "--set", "Young=1", "--out", photos / "edited") == 0
 
 
+def test_what_no_edit_has_made_is_not_written_over(run, photos, tmp_path, capsys):
+    out = tmp_path / "pictures"
+    out.mkdir()
+    other = out / "bob.png"
+    Image.fromarray(PIXELS[0]).save(other)
+    before = other.read_bytes()
+    words = ("--set", "Young=1", "--out", out)
+    assert run(photos, *words) == 1
+    told = f"error: {other} is there already, and is no picture that this command has made"
+    assert capsys.readouterr().err == f"{told}; choose another --out\n"
+    assert other.read_bytes() == before and sorted(out.iterdir()) == [other]
+    assert run(photos / "ada.png", *words) == 0 == run(photos / "ada.png", *words)
+    with Image.open(out / "ada.png") as image:
+        assert image.info["Comment"] == "edited with sdflow_jax"
+
+
+def test_edits_of_one_name_on_a_disk_that_tells_no_case(run, photos, tmp_path, capsys, monkeypatch):
+    def file_at(path):
+        there = path.parent.iterdir() if path.parent.is_dir() else ()
+        name = path.name.lower()
+        return (path.parent, name) if name in {other.name.lower() for other in there} else None
+
+    (photos / "sub").mkdir()
+    second = photos / "sub" / "ADA.jpg"
+    Image.fromarray(PIXELS[1]).save(second)
+    monkeypatch.setattr("sdflow_jax.edit.work._file_at", file_at)
+    out = tmp_path / "out"
+    assert run(photos / "ada.png", second, "--set", "Young=1", "--out", out) == 1
+    told = f"error: {photos / 'ada.png'} and {second} would both become {out / 'ADA.png'}"
+    assert told in capsys.readouterr().err
+    assert [file.name for file in out.iterdir()] == ["ada.png"]
+
+
 def test_no_edit_is_written_over_by_another_photos_strip(run, photos, tmp_path, capsys):
     Image.fromarray(PIXELS[1]).save(photos / "ada-Young.png")
     words = (photos, "--set", "Eyeglasses=1", "--out", tmp_path / "out")

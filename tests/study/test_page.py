@@ -6,7 +6,7 @@ from sdflow_jax.study.areas import LEVELS, Estimate, Resampled
 from sdflow_jax.study.entanglement import Entanglement
 from sdflow_jax.study.measured import Cost, Measured
 from sdflow_jax.study.page import results_page, tables_page
-from sdflow_jax.study.plan import Settings, Study
+from sdflow_jax.study.plan import Settings, Study, without_ablation
 
 STUDY = Study(
     configs={"a": "", "b": "", "ours": ""},
@@ -115,6 +115,19 @@ def test_overview_shows_kinds_of_edits_at_the_accuracy_that_all_reach():
     (joint,) = [line for line in lines if line.startswith("| all at once | Ours |")]
     assert "| 0.400 [0.379" in joint and joint.endswith("| – | – | – |")
     assert "Equal accuracy is here 95% for male, 95% for young, 95% for all at once." in page
+
+
+def test_a_study_without_an_ablation_says_nothing_of_one():
+    areas = {(name, "Young", "identity"): resampled(0.8) for name in STUDY.methods}
+    study = without_ablation(dataclasses.replace(STUDY, configs={**STUDY.configs, "variant": ""}))
+    assert list(study.configs) == list(study.methods) and not study.ablation
+    found = Measured({"config": areas}, {(name, "config"): [{}] for name in study.configs})
+    settings = Settings(judges=("config",))
+    page, tables = (
+        write(study, settings, found, [], *rest)
+        for write, rest in ((results_page, []), (tables_page, [["Young"]]))
+    )
+    assert "each loss" not in page and "blation" not in page + tables and "variant" not in page
 
 
 def test_a_method_that_gets_nowhere_keeps_the_others_comparable():
