@@ -27,7 +27,8 @@ figures: $(VENV)/installed-pocket-build
 	$(BIN)/python -m sdflow_jax.study.tuning --jobs=$(JOBS)
 	$(BIN)/python -m sdflow_jax.study --anew --jobs=$(JOBS)
 	$(BIN)/python -m sdflow_jax.study --anew --jobs=$(JOBS) --out=docs/results/six --seeds=1 --judges=config \
-		--num_faces=200 --pairs --no-ablation --attributes=Eyeglasses,Male,Young,Smiling,Facial_Hair,Wearing_Hat
+		--num_faces=200 --pairs --methods=interfacegan,latent_transformer,styleflow,sdflow \
+		--attributes=Eyeglasses,Male,Young,Smiling,Facial_Hair,Wearing_Hat
 
 # Most of a test's time is compilation, on one core: two workers, each with whole files of tests, in our order.
 test: $(VENV)/installed-dev

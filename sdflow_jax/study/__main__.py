@@ -3,7 +3,8 @@
     python -m sdflow_jax.study
     python -m sdflow_jax.study --seeds=1 --judges=config --out=runs/results
     python -m sdflow_jax.study --out=docs/results/six --seeds=1 --judges=config --num_faces=200 --pairs \\
-        --no-ablation --attributes=Eyeglasses,Male,Young,Smiling,Facial_Hair,Wearing_Hat
+        --methods=interfacegan,latent_transformer,styleflow,sdflow \\
+        --attributes=Eyeglasses,Male,Young,Smiling,Facial_Hair,Wearing_Hat
     python -m sdflow_jax.study --tiny --runs=runs/tiny
 
 Trains every method and ablation variant for each seed below `--runs`, with the settings that
@@ -31,8 +32,8 @@ from sdflow_jax.study.plan import (
     ROOT,
     TINY,
     Settings,
+    among,
     with_best_form,
-    without_ablation,
 )
 from sdflow_jax.study.records import RecordError
 from sdflow_jax.study.regenerate import regenerate
@@ -69,10 +70,8 @@ def main() -> None:
         help="edit every two attributes together, too",
     )
     parser.add_argument(
-        "--ablation",
-        action=argparse.BooleanOptionalAction,
-        default=True,
-        help="compare the ablation's variants, too",
+        "--methods",
+        help="those that are compared, with commas between; by default all, with the ablation's variants",
     )
     parser.add_argument(
         "--batch_size", type=int, help="faces per compiled call: few on a CPU (2), more on a GPU"
@@ -134,8 +133,11 @@ def main() -> None:
         overrides = {**settings.overrides, "attributes": names}
         settings = dataclasses.replace(settings, overrides=overrides)
     study = with_best_form(PAPER, tuning and best_of(tuning, ("sdflow", *VARIANT_SEARCHES)))
-    if not arguments.ablation:
-        study = without_ablation(study)
+    if arguments.methods:
+        try:
+            study = among(study, arguments.methods.split(","))
+        except ValueError as error:
+            parser.error(f"--methods: {error}")
     logging.set_verbosity(logging.WARNING)
     try:
         beside_package("train.py")

@@ -4,7 +4,7 @@ import dataclasses
 import hashlib
 import json
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import ml_collections
@@ -71,10 +71,27 @@ PAPER = Study(
 )
 
 
-def without_ablation(study: Study) -> Study:
-    """The study of the methods alone."""
-    configs = {name: study.configs[name] for name in study.methods}
-    return dataclasses.replace(study, configs=configs, ablation={})
+def among(study: Study, names: Sequence[str]) -> Study:
+    """The study of some of its methods, in its own order; and of the ablation if its variants are all among them.
+
+    Args:
+      study: of more.
+      names: of methods and variants.
+
+    Raises:
+      ValueError: for a name that is none of them, or no method at all.
+    """
+    if unknown := [name for name in names if name not in study.configs]:
+        raise ValueError(f"unknown: {', '.join(unknown)}; there is {', '.join(study.configs)}")
+    methods = {name: title for name, title in study.methods.items() if name in names}
+    if not methods:
+        raise ValueError(f"at least one of {', '.join(study.methods)} must be compared")
+    return dataclasses.replace(
+        study,
+        configs={name: file for name, file in study.configs.items() if name in names},
+        methods=methods,
+        ablation=study.ablation if set(study.ablation) <= set(names) else {},
+    )
 
 
 # Of every run. More test faces than the configs ask for, made once for all runs; and no pictures during

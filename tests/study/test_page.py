@@ -1,12 +1,13 @@
 import dataclasses
 
 import numpy as np
+import pytest
 
 from sdflow_jax.study.areas import LEVELS, Estimate, Resampled
 from sdflow_jax.study.entanglement import Entanglement
 from sdflow_jax.study.measured import Cost, Measured
 from sdflow_jax.study.page import results_page, tables_page
-from sdflow_jax.study.plan import Settings, Study, without_ablation
+from sdflow_jax.study.plan import Settings, Study, among
 
 STUDY = Study(
     configs={"a": "", "b": "", "ours": ""},
@@ -119,8 +120,18 @@ def test_overview_shows_kinds_of_edits_at_the_accuracy_that_all_reach():
 
 def test_a_study_without_an_ablation_says_nothing_of_one():
     areas = {(name, "Young", "identity"): resampled(0.8) for name in STUDY.methods}
-    study = without_ablation(dataclasses.replace(STUDY, configs={**STUDY.configs, "variant": ""}))
-    assert list(study.configs) == list(study.methods) and not study.ablation
+    more = dataclasses.replace(
+        STUDY,
+        configs={**STUDY.configs, "variant": ""},
+        ablation={"variant": "+ a loss", "ours": ""},
+    )
+    assert among(more, list(more.configs)) == more
+    study = among(more, ["ours", "a", "b"])
+    assert study == dataclasses.replace(STUDY, ablation={})
+    assert list(among(more, ["b"]).methods) == ["b"]
+    for names, message in (["a", "c"], "unknown: c"), (["variant"], "at least one of a, b, ours"):
+        with pytest.raises(ValueError, match=message):
+            among(more, names)
     found = Measured({"config": areas}, {(name, "config"): [{}] for name in study.configs})
     settings = Settings(judges=("config",))
     page, tables = (
