@@ -72,7 +72,7 @@ $(VENV)/installed-demo: $(VENV)/installed | $(VENV)/installed-renderer
 	touch $@
 
 $(VENV)/installed-dev: $(VENV)/installed
-	$(PIP_INSTALL) --editable ".[dev,docs,notebooks]"
+	$(PIP_INSTALL) --editable ".[demo,dev,docs,notebooks]"
 	touch $@
 
 pocket-build-environment: $(VENV)/installed-pocket-build
