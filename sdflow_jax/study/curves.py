@@ -31,15 +31,20 @@ def curves_figure(
     requests: Sequence[str],
     *,
     caption: str,
+    colors: Mapping[str, str] | None = None,
+    strangers: float | None = None,
 ) -> Figure:
     """Two panels for each request, one above the other for the two measures, in as many bands as they need.
 
     Args:
       curves: (method, request, measure) -> the curves.
-      titles: method -> its title; the last method is in black, on top.
+      titles: method -> its title; the last method's line is thick, on top.
       requests: their names.
       caption: written below.
+      colors: method -> color; by default each has another, and the last is black.
+      strangers: identity of two different faces, which is marked.
     """
+    colors = colors or colors_of(list(titles))
     width = min(len(requests), _MOST_BESIDE)
     bands = math.ceil(len(requests) / width)
     with styled(STYLE):
@@ -54,10 +59,11 @@ def curves_figure(
                     axes.yaxis.set_tick_params(labelleft=column == 0)
                 for index, (method, title) in enumerate(titles.items()):
                     is_last = index == len(titles) - 1
-                    color = COMBINED_COLOR if is_last else COLORS[index % len(COLORS)]
                     found = curves.get((method, request, measure))
                     if found is not None:
-                        _line(axes, found, color, title, 2.2 if is_last else 1.5)
+                        _line(axes, found, colors[method], title, 2.2 if is_last else 1.5)
+                if strangers is not None and measure == "identity":
+                    axes.axhline(strangers, color=CAPTION_COLOR, linewidth=0.8, linestyle="--")
                 axes.xaxis.set_major_formatter(PercentFormatter(1.0))
                 axes.set_xlim(0.0, 1.0)
                 if measure == "attributes":
@@ -75,6 +81,12 @@ def curves_figure(
         figure.legend(handles, labels, loc="outside upper center", ncols=len(labels))
         figure.supxlabel(caption, fontsize=8, color=CAPTION_COLOR, x=0.01, ha="left")
     return figure
+
+
+def colors_of(methods: Sequence[str]) -> dict[str, str]:
+    """A color for each method; the last is black."""
+    found = {name: COLORS[index % len(COLORS)] for index, name in enumerate(methods)}
+    return {**found, methods[-1]: COMBINED_COLOR}
 
 
 def _panel_title(request: str) -> str:

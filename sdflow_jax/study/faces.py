@@ -97,7 +97,9 @@ def faces_figures(
                 counted_faces(observed, columns_edited, judged),
             )
             identity = np.sum(edited.outputs.embeddings * before.embeddings, axis=1)
-            columns[request.name].append("\n".join(textwrap.wrap(titles[name], _LONGEST)))
+            turned = min(ACCURACY, outcomes[name][request.name].success.mean(0).max())
+            heading = [*textwrap.wrap(titles[name], _LONGEST), f"{turned:.0%}"]
+            columns[request.name].append("\n".join(heading))
             images[request.name].append(edited.images)
             notes[request.name].append(
                 [f"{mark}  {cosine:.2f}" for mark, cosine in zip(marks, identity, strict=True)]
@@ -110,7 +112,7 @@ def faces_figures(
             caption=(
                 f"{request_title(request.name)} turned to the opposite on the first held-out faces,"
                 f" not selected;\neach method at the strength where {ACCURACY:.0%} of all faces turn,"
-                f" or where most do.\n{MARKS_TOLD}. Number: identity cosine."
+                f" or where most do (below its name).\n{MARKS_TOLD}. Number: identity cosine."
             ),
         )
         for request in requests

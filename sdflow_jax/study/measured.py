@@ -21,6 +21,8 @@ from sdflow_jax.study.areas import (
 )
 from sdflow_jax.study.entanglement import Entanglement
 
+_ALL = {2: "both at once", 3: "all three at once", 4: "all four at once", 6: "all six at once"}
+
 Areas = Mapping[tuple[str, str, str], Resampled]
 
 
@@ -70,13 +72,15 @@ def requests_of(areas: Areas) -> list[str]:
 
 
 def kinds_of(areas: Areas) -> dict[str, list[str]]:
-    """Kind of edit -> its requests: one attribute, two at once, all at once; only kinds that there are."""
+    """Kind of edit -> its requests: one attribute, two at once, all of so many at once; only kinds that there are."""
     requests = requests_of(areas)
     most = max(name.count("+") for name in requests)
     kinds = {
         "one attribute": [name for name in requests if "+" not in name],
         "two at once": [name for name in requests if name.count("+") == 1 and most > 1],
-        "all at once": [name for name in requests if most and name.count("+") == most],
+        _ALL.get(most + 1, f"all {most + 1} at once"): [
+            name for name in requests if most and name.count("+") == most
+        ],
     }
     return {kind: names for kind, names in kinds.items() if names}
 
@@ -97,6 +101,18 @@ def levels_of(areas: Areas, methods: Sequence[str]) -> dict[str, float]:
         if level:
             found[request] = level
     return found
+
+
+def strangers_of(
+    summaries: Mapping[tuple[str, str], Sequence[Mapping[str, Any]]], judges: str
+) -> float | None:
+    """Mean identity of two different faces to the judges; None if no evaluation measured it."""
+    for (_, own), of_method in summaries.items():
+        for summary in of_method if own == judges else ():
+            for found in summary.get("sampling", {}).values():
+                if (distance := found["diversity_of_faces"]) is not None:
+                    return 1.0 - distance
+    return None
 
 
 def mean_reach(areas: Areas, method: str, requests: Sequence[str]) -> Estimate | None:

@@ -9,12 +9,12 @@ from sdflow_jax.study.areas import HIGHEST
 from sdflow_jax.study.entanglement import HIGHEST_LEVEL
 from sdflow_jax.study.measured import (
     Areas,
-    Lead,
     Measured,
     kinds_of,
     leads,
     leads_by_kind,
     levels_of,
+    strangers_of,
 )
 from sdflow_jax.study.plan import Settings, Study
 from sdflow_jax.study.searches import NUM_TRIALS, VARIANT_SEARCHES
@@ -44,7 +44,7 @@ def results_page(
       reading: what a person makes of it, Markdown.
     """
     main = settings.judges[0]
-    ours = study.methods[study.ours]
+    ours = _either(study)
     blocks = [
         "# Results",
         "## What was asked",
@@ -55,21 +55,24 @@ def results_page(
         f" {_percentiles(settings.seeds)}.",
     ]
     blocks += [_picture(name) for name in pictures if name.startswith("figure4_methods.")]
+    if reading:
+        blocks += ["## Reading", reading.strip()]
     blocks += ["## The methods"]
     for judges in settings.judges:
         areas = measured.areas[judges]
         blocks += [
             f"Judged by {JUDGES.get(judges, judges)}, {settings.faces_for(judges)} faces{_of_fewer(settings, judges)}:",
-            tables.overview_table(measured, study.methods, judges),
-            f"Equal accuracy is here {_levels_in_words(study, areas)}.{_strangers(study, measured, judges)}",
-            tables.count_sentence(_leads_of_ours(study, areas), ours) + _all_leads(judges),
+            tables.overview_table(measured, study.methods, judges, has_costs=judges == main),
+            f"Equal accuracy is here {_levels_in_words(study, areas)}.{_strangers(measured, judges)}",
+            tables.count_sentence(leads(areas, study.comparisons), ours) + _all_leads(judges),
         ]
     blocks.append(
         "*Highest accuracy*: the share of faces on which the judges see everything turned that was asked, at the best"
         f" strength tried; strengths rise no further once {HIGHEST:.0%} turn, and what is above counts as that."
         " *Identity*, the cosine of the embeddings of edited and unedited face, and *other attributes*, the share of"
         " the judges' other decisions that stay, are taken at equal accuracy, the highest that every method reaches"
-        " but for those (–) that get less than half as far as the best. Seconds to train are of one run, milliseconds"
+        " but for those (–) that get less than half as far as the best; – also where judges know no other attribute."
+        " Seconds to train are of one run, milliseconds"
         f" of one edit in a batch of 16, both {_devices(measured)}, the least of all trainings, for other runs may"
         f" have shared the machine.{_how_decided(settings)}"
     )
@@ -84,8 +87,10 @@ def results_page(
         found = leads_by_kind(measured.areas[main], steps)
         blocks += [
             "## What each loss does",
-            "Each variant adds a loss to the one before; with kd a semantic encoder takes the frozen classifier's"
-            f" place. The last row of a kind is of all losses together."
+            "Each variant adds a loss to the one before: reg holds the edited latent near the first; mi wants the"
+            " edited variables to be read again off the edited face; with kd they are read by a semantic encoder that"
+            " learns from the frozen classifier and takes its place. Rows are means over edits of a kind; each edit"
+            " stands among [the tables](tables.md#ablation). The last row of a kind is of all losses together."
             f" {tables.count_sentence(found, 'the variant with more losses')}",
             tables.lead_table(found, study.titles),
         ]
@@ -103,14 +108,13 @@ def results_page(
     if told := tables.mean_independence_table(measured, study.titles):
         blocks += [
             "## Is z independent of s?",
-            "Probes learn from training faces to tell from a flow's code z whether a semantic variable is above one"
-            f" half, and are asked about {measured.num_probed} others: area under the ROC curve, the mean over the"
-            " attributes. One half is chance; what the latent w itself tells stands beside it. [Every"
+            "A flow is to carry a face's latent w to a code z that says nothing of the semantic variables s: only then"
+            " does changing s change nothing else. Probes learn from training faces to tell from z whether a semantic"
+            f" variable is above one half, and are asked about {measured.num_probed} others: area under the ROC curve,"
+            " the mean over the attributes. One half is chance; what the latent w itself tells stands beside it. [Every"
             " attribute](tables.md#independence).",
             told,
         ]
-    if reading:
-        blocks += ["## Reading", reading.strip()]
     blocks += [
         "## What does not hold",
         f"Faces and judges are of one small world, {_few(settings.seeds)}, and intervals say nothing of other data."
@@ -148,16 +152,16 @@ def tables_page(
     ]
     for judges in settings.judges:
         areas = measured.areas[judges]
-        of_ours = _leads_of_ours(study, areas)
+        of_ours = leads(areas, study.comparisons)
         blocks += [
             f"## {_heading(judges)}",
             f"Judged by {JUDGES.get(judges, judges)}{_of_fewer(settings, judges)}, on the first"
             f" {settings.faces_for(judges)} faces of the {settings.split} split, less those on which the judge and"
             " the training classifier disagree before any edit.",
             tables.area_table(study.methods, areas),
-            f"{study.methods[study.ours]} against the others, what is preserved at the highest accuracy that both"
-            " reach."
-            f" {tables.count_sentence(of_ours, study.methods[study.ours])}",
+            f"{_listed([study.methods[x] for x in study.forms])} against the others, what is preserved at the highest"
+            " accuracy that both reach."
+            f" {tables.count_sentence(of_ours, _either(study))}",
             tables.lead_table(of_ours, study.methods),
         ]
     if study.ablation:
@@ -255,10 +259,6 @@ def _few(seeds: int) -> str:
     )
 
 
-def _leads_of_ours(study: Study, areas: Areas) -> list[Lead]:
-    return leads(areas, [(study.ours, x) for x in study.methods if x != study.ours])
-
-
 def _steps(study: Study) -> list[tuple[str, str]]:
     """Each variant of the ablation with the one before it; of several, the last with the first as well."""
     variants = list(study.ablation)
@@ -302,6 +302,12 @@ def _care(study: Study, settings: Settings) -> str:
     return " ".join(sentences)
 
 
+def _either(study: Study) -> str:
+    """The forms of SDFlow that are compared, as a subject."""
+    first, *others = [study.methods[form] for form in study.forms]
+    return f"{first}, or {others[0]}," if others else first
+
+
 def _listed(words: Sequence[str]) -> str:
     """Words as in a sentence."""
     return " and ".join(filter(None, (", ".join(words[:-1]), words[-1])))
@@ -325,16 +331,11 @@ def _levels_in_words(study: Study, areas: Areas) -> str:
     return ", ".join(told) or "none: no edit reaches any"
 
 
-def _strangers(study: Study, measured: Measured, judges: str) -> str:
-    """How alike two different faces are to the judges, if that was measured."""
-    for method in study.titles:
-        for summary in measured.summaries.get((method, judges), ()):
-            for found in summary.get("sampling", {}).values():
-                if (distance := found["diversity_of_faces"]) is not None:
-                    return (
-                        f" Two different faces are at an identity of {1 - distance:.3f} on average."
-                    )
-    return ""
+def _strangers(measured: Measured, judges: str) -> str:
+    found = strangers_of(measured.summaries, judges)
+    if found is None:
+        return ""
+    return f" Two different faces are at an identity of {found:.3f} on average."
 
 
 def _range(measured: Measured) -> str:

@@ -16,11 +16,11 @@ from sdflow_jax.files.atomic import write_atomic
 from sdflow_jax.files.run_config import load_config
 from sdflow_jax.methods.registry import load_method
 from sdflow_jax.methods.settings import read_shared_settings
-from sdflow_jax.study.areas import LEVELS, Resampled
-from sdflow_jax.study.curves import curves_figure
+from sdflow_jax.study.areas import LEVELS
+from sdflow_jax.study.curves import colors_of, curves_figure
 from sdflow_jax.study.execution import is_done, results_of
 from sdflow_jax.study.faces import faces_figures
-from sdflow_jax.study.measured import requests_of
+from sdflow_jax.study.measured import Measured, requests_of, strangers_of
 from sdflow_jax.study.page import resampled_over
 from sdflow_jax.study.plan import Run, Settings, Study
 from sdflow_jax.study.records import Record
@@ -37,7 +37,7 @@ def write_pictures(
     settings: Settings,
     runs: Mapping[str, Sequence[Run]],
     records: Mapping[str, Sequence[Record]],
-    areas: Mapping[str, Mapping[tuple[str, str, str], Resampled]],
+    measured: Measured,
     results: pathlib.Path,
 ) -> list[str]:
     """Write all pictures, and remove those of an earlier page.
@@ -50,13 +50,13 @@ def write_pictures(
       settings: how much was computed.
       runs: method -> its run of each seed.
       records: method -> its record of each seed.
-      areas: judges -> (method, request, measure) -> curves and areas.
+      measured: what was found.
       results: the directory.
 
     Returns:
       The names of the files, in the order of a page.
     """
-    figures = _curve_figures(study, settings, records, areas)
+    figures = _curve_figures(study, settings, records, measured)
     has_networks = all(is_done(of_method[0], settings) for of_method in runs.values())
     if has_networks:
         outcomes = {name: of[0].outcomes[settings.judges[0]] for name, of in records.items()}
@@ -111,7 +111,7 @@ def _curve_figures(
     study: Study,
     settings: Settings,
     records: Mapping[str, Sequence[Record]],
-    areas: Mapping[str, Mapping[tuple[str, str, str], Resampled]],
+    measured: Measured,
 ) -> dict[str, Figure]:
     main = settings.judges[0]
     first = records[study.ours][0]
@@ -121,15 +121,27 @@ def _curve_figures(
             variables, predictions, first.attributes, reader=first.reader
         )
     }
+    others = [name for name in {**study.methods, **study.ablation} if name != study.ours]
+    colors = colors_of([*others, study.ours])  # the same for a method in every figure
     for judge in settings.judges:
         suffix = "" if judge == main else f"_{judge}"
-        figures[f"figure4_methods{suffix}"] = _curves(study.methods, areas[judge], settings, judge)
+        figures[f"figure4_methods{suffix}"] = _curves(
+            study.methods, measured, settings, judge, colors
+        )
     if study.ablation:
-        figures["figure5_ablation"] = _curves(study.ablation, areas[main], settings, main)
+        figures["figure5_ablation"] = _curves(study.ablation, measured, settings, main, colors)
     return figures
 
 
-def _curves(titles, areas, settings: Settings, judge: str) -> Figure:
+def _curves(
+    titles: Mapping[str, str],
+    measured: Measured,
+    settings: Settings,
+    judge: str,
+    colors: Mapping[str, str],
+) -> Figure:
+    areas, strangers = measured.areas[judge], strangers_of(measured.summaries, judge)
+    marked = "" if strangers is None else " Dashed: two different faces."
     return curves_figure(
         areas,
         titles,
@@ -138,8 +150,10 @@ def _curves(titles, areas, settings: Settings, judge: str) -> Figure:
             f"{settings.faces_for(judge)} {settings.split} faces at most, judges: {judge}. Lines:"
             f" {_lines_in_words(settings.seeds_for(judge))} (dot).\n"
             f"Bands: 95% intervals over {resampled_over(settings.seeds_for(judge))}. Upper right is"
-            " better."
+            f" better.{marked}"
         ),
+        colors=colors,
+        strangers=strangers,
     )
 
 

@@ -41,6 +41,19 @@ class Study:
         return list(self.methods)[-1]
 
     @property
+    def forms(self) -> list[str]:
+        """The forms of SDFlow that are compared with all others: the one that the ablation ends in, and `ours`."""
+        last = list(self.ablation)[-1:]
+        return list(dict.fromkeys([*last, self.ours]))
+
+    @property
+    def comparisons(self) -> list[tuple[str, str]]:
+        """(method, other), for each of `forms` with each other method, no two methods twice."""
+        others = [name for name in self.methods if name not in self.forms]
+        pairs = [(form, other) for form in self.forms for other in others]
+        return [*pairs, *zip(self.forms[1:], self.forms, strict=False)]
+
+    @property
     def titles(self) -> dict[str, str]:
         """A title for every method."""
         return {**self.ablation, **self.methods}
@@ -63,10 +76,10 @@ PAPER = Study(
         "sdflow": "SDFlow",
     },
     ablation={
-        "styleflow": "nll",
+        "styleflow": "StyleFlow (nll)",
         "ablation-reg": "+ reg",
         "ablation-mi": "+ mi",
-        "sdflow": "+ kd (SDFlow)",
+        "sdflow": "SDFlow (+ kd)",
     },
 )
 

@@ -115,7 +115,7 @@ def regenerate(
         sum(x.training_seconds is None for of_method in records.values() for x in of_method),
     )
     by_method = {name: [run for run in runs if run.method == name] for name in study.configs}
-    pictures = write_pictures(study, settings, by_method, records, areas, results)
+    pictures = write_pictures(study, settings, by_method, records, measured, results)
     write_text(results / "points.csv", _points(records))
     write_text(results / "areas.csv", _areas_csv(areas, settings))
     reading = results / "reading.md"

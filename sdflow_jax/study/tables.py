@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from sdflow_jax.study.areas import MEASURES, Estimate, estimate, holm
+from sdflow_jax.study.areas import HIGHEST, MEASURES, Estimate, estimate, holm
 from sdflow_jax.study.curves import request_title
 from sdflow_jax.study.independence import CODES
 from sdflow_jax.study.measured import (
@@ -38,7 +38,9 @@ def cell(found: Estimate | None, form: str = ".3f") -> str:
     return f"{found.value:{form}} [{found.low:{form}}, {found.high:{form}}]"
 
 
-def overview_table(measured: Measured, titles: Mapping[str, str], judges: str) -> str:
+def overview_table(
+    measured: Measured, titles: Mapping[str, str], judges: str, *, has_costs: bool = True
+) -> str:
     """A row for each method and kind of edit: reach, what is kept at equal accuracy, and cost."""
     areas = measured.areas[judges]
     levels = levels_of(areas, list(titles))
@@ -47,18 +49,18 @@ def overview_table(measured: Measured, titles: Mapping[str, str], judges: str) -
         for method, title in titles.items():
             kept = [mean_kept(areas, method, requests, x, levels) for x in MEASURES]
             cost = measured.costs.get(method)
-            rows.append(
-                [
-                    kind,
-                    title,
-                    cell(mean_reach(areas, method, requests), ".1%"),
-                    *map(cell, kept),
-                    number(cost and cost.training, ".0f"),
-                    number(cost and cost.edit, ".2f"),
-                ]
-            )
+            costs = [number(cost and cost.training, ".0f"), number(cost and cost.edit, ".2f")]
+            reach = _reach_cell(mean_reach(areas, method, requests))
+            rows.append([kind, title, reach, *map(cell, kept), *costs[: 2 * has_costs]])
     heads = ["edits", "method", "highest accuracy", *MEASURE_TITLES.values()]
-    return markdown_table([*heads, "s to train", "ms an edit"], rows)
+    return markdown_table([*heads, *["s to train", "ms an edit"][: 2 * has_costs]], rows)
+
+
+def _reach_cell(found: Estimate | None) -> str:
+    """Where every draw is at `HIGHEST` there is nothing to tell of less."""
+    if found is not None and found.low >= HIGHEST - 1e-9:
+        return f"{HIGHEST:.0%} or more"
+    return cell(found, ".1%")
 
 
 def area_table(titles: Mapping[str, str], areas: Areas) -> str:

@@ -113,9 +113,9 @@ def test_overview_shows_kinds_of_edits_at_the_accuracy_that_all_reach():
     (single,) = [line for line in lines if line.startswith("| one attribute | Method A |")]
     assert single.startswith("| one attribute | Method A | 97.0% [97.0%, 97.0%] | 0.600 [0.579")
     assert single.endswith("| – | 90 | 1.25 |")
-    (joint,) = [line for line in lines if line.startswith("| all at once | Ours |")]
+    (joint,) = [line for line in lines if line.startswith("| both at once | Ours |")]
     assert "| 0.400 [0.379" in joint and joint.endswith("| – | – | – |")
-    assert "Equal accuracy is here 95% for male, 95% for young, 95% for all at once." in page
+    assert "Equal accuracy is here 95% for male, 95% for young, 95% for both at once." in page
 
 
 def test_a_study_without_an_ablation_says_nothing_of_one():
@@ -157,9 +157,9 @@ def test_a_method_that_gets_nowhere_keeps_the_others_comparable():
         for request in ("Male", "Young", "Male+Young")
     }
     page, _ = pages(areas)
-    assert "95% for male, 95% for young, 60% for all at once" in page
-    rows = {line.split(" | ")[1]: line for line in page.splitlines() if "| all at once |" in line}
-    assert rows["Method A"].startswith("| all at once | Method A | 30.0% [30.0%, 30.0%] | – |")
+    assert "95% for male, 95% for young, 60% for both at once" in page
+    rows = {line.split(" | ")[1]: line for line in page.splitlines() if "| both at once |" in line}
+    assert rows["Method A"].startswith("| both at once | Method A | 30.0% [30.0%, 30.0%] | – |")
     assert "| 0.800 [" in rows["Method B"] and "| 0.800 [" in rows["Ours"]
 
 
