@@ -24,7 +24,7 @@ from sdflow_jax.images.resizing import crop_and_resize
 from sdflow_jax.methods.method import EditingMethod, SamplingMethod
 from sdflow_jax.methods.registry import load_method
 from sdflow_jax.methods.sdflow.editing import FlowEditing
-from sdflow_jax.methods.solved import require_solved
+from sdflow_jax.methods.solved import require_pictures, require_solved
 from sdflow_jax.methods.targets import check_targets, wanted_variables
 from sdflow_jax.models.face_identity import FaceIdentity, load_face_identity
 from sdflow_jax.models.refinement import Refinement, Whitening, continue_refinement
@@ -275,12 +275,13 @@ class Editor:
         Raises:
           ValueError, ImageFileError, FloatingPointError: as those three do.
         """
-        check_targets(targets, self.attributes)  # before the inversion, which takes long
+        # Before the inversion, which takes long.
         side = self._side(size)
+        check_targets(targets, self.attributes)
         w_plus = self.invert(images, num_steps=num_steps)
         edited, is_single = self._codes(self.edit(w_plus, images, targets))
         # A batch at a time: many large faces have a quarter of the bytes so.
-        faces = self._drawn(edited, side, to_bytes)
+        faces = self._drawn(edited, side, lambda x: to_bytes(require_pictures(np.asarray(x))))
         return faces[0] if is_single else faces
 
     @in_float32
@@ -392,9 +393,10 @@ class Editor:
 
         Raises:
           ValueError: for latents that are not the generator's or not finite, or another size.
+          FloatingPointError: for latents so far from all faces that their pictures are NaN.
         """
         w_plus, is_single = self._codes(w_plus)
-        faces = self._drawn(w_plus, self._side(size), lambda x: x)
+        faces = require_pictures(self._drawn(w_plus, self._side(size), lambda x: x))
         return faces[0] if is_single else faces
 
     def _drawn(

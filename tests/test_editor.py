@@ -2,6 +2,7 @@ import json
 import shutil
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
@@ -14,7 +15,7 @@ from sdflow_jax.images.pixels import to_bytes
 from sdflow_jax.methods.sdflow.editing import FlowEditing
 from sdflow_jax.models.refinement import Whitening
 from tests.exported_run import ATTRIBUTES, DIM, NETWORKS, SIZE, STYLES, write_run
-from tests.filled_networks import filled_arrays, filled_network
+from tests.filled_networks import filled_arrays
 
 
 @pytest.fixture(scope="module")
@@ -165,6 +166,24 @@ def test_a_call_is_refused_before_the_inversion(editor, images, monkeypatch):
         editor(images, {"Young": 1.0}, size=100)
 
 
+def test_a_face_that_the_generator_cannot_draw_is_an_error(editor, w_plus):
+    class Overflowing(Larger):
+        def synthesize(self, w_plus, resolution=None):
+            brightest = w_plus[:, :1, :1, None]
+            return super().synthesize(w_plus, resolution) + jnp.where(brightest > 9, jnp.nan, 0.0)
+
+    shown = Editor(
+        editor.method,
+        editor.generator,
+        editor.inversion_encoder,
+        renderer=Overflowing(editor.generator),
+    )
+    codes = w_plus.copy()
+    codes[1, 0, 0] = 10.0
+    with pytest.raises(FloatingPointError, match="gives no picture of face 1"):
+        shown.synthesize(codes)
+
+
 def test_nothing_is_no_batch(editor):
     with pytest.raises(ValueError, match="latents of at least one face"):
         editor.synthesize(np.zeros((0, STYLES, DIM)))
@@ -263,18 +282,22 @@ def test_faces_of_seeds_are_the_same_everywhere(editor):
     np.testing.assert_allclose(average[0], generator.w_average[...], atol=1e-6)
 
 
+class Larger(nnx.Module):
+    """A renderer: the faces of another generator, with each pixel drawn twice as large."""
+
+    def __init__(self, generator, style_dim=DIM):
+        self.generator = generator
+        self.resolution, self.picture_sizes = 2 * SIZE, (SIZE, 2 * SIZE)
+        self.num_styles, self.style_dim = STYLES, style_dim
+
+    def synthesize(self, w_plus, resolution=None):
+        faces = self.generator.synthesize(w_plus)
+        return faces if resolution == SIZE else faces.repeat(2, axis=1).repeat(2, axis=2)
+
+
 def test_a_renderer_shows_what_the_generator_is_read_from(editor, w_plus):
-    arguments = {
-        "resolution": 64,
-        "style_dim": DIM,
-        "num_styles": STYLES,
-        "color_style": 4,
-        "channels": {"4": 8, "8": 8, "16": 8, "32": 4, "64": 4},
-        "num_mapping_layers": 1,
-    }
     networks_of = (editor.method, editor.generator, editor.inversion_encoder)
-    large = filled_network("CompactGenerator", arguments)
-    shown = Editor(*networks_of, renderer=large, batch_size=2)
+    shown = Editor(*networks_of, renderer=Larger(editor.generator), batch_size=2)
     assert (editor.sizes, shown.sizes) == ((16, 32), (16, 32, 64))
     assert shown.synthesize(w_plus).shape == (3, 64, 64, 3)
     assert shown.synthesize(w_plus[0], size=32).shape == (32, 32, 3)
@@ -285,9 +308,8 @@ def test_a_renderer_shows_what_the_generator_is_read_from(editor, w_plus):
     assert shown.generate(w_plus[0]).shape == (SIZE, SIZE, 3)
     with pytest.raises(ValueError, match="size must be one of 16, 32, got 64"):
         editor.synthesize(w_plus, size=64)
-    other = filled_network("CompactGenerator", {**arguments, "style_dim": DIM + 1})
     with pytest.raises(ValueError, match=r"the renderer has \(8, 7\); .* two different worlds"):
-        Editor(*networks_of, renderer=other)
+        Editor(*networks_of, renderer=Larger(editor.generator, style_dim=DIM + 1))
 
 
 @pytest.mark.parametrize(

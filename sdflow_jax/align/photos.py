@@ -144,22 +144,24 @@ def _zip(path: pathlib.Path, archive: zipfile.ZipFile) -> PhotoSource:
 
 
 def _tar(path: pathlib.Path, archive: tarfile.TarFile) -> PhotoSource:
-    entries, links, others, notes = {}, [], [], ()
+    entries, links, others, notes = {}, set(), [], ()
     try:
         for entry in archive:
             name = _plain(entry.name)
             if entry.isfile() and _is_photo(name):
                 # In its own order: a packed tar can only be read forwards.
                 entries.pop(name, None)
+                links.discard(name)
                 entries[name] = entry
             elif (entry.islnk() or entry.issym()) and _is_photo(name):
-                links.append(name)
+                entries.pop(name, None)
+                links.add(name)
             elif entry.isfile():
                 others.append(name)
     except (tarfile.TarError, EOFError, OSError, zlib.error, LZMAError) as error:
         notes = (f"{path} is cut short or damaged after {len(entries)} photos ({error})",)
     # What a link leads to may lie before it, and a packed tar can only be read forwards.
-    refused = dict.fromkeys(links, _LINKED) | _refused(entries)
+    refused = dict.fromkeys(links, _LINKED) | _refused([*entries, *links])
     photos = [
         Photo(
             name,

@@ -235,9 +235,10 @@ def _align_photo(
         return PhotoRecord(
             photo.name, photo.stamp, _write_faces(photo, pixels, faces, folder, settings)
         )
-    except (AlignError, MemoryError) as error:
-        problem = str(error) or _TOO_LARGE
-        return PhotoRecord(photo.name, photo.stamp, problem=problem)
+    except AlignError as error:
+        return PhotoRecord(photo.name, photo.stamp, problem=str(error))
+    except MemoryError:
+        return PhotoRecord(photo.name, photo.stamp, problem=_TOO_LARGE)
     except OSError as error:
         if error.errno not in _NAME_ERRORS:
             raise
@@ -253,16 +254,16 @@ def _write_faces(
     settings: AlignSettings,
 ) -> tuple[FaceRecord, ...]:
     """Write those that are not too small; returns what became of all."""
-    records = []
-    for face in faces:
-        name = ""
-        if face.square.side >= settings.smallest:
-            name = f"{photo.name}-{face.number}{_SUFFIX}"
-            _write_face(
-                folder / name, cut_face(pixels, face.square, settings.size), photo.name, face
-            )
-        records.append(FaceRecord(face.number, face.square.side, face.score, name))
-    return tuple(records)
+    large = [face for face in faces if face.square.side >= settings.smallest]
+    # All are cut before one is written: what cannot be cut leaves nothing behind.
+    cut = [cut_face(pixels, face.square, settings.size) for face in large]
+    names = {face.number: f"{photo.name}-{face.number}{_SUFFIX}" for face in large}
+    for face, picture in zip(large, cut, strict=True):
+        _write_face(folder / names[face.number], picture, photo.name, face)
+    return tuple(
+        FaceRecord(face.number, face.square.side, face.score, names.get(face.number, ""))
+        for face in faces
+    )
 
 
 def _write_face(

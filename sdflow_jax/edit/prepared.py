@@ -29,7 +29,7 @@ from sdflow_jax.files.renderers import find_larger_file
 from sdflow_jax.files.run_config import check_contents, load_method_config
 from sdflow_jax.images.pixels import to_signed
 from sdflow_jax.images.precision import in_float32
-from sdflow_jax.methods.solved import require_solved
+from sdflow_jax.methods.solved import require_pictures, require_solved
 from sdflow_jax.methods.targets import wanted_variables
 
 if TYPE_CHECKING:  # what is prepared needs none of what an editor imports
@@ -198,6 +198,7 @@ class PreparedEditor:
         """Latents of the same face with some semantic variables set, others as read from the picture.
 
         Raises:
+          ValueError: as `wanted_variables`.
           FloatingPointError: if the differential equation could not be solved.
         """
         wanted, is_edited = wanted_variables(targets, self.attributes, 1)
@@ -211,9 +212,10 @@ class PreparedEditor:
 
         Raises:
           ValueError: for another size than it is prepared for.
+          FloatingPointError: for latents so far from all faces that their picture is NaN.
         """
         self._check(size)
-        return self._run("synthesize", w_plus[None])
+        return require_pictures(self._run("synthesize", w_plus[None])[None])[0]
 
     def _check(self, size: int | None) -> None:
         if size != self._facts.size:

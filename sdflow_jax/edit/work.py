@@ -180,12 +180,12 @@ class _Kept:
 
 
 def _file_at(path: pathlib.Path) -> tuple[int, int] | None:
-    """What tells a file from all others under whatever name; None if there is none."""
+    """What tells a file from all others under whatever name; None if there is none, or its disk has no such numbers."""
     try:
         status = path.stat()
     except OSError:
         return None
-    return status.st_dev, status.st_ino
+    return (status.st_dev, status.st_ino) if status.st_ino else None
 
 
 def _outputs(
@@ -250,7 +250,7 @@ class _Work:
     outputs: frozenset[pathlib.Path]
     keep: _Kept
     written: dict[pathlib.Path, pathlib.Path] = dataclasses.field(default_factory=dict)
-    made: dict[tuple[int, int] | None, pathlib.Path] = dataclasses.field(default_factory=dict)
+    made: dict[tuple[int, int], pathlib.Path] = dataclasses.field(default_factory=dict)
 
     def edit(self, photo: pathlib.Path, output: pathlib.Path) -> list[pathlib.Path]:
         """Edit one photo; returns the files written."""
@@ -270,14 +270,17 @@ class _Work:
             raise AlignError(f"{photo}: its faces and {other} would both become {min(taken)}")
         for path in pictures:  # how many faces there are was not known before
             self.keep.check(path)
-            if other := self.made.get(_file_at(path)):
+            place = _file_at(path)
+            if place and (other := self.made.get(place)):
                 raise EditError(f"{other} and {photo} would both become {path}; rename one")
         # What is not a face looks as it did by the photo's profile; faces alone come without one.
         profile = rgb_profile(photo) if self.arguments.paste else None
         for path, picture in pictures.items():
             profile_of_path = profile if path == output else None
             write_png(path, picture, profile=profile_of_path, comment=_COMMENT)
-            self.written[path] = self.made[_file_at(path)] = photo
+            self.written[path] = photo
+            if place := _file_at(path):
+                self.made[place] = photo
         return list(pictures)
 
     def _edit_found(

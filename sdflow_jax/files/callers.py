@@ -1,10 +1,11 @@
 """Warnings that point at the user's line, however deep in the package they arise."""
 
+import os
 import pathlib
 import sys
 import warnings
 
-_PACKAGE = str(pathlib.Path(__file__).parents[1])
+_PACKAGE = f"{pathlib.Path(__file__).parents[1]}{os.sep}"
 
 
 def warn_caller(message: str) -> None:

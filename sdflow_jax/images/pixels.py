@@ -14,10 +14,10 @@ def to_signed(images: UInt8[Array, "*b h w c"]) -> Float[Array, "*b h w c"]:
 
 def to_bytes(images: Float[Array, "*b h w c"]) -> UInt8[np.ndarray, "*b h w c"]:
     """Images [..., h, w, c] in [-1, 1] (clipped to it) as 8-bit pixels, rounded; undoes `to_signed`.
-    What has 8 bits already stays as it is.
+    What has 8 bits already stays as it is; what is NaN is black.
 
     Raises:
-      ValueError: for other integers, and pixels that are NaN.
+      ValueError: for other integers.
     """
     images = np.asarray(images)
     if images.dtype == np.uint8:
@@ -25,7 +25,7 @@ def to_bytes(images: Float[Array, "*b h w c"]) -> UInt8[np.ndarray, "*b h w c"]:
     if not jnp.issubdtype(images.dtype, jnp.floating):
         raise ValueError(f"expected floats in [-1, 1] or 8-bit pixels, got {images.dtype}")
     if np.isnan(images).any():
-        raise ValueError("some pixels are NaN")
+        images = np.where(np.isnan(images), -1.0, images)
     return _rounded(images, np)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from sdflow_jax.files.late_import import imported
-from sdflow_jax.files.run_config import load_config, load_method_config
+from sdflow_jax.files.run_config import ConfigError, load_config, load_method_config
 from sdflow_jax.methods.method import EditingMethod, Method
 
 # config.method -> "module:class" of its room.
@@ -41,7 +41,7 @@ def trained_networks(workdir: str | os.PathLike[str]) -> list[pathlib.Path]:
     """The network files that are written last by the training in a directory; empty unless all are there.
 
     Raises:
-      ConfigError: if the run's config is damaged.
+      ConfigError: if the run's config is damaged, or of a method that there is not.
     """
     workdir = pathlib.Path(workdir)
     try:
@@ -50,6 +50,11 @@ def trained_networks(workdir: str | os.PathLike[str]) -> list[pathlib.Path]:
         return []
     if role := config.get("role"):
         files = [workdir / f"{role}.safetensors"]
+    elif config.get("method") not in METHODS:
+        raise ConfigError(
+            f"{workdir}: expected a run of {', '.join(METHODS)}, its config.json says"
+            f" {config.get('method')!r}"
+        )
     else:
         folder = workdir / config["method"]
         files = [folder / f"{name}.safetensors" for name in find_method(config["method"]).exports]

@@ -1,4 +1,4 @@
-"""Edits that could not be computed."""
+"""Edits and faces that could not be computed."""
 
 import numpy as np
 from jaxtyping import Float
@@ -16,3 +16,18 @@ def require_solved(latents: Float[np.ndarray, "b n d"]) -> Float[np.ndarray, "b 
             " choose them closer to [0, 1], or give the solver more steps or looser tolerances"
         )
     return latents
+
+
+def require_pictures(faces: Float[np.ndarray, "b r r 3"]) -> Float[np.ndarray, "b r r 3"]:
+    """Synthesized faces as they are.
+
+    Raises:
+      FloatingPointError: naming the first that is NaN or infinite: its latents are too far from all faces.
+    """
+    is_finite = np.isfinite(faces).all(axis=(1, 2, 3))
+    if not is_finite.all():
+        raise FloatingPointError(
+            f"the generator gives no picture of face {np.argmin(is_finite)}, whose latents are too far from all faces;"
+            " choose targets closer to [0, 1]"
+        )
+    return faces

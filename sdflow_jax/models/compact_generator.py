@@ -56,7 +56,8 @@ class CompactGenerator(StyleSpace):
       rngs: stream `params`.
 
     Raises:
-      ValueError: if the resolution is no power of two, or `channels` lists other resolutions.
+      ValueError: if the resolution is no power of two, `channels` lists other resolutions, or there are no fine
+        styles.
     """
 
     def __init__(
@@ -71,6 +72,10 @@ class CompactGenerator(StyleSpace):
         rngs: nnx.Rngs,
     ):
         check_resolution(resolution, 16)
+        if num_styles <= _STYLE_GROUPS[-1]:
+            raise ValueError(
+                f"num_styles must be more than {_STYLE_GROUPS[-1]}, the coarse and middle ones, got {num_styles}"
+            )
         widths = checked_channels(resolution, channels)
         super().__init__(style_dim, num_styles, num_mapping_layers=num_mapping_layers, rngs=rngs)
         self.resolution = resolution

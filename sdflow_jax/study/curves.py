@@ -78,7 +78,9 @@ def curves_figure(
         for axes in panels[-len(MEASURES) :, width - (bands * width - len(requests)) :].flat:
             axes.set_axis_off()
         handles, labels = panels[0][0].get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside upper center", ncols=len(labels))
+        figure.legend(
+            handles, labels, loc="outside upper center", ncols=min(len(labels), 2 * width)
+        )
         figure.supxlabel(caption, fontsize=8, color=CAPTION_COLOR, x=0.01, ha="left")
     return figure
 

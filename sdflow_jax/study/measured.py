@@ -21,15 +21,15 @@ from sdflow_jax.study.areas import (
 )
 from sdflow_jax.study.entanglement import Entanglement
 
-_ALL = {2: "both at once", 3: "all three at once", 4: "all four at once", 6: "all six at once"}
+_ALL = dict(enumerate(("both", "all three", "all four", "all five", "all six"), 2))
 
 Areas = Mapping[tuple[str, str, str], Resampled]
 
 
 @dataclasses.dataclass(frozen=True)
 class Cost:
-    """Seconds to train and milliseconds for an edit, each the least over seeds, both on one device; None where it was
-    not measured.
+    """Seconds to train, of one seed, and milliseconds for an edit, the least over seeds, both on one device; None
+    where it was not measured.
     """
 
     training: float | None
@@ -78,7 +78,7 @@ def kinds_of(areas: Areas) -> dict[str, list[str]]:
     kinds = {
         "one attribute": [name for name in requests if "+" not in name],
         "two at once": [name for name in requests if name.count("+") == 1 and most > 1],
-        _ALL.get(most + 1, f"all {most + 1} at once"): [
+        f"{_ALL.get(most + 1, f'all {most + 1}')} at once": [
             name for name in requests if most and name.count("+") == most
         ],
     }
@@ -201,7 +201,10 @@ def leads(areas: Areas, pairs: Sequence[tuple[str, str]]) -> list[Lead]:
                 keys = [(x, request, measure) for x in (method, other)]
                 if all(key in areas for key in keys):
                     (a, draws_a), (b, draws_b) = (at_level(areas[key], level) for key in keys)
-                    found.append(Lead(measure, *told, level, a - b, draws_a, draws_b, num_seeds))
+                    # A resample in which one of them does not get there compares nothing.
+                    gap = np.where(np.isnan(draws_a) | np.isnan(draws_b), np.nan, 0.0)
+                    draws = (draws_a + gap, draws_b + gap)
+                    found.append(Lead(measure, *told, level, a - b, *draws, num_seeds))
     return found
 
 

@@ -73,7 +73,7 @@ def results_page(
         " the judges' other decisions that stay, are taken at equal accuracy, the highest that every method reaches"
         " but for those (–) that get less than half as far as the best; – also where judges know no other attribute."
         " Seconds to train are of one run, milliseconds"
-        f" of one edit in a batch of 16, both {_devices(measured)}, the least of all trainings, for other runs may"
+        f" of one edit in a batch of 16, both {_devices(measured)}, the least of those timed, for other runs may"
         f" have shared the machine.{_how_decided(settings)}"
     )
     if joint := [name for name in pictures if name.startswith("figure3_all.")]:
@@ -174,7 +174,7 @@ def tables_page(
         found = leads(measured.areas[main], steps)
         blocks += [
             f"Each variant against the one before, and the last against the first."
-            f" {tables.count_sentence(found, 'it')}",
+            f" {tables.count_sentence(found, 'the variant with more losses')}",
             tables.lead_table(found, study.titles),
         ]
     if matrix := tables.entanglement_table(measured, study.titles):

@@ -27,7 +27,8 @@ class Study:
     Attributes:
       configs: method or variant of the ablation -> its config file, as for `--config`; relative paths start at the
         repository.
-      methods: method -> its title, in the comparison of methods; the last is SDFlow.
+      methods: method -> its title, in the comparison of methods; the last is the one whose leads are told,
+        SDFlow where it is among them.
       ablation: the same for the ablation; empty for none.
     """
 
@@ -42,7 +43,7 @@ class Study:
 
     @property
     def forms(self) -> list[str]:
-        """The forms of SDFlow that are compared with all others: the one that the ablation ends in, and `ours`."""
+        """What is compared with all others: the method that the ablation ends in, and `ours`."""
         last = list(self.ablation)[-1:]
         return list(dict.fromkeys([*last, self.ours]))
 
@@ -92,19 +93,20 @@ def among(study: Study, names: Sequence[str]) -> Study:
       names: of methods and variants.
 
     Raises:
-      ValueError: for a name that is none of them, or no method at all.
+      ValueError: for a name that is none of them, no method at all, or a variant without the whole ablation.
     """
     if unknown := [name for name in names if name not in study.configs]:
         raise ValueError(f"unknown: {', '.join(unknown)}; there is {', '.join(study.configs)}")
     methods = {name: title for name, title in study.methods.items() if name in names}
     if not methods:
         raise ValueError(f"at least one of {', '.join(study.methods)} must be compared")
-    return dataclasses.replace(
-        study,
-        configs={name: file for name, file in study.configs.items() if name in names},
-        methods=methods,
-        ablation=study.ablation if set(study.ablation) <= set(names) else {},
-    )
+    ablation = study.ablation if set(study.ablation) <= set(names) else {}
+    if alone := [name for name in names if name not in {*methods, *ablation}]:
+        raise ValueError(
+            f"{', '.join(alone)} would be compared with nothing; the ablation is {', '.join(study.ablation)}"
+        )
+    configs = {name: file for name, file in study.configs.items() if name in names}
+    return dataclasses.replace(study, configs=configs, methods=methods, ablation=ablation)
 
 
 # Of every run. More test faces than the configs ask for, made once for all runs; and no pictures during

@@ -216,12 +216,14 @@ def _independence(
 
 
 def _cost(records: Sequence[Record]) -> Cost:
-    """The least over the seeds that were timed on the device of the first: what else a machine does only adds."""
+    """Of an edit, the least over the seeds that were timed on the device of the first: what else a machine does only
+    adds. Of training, the first seed's: not all methods have others.
+    """
     device = records[0].device
     timed = [record for record in records if record.device == device]
     trained = [x.training_seconds for x in timed if x.training_seconds is not None]
     return Cost(
-        min(trained, default=None),
+        next(iter(trained), None),
         min(record.edit_milliseconds for record in timed),
         device,
     )

@@ -49,11 +49,14 @@ def overview_table(
         for method, title in titles.items():
             kept = [mean_kept(areas, method, requests, x, levels) for x in MEASURES]
             cost = measured.costs.get(method)
-            costs = [number(cost and cost.training, ".0f"), number(cost and cost.edit, ".2f")]
+            costs = []
+            if has_costs:
+                costs = [number(cost and cost.training, ".0f"), number(cost and cost.edit, ".2f")]
             reach = _reach_cell(mean_reach(areas, method, requests))
-            rows.append([kind, title, reach, *map(cell, kept), *costs[: 2 * has_costs]])
+            rows.append([kind, title, reach, *map(cell, kept), *costs])
     heads = ["edits", "method", "highest accuracy", *MEASURE_TITLES.values()]
-    return markdown_table([*heads, *["s to train", "ms an edit"][: 2 * has_costs]], rows)
+    heads += ["s to train", "ms an edit"] if has_costs else []
+    return markdown_table(heads, rows)
 
 
 def _reach_cell(found: Estimate | None) -> str:

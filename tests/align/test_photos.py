@@ -82,6 +82,10 @@ def test_names_that_lead_out_are_refused(tmp_path):
         second = tarfile.TarInfo("second.png")
         second.type, second.linkname = tarfile.LNKTYPE, "good.png"
         archive.addfile(second)
+        later = tarfile.TarInfo("good.png")
+        later.type, later.linkname = tarfile.SYMTYPE, "second.png"
+        archive.addfile(later)  # and then again the file itself, as `tar -r` adds it
+        archive.addfile(tarfile.TarInfo("good.png"))
     for path in (tmp_path / "p.zip", tmp_path / "p.tar"):
         with open_photos(path) as source:
             assert [photo.name for photo in source.photos] == ["good.png"]

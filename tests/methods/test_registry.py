@@ -7,7 +7,13 @@ import pytest
 
 from sdflow_jax.files import networks
 from sdflow_jax.files.late_import import imported
-from sdflow_jax.methods.registry import METHODS, find_method, networks_of_methods
+from sdflow_jax.files.run_config import ConfigError
+from sdflow_jax.methods.registry import (
+    METHODS,
+    find_method,
+    networks_of_methods,
+    trained_networks,
+)
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -23,6 +29,13 @@ def test_no_network_has_two_places():
     owned = [name for method in METHODS for name in find_method(method).networks]
     assert len(owned) == len(set(owned)) and not set(owned) & networks.REGISTRY.keys()
     assert set(networks_of_methods()) == set(owned)
+
+
+def test_a_run_of_a_later_version_is_named(tmp_path):
+    assert trained_networks(tmp_path) == []
+    (tmp_path / "config.json").write_text('{"method": "later"}')
+    with pytest.raises(ConfigError, match="expected a run of sdflow, .* says 'later'"):
+        trained_networks(tmp_path)
 
 
 def test_unknown_network_is_refused_with_all_that_are_known():

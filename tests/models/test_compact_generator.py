@@ -25,6 +25,11 @@ def codes():
     return jax.random.normal(jax.random.key(1), (2, 18, 6))
 
 
+def test_styles_without_fine_ones_are_refused():
+    with pytest.raises(ValueError, match="num_styles must be more than 8"):
+        CompactGenerator(32, 6, num_styles=8, channels=CHANNELS, rngs=nnx.Rngs(0))
+
+
 def test_stopping_early_gives_the_smaller_pictures_of_the_pyramid(generator, codes):
     pictures = generator.pyramid(codes)
     assert [x.shape for x in pictures] == [(2, r, r, 3) for r in (8, 16, 32)]

@@ -150,6 +150,26 @@ def test_seeds_of_two_methods_are_resampled_apart():
     assert found.value == 0 and found.low < -0.05
 
 
+def test_the_mean_over_one_edit_is_that_edit():
+    # Some resamples of the one method miss the level that both reach.
+    ours, other = (
+        resample(
+            [outcomes(x, reach=reach, seed=seed) for seed in range(3)],
+            "identity",
+            num_resamples=400,
+        )
+        for x, reach in ((0.6, 1.0), (0.4, 0.8))
+    )
+    level = int(np.flatnonzero(np.isfinite(other.curves[0]).mean(0) >= 0.99)[-1])
+    other.curves[0, :4, : level + 1] = np.nan
+    areas = {("ours", "Young", "identity"): ours, ("other", "Young", "identity"): other}
+    alone, mean = (find(areas, [("ours", "other")]) for find in (leads, leads_by_kind))
+    assert np.isnan(alone[1].draws[0]).sum() == np.isnan(alone[1].draws_other[0]).sum() == 4
+    for one, same in zip(alone, mean, strict=True):
+        assert one.found.low == pytest.approx(same.found.low, abs=1e-3)
+        assert one.found.high == pytest.approx(same.found.high, abs=1e-3)
+
+
 def test_reach_and_preservation_are_compared_apart():
     far, near = (
         resample([outcomes(0.5, reach=reach)], "identity", num_resamples=200) for reach in (1, 0.5)

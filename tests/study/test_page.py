@@ -129,7 +129,11 @@ def test_a_study_without_an_ablation_says_nothing_of_one():
     study = among(more, ["ours", "a", "b"])
     assert study == dataclasses.replace(STUDY, ablation={})
     assert list(among(more, ["b"]).methods) == ["b"]
-    for names, message in (["a", "c"], "unknown: c"), (["variant"], "at least one of a, b, ours"):
+    for names, message in (
+        (["a", "c"], "unknown: c"),
+        (["variant"], "at least one of a, b, ours"),
+        (["a", "variant"], "variant would be compared with nothing"),
+    ):
         with pytest.raises(ValueError, match=message):
             among(more, names)
     found = Measured({"config": areas}, {(name, "config"): [{}] for name in study.configs})
