@@ -14,6 +14,7 @@ PACKAGE = "sdflow_jax"
 
 # From the ground up; each may import only what stands before it.
 FLOORS = (
+    "callers",
     "images",
     "files",
     "align",

@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Float
 from PIL import Image
 
-from sdflow_jax.files.callers import warn_caller
+from sdflow_jax.callers import warn_caller
 from sdflow_jax.images.pixels import to_signed
 from sdflow_jax.images.reading import read_image, resize_square, rgb_pixels
 

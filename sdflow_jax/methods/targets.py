@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
-from sdflow_jax.files.callers import warn_caller
+from sdflow_jax.callers import warn_caller
 
 FARTHEST = (-1.0, 2.0)  # beyond, faces fall apart
 

@@ -5,7 +5,7 @@ import pathlib
 import sys
 import warnings
 
-_PACKAGE = f"{pathlib.Path(__file__).parents[1]}{os.sep}"
+_PACKAGE = f"{pathlib.Path(__file__).parent}{os.sep}"
 
 
 def warn_caller(message: str) -> None:
