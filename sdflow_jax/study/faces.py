@@ -23,6 +23,7 @@ from sdflow_jax.study.curves import request_title
 
 ACCURACY = 0.9
 _LONGEST = 16  # letters above a column, in a line
+_LETTERS = 20  # of the caption, below a column
 
 
 def strength_at(outcome: EditOutcomes, accuracy: float = ACCURACY) -> float:
@@ -109,10 +110,15 @@ def faces_figures(
             [[column[i] for column in images[request.name]] for i in range(len(shown.originals))],
             columns[request.name],
             [[column[i] for column in notes[request.name]] for i in range(len(shown.originals))],
-            caption=(
-                f"{request_title(request.name)} turned to the opposite on the first held-out faces,"
-                f" not selected;\neach method at the strength where {ACCURACY:.0%} of all faces turn,"
-                f" or where most do (below its name).\n{MARKS_TOLD}. Number: identity cosine."
+            caption="\n".join(
+                line
+                for told in (
+                    f"{request_title(request.name)} turned to the opposite on the first held-out faces, not selected;",
+                    f"each method at the strength where {ACCURACY:.0%} of all faces turn, or where most do (below its"
+                    " name).",
+                    f"{MARKS_TOLD}. Number: identity cosine.",
+                )
+                for line in textwrap.wrap(told, _LETTERS * len(columns[request.name]))
             ),
         )
         for request in requests

@@ -60,4 +60,4 @@ def test_numbers_of_the_reading_are_among_those_of_the_tables(reading):
     assert [words for words, numbers in read if numbers not in known] == []
     others = _WITH_INTERVAL.sub("", reading.read_text())
     alone = re.findall(r"(?<![\w.])\d+\.\d+%?|(?<![\w.])\d{3,}(?![\d.])", others)
-    assert len(alone) > 3 and [number for number in alone if number not in tables] == []
+    assert alone and [number for number in alone if number not in tables] == []
