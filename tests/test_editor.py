@@ -180,7 +180,7 @@ def test_a_face_that_the_generator_cannot_draw_is_an_error(editor, w_plus):
     )
     codes = w_plus.copy()
     codes[1, 0, 0] = 10.0
-    with pytest.raises(FloatingPointError, match="gives no picture of face 1"):
+    with pytest.raises(FloatingPointError, match="so far from all faces"):
         shown.synthesize(codes)
 
 

@@ -22,12 +22,11 @@ def require_pictures(faces: Float[np.ndarray, "b r r 3"]) -> Float[np.ndarray, "
     """Synthesized faces as they are.
 
     Raises:
-      FloatingPointError: naming the first that is NaN or infinite: its latents are too far from all faces.
+      FloatingPointError: if some are NaN or infinite: their latents are too far from all faces.
     """
-    is_finite = np.isfinite(faces).all(axis=(1, 2, 3))
-    if not is_finite.all():
+    if not np.isfinite(faces).all():
         raise FloatingPointError(
-            f"the generator gives no picture of face {np.argmin(is_finite)}, whose latents are too far from all faces;"
-            " choose targets closer to [0, 1]"
+            "the generator gives no picture of latents that are so far from all faces; choose"
+            " targets closer to [0, 1]"
         )
     return faces
